@@ -1,0 +1,24 @@
+"""The table of API keys; a key itself is never stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from oms_ops.database import Base, Id, UtcDateTime
+
+
+class ApiKey(Base):
+    """A caller's key, known by its SHA-256 (a key has 256 random bits, so no slow hash is needed)."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(sa.Text, unique=True)
+    role: Mapped[str] = mapped_column(sa.Text)
+    key_hash: Mapped[str] = mapped_column(sa.Text, unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -1,0 +1,1 @@
+"""SKUs, prices, and the suppliers' terms for them."""

@@ -1,0 +1,1 @@
+"""Customers, known and guests."""

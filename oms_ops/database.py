@@ -1,0 +1,222 @@
+"""Engines, column types, and the one place that begins, locks and retries write transactions.
+
+Two databases are served: PostgreSQL (psycopg 3) and SQLite in WAL mode. PostgreSQL transactions
+run at READ COMMITTED: every rule that races is held by a guarded UPDATE, a unique constraint or a
+CHECK, so nothing depends on a higher level. SQLite has one writer; a file lock in front of
+``BEGIN IMMEDIATE`` queues the writers fairly instead of letting them starve one another in
+busy-wait.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.pool import ConnectionPoolEntry
+
+T = TypeVar("T")
+
+_SQLITE_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class UtcDateTime(sa.TypeDecorator[datetime]):
+    """An aware moment in UTC: ``timestamptz`` on PostgreSQL, fixed-width ISO text on SQLite.
+
+    SQLite compares times as text, so the text always carries six decimals and ends in ``Z``.
+    """
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """Store text on SQLite, timestamptz elsewhere."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(27))
+        return dialect.type_descriptor(sa.DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> Any:
+        """Refuse naive times; write UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time must carry a time zone")
+        value = value.astimezone(UTC)
+        return value.strftime(_SQLITE_TIME) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:
+        """Read UTC."""
+        if value is None:
+            return None
+        if isinstance(value, str):
+            return datetime.fromisoformat(value)
+        return value.astimezone(UTC)  # type: ignore[no-any-return]
+
+
+#: SQLite autoincrements only a column typed exactly INTEGER.
+BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+Id = Annotated[int, mapped_column(BigId, primary_key=True)]
+Count = Annotated[int, mapped_column(sa.BigInteger, default=0, server_default="0")]
+Minor = Annotated[int, mapped_column(sa.BigInteger, default=0, server_default="0")]
+Moment = Annotated[datetime, mapped_column(UtcDateTime)]
+
+
+class Base(DeclarativeBase):
+    """The one metadata of the operational database."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Tracked:
+    """A row that changes: its version, and who changed it last and when."""
+
+    version: Mapped[int] = mapped_column(sa.Integer, default=1, server_default="1")
+    changed_by: Mapped[str] = mapped_column(sa.Text)
+    changed_at: Mapped[Moment]
+
+
+def numbered(prefix: str) -> Any:
+    """Return a stored computed column: the public number of a document, from its id."""
+    return mapped_column(
+        sa.Text, sa.Computed(f"'{prefix}-' || CAST(10000000 + id AS TEXT)", persisted=True)
+    )
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """Return an engine for ``url`` (``sqlite:///path`` or ``postgresql://...``)."""
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise ValueError("SQLite needs a file: several connections share the database")
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(
+            parsed, pool_size=pool_size, connect_args={"timeout": 30, "check_same_thread": False}
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        # The driver must not begin by itself: BEGIN IMMEDIATE is issued in `transaction`.
+        event.listen(engine, "begin", lambda connection: None)
+        return engine
+    return sa.create_engine(parsed, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+
+
+def _prepare_sqlite(connection: Any, _: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        # Every commit is on disk before it is answered; NORMAL could lose the last ones.
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "busy_timeout=30000",
+        "cache_size=-65536",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Begin a write transaction, commit it at the end of the block, roll it back on an error."""
+    if engine.dialect.name != "sqlite":
+        with engine.begin() as connection:
+            yield connection
+        return
+    with engine.connect() as connection, _writers_queue(engine):
+        connection.begin()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Give a connection for reading, with one snapshot for the whole block."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.begin()
+            connection.exec_driver_sql("BEGIN")
+        else:
+            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+
+
+@contextmanager
+def _writers_queue(engine: Engine) -> Iterator[None]:
+    path = Path(f"{engine.url.database}.lock")
+    # One open file per entrant: flock then queues threads as it queues processes.
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+#: PostgreSQL: serialisation failure, deadlock, lock not available.
+_RETRYABLE_STATES = frozenset({"40001", "40P01", "55P03"})
+
+
+class Retry(Exception):
+    """Raised inside a unit of work to roll it back and try again on fresh rows."""
+
+
+def retryable(error: BaseException) -> bool:
+    """Tell whether the database refused only because of somebody else's transaction."""
+    if isinstance(error, Retry):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    return state in _RETRYABLE_STATES or "database is locked" in str(error.orig)
+
+
+def run(engine: Engine, work: Callable[[Connection], T], *, attempts: int = 8) -> T:
+    """Run ``work`` in one write transaction, again on a deadlock or a lost race.
+
+    ``work`` must be safe to run from its start: it keeps no state outside its connection.
+    """
+    for attempt in range(attempts):
+        try:
+            with transaction(engine) as connection:
+                return work(connection)
+        except (Retry, DBAPIError) as error:
+            if attempt == attempts - 1 or not retryable(error):
+                raise
+        time.sleep(random.uniform(0, 0.002 * 2**attempt))  # noqa: S311 - jitter, not a secret
+    raise AssertionError("unreachable")
+
+
+def execute_values(
+    connection: Connection, table: type[Base], rows: list[dict[str, Any]]
+) -> list[int]:
+    """Insert ``rows`` in as few statements as the driver allows; return their ids, in order."""
+    if not rows:
+        return []
+    statement = sa.insert(table).returning(table.__table__.c.id, sort_by_parameter_order=True)
+    return list(connection.execute(statement, rows).scalars())

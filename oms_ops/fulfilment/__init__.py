@@ -1,0 +1,1 @@
+"""Pick, pack, ship and deliver what routing allocated."""

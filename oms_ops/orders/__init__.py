@@ -1,0 +1,1 @@
+"""Orders: capture, validation, routing, cancellation, backorders."""

@@ -1,0 +1,162 @@
+"""Tables of the orders: the order, its lines, and the shipments that routing made of it.
+
+A shipment is the part of an order that one warehouse fulfils. It exists from the moment stock is
+allocated (its lines are the allocation) until it is delivered, so "which warehouse, how much, how
+far" has one answer. The rooms above move a shipment along; they do not keep a second one.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from oms_ops.database import Base, Count, Id, Minor, Tracked, UtcDateTime, numbered
+from oms_ops.stock.tables import one_of
+
+ORDER_STATUSES = ("open", "on_hold", "cancelled", "closed")
+SHIPMENT_STATUSES = ("allocated", "picked", "packed", "shipped", "delivered", "cancelled")
+
+
+class Order(Tracked, Base):
+    """A customer's order; ``warehouse_id`` is where routing sent it and where it is backordered."""
+
+    __tablename__ = "orders"
+
+    id: Mapped[Id]
+    number: Mapped[str] = numbered("SO")
+    channel: Mapped[str] = mapped_column(sa.Text)
+    external_id: Mapped[str | None] = mapped_column(sa.Text)
+    customer_id: Mapped[int] = mapped_column(sa.ForeignKey("customers.id"), index=True)
+    warehouse_id: Mapped[int] = mapped_column(sa.ForeignKey("warehouses.id"))
+    status: Mapped[str] = mapped_column(sa.Text)
+    hold_reason: Mapped[str | None] = mapped_column(sa.Text)
+    placed_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    cancelled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    promised_on: Mapped[date | None] = mapped_column(sa.Date)
+    ship_name: Mapped[str] = mapped_column(sa.Text)
+    ship_line1: Mapped[str] = mapped_column(sa.Text)
+    ship_line2: Mapped[str | None] = mapped_column(sa.Text)
+    ship_city: Mapped[str] = mapped_column(sa.Text)
+    ship_region: Mapped[str | None] = mapped_column(sa.Text)
+    ship_postal_code: Mapped[str | None] = mapped_column(sa.Text)
+    ship_country: Mapped[str] = mapped_column(sa.String(2))
+    currency: Mapped[str] = mapped_column(sa.String(3))
+    gross_minor: Mapped[Minor]
+    discount_minor: Mapped[Minor]
+    shipping_minor: Mapped[Minor]
+    tax_minor: Mapped[Minor]
+    rounding_minor: Mapped[Minor]
+    total_minor: Mapped[Minor]
+    allow_backorder: Mapped[bool] = mapped_column(sa.Boolean)
+    allow_split: Mapped[bool] = mapped_column(sa.Boolean)
+    routing: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    tracking_token: Mapped[str] = mapped_column(sa.Text, unique=True)
+
+    __table_args__ = (
+        one_of("status", ORDER_STATUSES),
+        sa.UniqueConstraint("channel", "external_id"),
+        sa.CheckConstraint(
+            "total_minor = gross_minor - discount_minor + shipping_minor + tax_minor"
+            " + rounding_minor",
+            name="total_adds_up",
+        ),
+        sa.Index("ix_orders_open", "status", sqlite_where=sa.text("status IN ('open', 'on_hold')"),
+                 postgresql_where=sa.text("status IN ('open', 'on_hold')")),
+    )
+
+
+class OrderLine(Tracked, Base):
+    """``quantity`` units of one SKU at one price; where each unit is adds up to ``quantity``.
+
+    ``unit_cost_minor`` is the cost known at capture, the basis of the margin.
+    """
+
+    __tablename__ = "order_lines"
+
+    id: Mapped[Id]
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"))
+    line_no: Mapped[int] = mapped_column(sa.Integer)
+    sku_id: Mapped[int] = mapped_column(sa.ForeignKey("skus.id"))
+    quantity: Mapped[int] = mapped_column(sa.BigInteger)
+    unit_price_minor: Mapped[Minor]
+    unit_cost_minor: Mapped[Minor]
+    gross_minor: Mapped[Minor]
+    discount_minor: Mapped[Minor]
+    net_minor: Mapped[Minor]
+    tax_minor: Mapped[Minor]
+    allocated: Mapped[Count]
+    backordered: Mapped[Count]
+    shipped: Mapped[Count]
+    cancelled: Mapped[Count]
+    returned: Mapped[Count]
+
+    __table_args__ = (
+        sa.UniqueConstraint("order_id", "line_no"),
+        sa.CheckConstraint("quantity > 0", name="quantity_positive"),
+        sa.CheckConstraint(
+            "quantity = allocated + backordered + shipped + cancelled", name="all_accounted_for"
+        ),
+        sa.CheckConstraint(
+            "allocated >= 0 AND backordered >= 0 AND shipped >= 0 AND cancelled >= 0"
+            " AND returned >= 0 AND returned <= shipped",
+            name="counts_in_range",
+        ),
+        sa.CheckConstraint("gross_minor = quantity * unit_price_minor", name="gross_adds_up"),
+        sa.CheckConstraint("net_minor = gross_minor - discount_minor", name="net_adds_up"),
+        # Backorders wait in the order of capture; the index holds only those that wait.
+        sa.Index("ix_order_lines_backordered", "sku_id", "id",
+                 sqlite_where=sa.text("backordered > 0"),
+                 postgresql_where=sa.text("backordered > 0")),
+    )
+
+
+class Shipment(Tracked, Base):
+    """The part of an order that one warehouse allocates, picks, packs and ships."""
+
+    __tablename__ = "shipments"
+
+    id: Mapped[Id]
+    number: Mapped[str] = numbered("SH")
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"), index=True)
+    warehouse_id: Mapped[int] = mapped_column(sa.ForeignKey("warehouses.id"))
+    status: Mapped[str] = mapped_column(sa.Text)
+    carrier: Mapped[str | None] = mapped_column(sa.Text)
+    tracking_number: Mapped[str | None] = mapped_column(sa.Text)
+    allocated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    picked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    packed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (one_of("status", SHIPMENT_STATUSES),)
+
+
+class ShipmentLine(Base):
+    """Units of one order line in a shipment; while the shipment is not shipped, the allocation."""
+
+    __tablename__ = "shipment_lines"
+
+    id: Mapped[Id]
+    shipment_id: Mapped[int] = mapped_column(sa.ForeignKey("shipments.id"), index=True)
+    order_line_id: Mapped[int] = mapped_column(sa.ForeignKey("order_lines.id"), index=True)
+    sku_id: Mapped[int] = mapped_column(sa.ForeignKey("skus.id"))
+    quantity: Mapped[int] = mapped_column(sa.BigInteger)
+    changed_by: Mapped[str] = mapped_column(sa.Text)
+
+    __table_args__ = (sa.CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+
+class IdempotencyKey(Base):
+    """The first answer to a submission, kept so that a repeat gets the same one."""
+
+    __tablename__ = "idempotency_keys"
+
+    scope: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    key: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    request_hash: Mapped[str] = mapped_column(sa.Text)
+    response: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,1 @@
+"""Purchase orders, receipts, and the approvals of reorder lines."""

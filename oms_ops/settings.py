@@ -1,0 +1,65 @@
+"""Settings from the environment (prefix ``OMS_``): where state lives and how the shop runs."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One value per environment variable; ``OMS_HOME`` is the root of all state."""
+
+    model_config = SettingsConfigDict(env_prefix="OMS_", extra="ignore")
+
+    home: Path = Path("var")
+    database_url: str = ""
+    timezone: str = "America/New_York"
+    currency: str = "USD"
+    public_url: str = "http://127.0.0.1:8000"
+    reorder_max_age_hours: int = 36
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        ZoneInfo(value)
+        return value
+
+    @property
+    def url(self) -> str:
+        """The operational database: ``OMS_DATABASE_URL``, or SQLite below ``OMS_HOME``."""
+        return self.database_url or f"sqlite:///{self.home / 'oms.db'}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The shop's time zone: its days are the days of every report."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def lake(self) -> Path:
+        """The folder of landed Parquet files."""
+        return self.home / "lake"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file that the pipeline writes."""
+        return self.home / "warehouse" / "warehouse.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """The folder of published snapshots; ``current.duckdb`` in it is the newest good one."""
+        return self.home / "published"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return Settings()
