@@ -1,0 +1,35 @@
+"""Which tables the feed carries, and which of their columns it must not carry."""
+
+from __future__ import annotations
+
+#: Every business table; an entity's name is its table's name.
+ENTITIES = (
+    "skus",
+    "suppliers",
+    "supplier_terms",
+    "customers",
+    "warehouses",
+    "locations",
+    "stock_levels",
+    "stock_moves",
+    "orders",
+    "order_lines",
+    "shipments",
+    "shipment_lines",
+    "payments",
+    "payment_events",
+    "refunds",
+    "returns",
+    "return_lines",
+    "purchase_orders",
+    "purchase_order_lines",
+    "receipts",
+    "receipt_lines",
+    "reorder_approvals",
+)
+
+#: A tracking token opens a customer's page to whoever holds it: it stays in the database.
+SECRET_COLUMNS = {"orders": frozenset({"tracking_token"})}
+
+#: Ledgers: a row is written once, and the database refuses to change or delete it.
+LEDGERS = ("stock_moves", "payment_events")

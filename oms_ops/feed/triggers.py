@@ -1,0 +1,105 @@
+"""The triggers that fill the change log, generated from the tables for both databases.
+
+Triggers, because they see every writer: the services, bulk statements and plain SQL alike, in the
+writer's own transaction. They are installed again after every migration, so that a new column is
+in the payload from its first row on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops.feed.entities import ENTITIES, LEDGERS, SECRET_COLUMNS
+
+_OPERATIONS = {"INSERT": ("I", "NEW"), "UPDATE": ("U", "NEW"), "DELETE": ("D", "OLD")}
+
+_POSTGRESQL_FUNCTION = """
+CREATE OR REPLACE FUNCTION oms_log_change() RETURNS trigger LANGUAGE plpgsql
+SET timezone = 'UTC' AS $$
+DECLARE
+    row_after jsonb := CASE WHEN TG_OP = 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+BEGIN
+    INSERT INTO change_log (epoch, entity, entity_id, op, version, payload, changed_by, occurred_at)
+    VALUES (
+        (SELECT epoch FROM feed_state), TG_TABLE_NAME, (row_after ->> 'id')::bigint,
+        left(TG_OP, 1), coalesce((row_after ->> 'version')::int, 1),
+        row_after - coalesce(TG_ARGV, '{}'::text[]), row_after ->> 'changed_by', clock_timestamp()
+    );
+    RETURN NULL;
+END $$
+"""
+
+_POSTGRESQL_REFUSAL = """
+CREATE OR REPLACE FUNCTION oms_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%% is a ledger: its rows are never changed or deleted', TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation';
+END $$
+"""
+
+
+def install(connection: Connection) -> None:
+    """Create or replace the triggers of every entity; safe to run again."""
+    statements = _sqlite if connection.dialect.name == "sqlite" else _postgresql
+    for statement in statements(connection):
+        connection.exec_driver_sql(statement)
+
+
+def _columns(connection: Connection, entity: str) -> list[str]:
+    secret = SECRET_COLUMNS.get(entity, frozenset())
+    if connection.dialect.name == "sqlite":
+        # table_xinfo lists computed columns too; PRAGMA reads the table as it is now.
+        rows = connection.exec_driver_sql(f"PRAGMA table_xinfo({entity})").mappings()
+        names = [row["name"] for row in rows]
+    else:
+        names = [c["name"] for c in sa.inspect(connection).get_columns(entity)]
+    return [name for name in names if name not in secret]
+
+
+def _sqlite(connection: Connection) -> Iterator[str]:
+    for entity in ENTITIES:
+        columns = _columns(connection, entity)
+        for operation, (op, row) in _OPERATIONS.items():
+            name = f"oms_feed_{entity}_{operation.lower()}"
+            pairs = ", ".join(f"'{column}', {row}.{column}" for column in columns)
+            version = f"{row}.version" if "version" in columns else "1"
+            yield f"DROP TRIGGER IF EXISTS {name}"
+            yield (
+                f"CREATE TRIGGER {name} AFTER {operation} ON {entity} BEGIN "  # noqa: S608
+                "INSERT INTO change_log"
+                " (epoch, entity, entity_id, op, version, payload, changed_by, occurred_at) "
+                f"VALUES ((SELECT epoch FROM feed_state), '{entity}', {row}.id, '{op}', {version},"
+                f" json_object({pairs}), {row}.changed_by,"
+                " strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')); END"
+            )
+    for ledger in LEDGERS:
+        for operation in ("update", "delete"):
+            name = f"oms_ledger_{ledger}_{operation}"
+            yield f"DROP TRIGGER IF EXISTS {name}"
+            yield (
+                f"CREATE TRIGGER {name} BEFORE {operation.upper()} ON {ledger} BEGIN "
+                f"SELECT RAISE(ABORT, '{ledger} is a ledger: its rows are never changed"
+                " or deleted'); END"
+            )
+
+
+def _postgresql(connection: Connection) -> Iterator[str]:
+    # Committed transactions below the horizon are read in this order.
+    yield "ALTER TABLE change_log ALTER COLUMN xid SET DEFAULT pg_current_xact_id()"
+    yield "CREATE INDEX IF NOT EXISTS ix_change_log_cursor ON change_log (epoch, xid, seq)"
+    yield _POSTGRESQL_FUNCTION
+    yield _POSTGRESQL_REFUSAL
+    for entity in ENTITIES:
+        secret = ", ".join(f"'{name}'" for name in sorted(SECRET_COLUMNS.get(entity, ())))
+        yield (
+            f"CREATE OR REPLACE TRIGGER oms_feed AFTER INSERT OR UPDATE OR DELETE ON {entity}"
+            f" FOR EACH ROW EXECUTE FUNCTION oms_log_change({secret})"
+        )
+    for ledger in LEDGERS:
+        yield (
+            f"CREATE OR REPLACE TRIGGER oms_ledger BEFORE UPDATE OR DELETE ON {ledger}"
+            " FOR EACH ROW EXECUTE FUNCTION oms_refuse_change()"
+        )
