@@ -10,9 +10,10 @@ busy-wait.
 from __future__ import annotations
 
 import fcntl
+import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,3 +221,40 @@ def execute_values(
         return []
     statement = sa.insert(table).returning(table.__table__.c.id, sort_by_parameter_order=True)
     return list(connection.execute(statement, rows).scalars())
+
+
+#: Types a rowset column may have, by the name used on both databases.
+_ROWSET_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
+    "bigint": sa.BigInteger(),
+    "text": sa.Text(),
+    "boolean": sa.Boolean(),
+}
+
+
+def rowset(
+    connection: Connection, name: str, columns: dict[str, str], rows: list[dict[str, Any]]
+) -> sa.Subquery:
+    """Return ``rows`` (dicts) as a table named ``name``, sent as one JSON parameter.
+
+    ``columns`` maps each name to ``bigint``, ``text`` or ``boolean``. It joins like any table, so
+    one statement serves one row or a hundred thousand, whatever the driver's parameter limit.
+    """
+    data = json.dumps(rows, separators=(",", ":"))
+    if connection.dialect.name == "sqlite":
+        picked = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
+        text = f"SELECT {picked} FROM json_each(:{name}_json)"  # noqa: S608
+    else:
+        typed = ", ".join(f"{c} {kind}" for c, kind in columns.items())
+        text = f"SELECT * FROM jsonb_to_recordset(CAST(:{name}_json AS jsonb)) AS r({typed})"  # noqa: S608
+    return (
+        sa.text(text)
+        .bindparams(sa.bindparam(f"{name}_json", data))
+        .columns(**{c: _ROWSET_TYPES[kind] for c, kind in columns.items()})
+        .subquery(name)
+    )
+
+
+def ids_in(connection: Connection, name: str, ids: Iterable[int]) -> sa.Select[Any]:
+    """Return a select of ``ids`` for ``column.in_(...)``, as one parameter of any length."""
+    rows = rowset(connection, name, {"id": "bigint"}, [{"id": int(i)} for i in ids])
+    return sa.select(rows.c.id)

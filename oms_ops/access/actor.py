@@ -1,0 +1,58 @@
+"""Who does it, and whether the role permits it.
+
+Permissions are enforced in the services, so that API, dashboards and command line cannot differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oms_ops.errors import Forbidden
+
+ORDERS_WRITE = "orders:write"
+ORDERS_READ = "orders:read"
+FULFIL = "fulfilment:write"
+PAYMENTS_WRITE = "payments:write"
+RETURNS_WRITE = "returns:write"
+STOCK_READ = "stock:read"
+STOCK_WRITE = "stock:write"
+PURCHASING_READ = "purchasing:read"
+PURCHASING_WRITE = "purchasing:write"
+
+_READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ})
+_EVERYTHING = _READS | {
+    ORDERS_WRITE,
+    FULFIL,
+    PAYMENTS_WRITE,
+    RETURNS_WRITE,
+    STOCK_WRITE,
+    PURCHASING_WRITE,
+}
+
+#: What each role may do.
+ROLES: dict[str, frozenset[str]] = {
+    "admin": _EVERYTHING,
+    "clerk": _READS | {ORDERS_WRITE, PAYMENTS_WRITE, RETURNS_WRITE},
+    "warehouse": _READS | {FULFIL, STOCK_WRITE, RETURNS_WRITE},
+    "merchandiser": _READS | {PURCHASING_WRITE},
+    "support": _READS | {RETURNS_WRITE},
+    "analyst": _READS,
+    "engineer": _READS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody (or some program) with one role; ``name`` is written on every change."""
+
+    name: str
+    role: str
+
+    def require(self, permission: str) -> None:
+        """Raise Forbidden unless the role has ``permission``."""
+        if permission not in ROLES.get(self.role, frozenset()):
+            raise Forbidden(f"{self.name} has role {self.role!r}, which lacks {permission}")
+
+
+#: The shop itself, for what no person asked for: history loads, the worker.
+SYSTEM = Actor("system", "admin")
