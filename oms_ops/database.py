@@ -213,48 +213,49 @@ def run(engine: Engine, work: Callable[[Connection], T], *, attempts: int = 8) -
     raise AssertionError("unreachable")
 
 
-def execute_values(
-    connection: Connection, table: type[Base], rows: list[dict[str, Any]]
-) -> list[int]:
-    """Insert ``rows`` in as few statements as the driver allows; return their ids, in order."""
-    if not rows:
-        return []
-    statement = sa.insert(table).returning(table.__table__.c.id, sort_by_parameter_order=True)
-    return list(connection.execute(statement, rows).scalars())
+def rowset(connection: Connection, name: str, columns: dict[str, str]) -> str:
+    """Return SQL that reads the JSON parameter ``:name`` as a table: ``FROM ({rowset(...)}) AS d``.
 
-
-#: Types a rowset column may have, by the name used on both databases.
-_ROWSET_TYPES: dict[str, sa.types.TypeEngine[Any]] = {
-    "bigint": sa.BigInteger(),
-    "text": sa.Text(),
-    "boolean": sa.Boolean(),
-}
-
-
-def rowset(
-    connection: Connection, name: str, columns: dict[str, str], rows: list[dict[str, Any]]
-) -> sa.Subquery:
-    """Return ``rows`` (dicts) as a table named ``name``, sent as one JSON parameter.
-
-    ``columns`` maps each name to ``bigint``, ``text`` or ``boolean``. It joins like any table, so
-    one statement serves one row or a hundred thousand, whatever the driver's parameter limit.
+    ``columns`` maps each name to ``bigint``, ``text`` or ``boolean``; the parameter's value comes
+    from :func:`as_rows`. One statement then serves one row or a hundred thousand, whatever the
+    driver's limit on parameters.
     """
-    data = json.dumps(rows, separators=(",", ":"))
     if connection.dialect.name == "sqlite":
         picked = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
-        text = f"SELECT {picked} FROM json_each(:{name}_json)"  # noqa: S608
-    else:
-        typed = ", ".join(f"{c} {kind}" for c, kind in columns.items())
-        text = f"SELECT * FROM jsonb_to_recordset(CAST(:{name}_json AS jsonb)) AS r({typed})"  # noqa: S608
-    return (
-        sa.text(text)
-        .bindparams(sa.bindparam(f"{name}_json", data))
-        .columns(**{c: _ROWSET_TYPES[kind] for c, kind in columns.items()})
-        .subquery(name)
-    )
+        return f"SELECT {picked} FROM json_each(:{name})"  # noqa: S608
+    typed = ", ".join(f"{c} {kind}" for c, kind in columns.items())
+    return f"SELECT * FROM jsonb_to_recordset(CAST(:{name} AS jsonb)) AS r({typed})"  # noqa: S608
 
 
-def ids_in(connection: Connection, name: str, ids: Iterable[int]) -> sa.Select[Any]:
-    """Return a select of ``ids`` for ``column.in_(...)``, as one parameter of any length."""
-    rows = rowset(connection, name, {"id": "bigint"}, [{"id": int(i)} for i in ids])
-    return sa.select(rows.c.id)
+def as_rows(rows: Iterable[dict[str, Any]]) -> str:
+    """Return the value of a :func:`rowset` parameter."""
+    return json.dumps(list(rows), separators=(",", ":"))
+
+
+def ids(connection: Connection, name: str) -> str:
+    """Return SQL that reads the JSON list of integers ``:name``, for ``WHERE id IN (...)``."""
+    if connection.dialect.name == "sqlite":
+        return f"SELECT value FROM json_each(:{name})"  # noqa: S608
+    return f"SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(:{name} AS jsonb))"  # noqa: S608
+
+
+def as_ids(values: Iterable[int]) -> str:
+    """Return the value of an :func:`ids` parameter."""
+    return json.dumps([int(value) for value in values])
+
+
+def as_time(connection: Connection, moment: datetime) -> Any:
+    """Return ``moment`` as a parameter for textual SQL on this database."""
+    return UtcDateTime().process_bind_param(moment, connection.dialect)
+
+
+def read_time(value: Any) -> datetime | None:
+    """Return a time that textual SQL selected, aware and in UTC."""
+    if value is None or isinstance(value, datetime):
+        return value
+    return datetime.fromisoformat(value)
+
+
+def for_update(connection: Connection) -> str:
+    """Return the clause that locks selected rows; SQLite's one writer needs none."""
+    return "" if connection.dialect.name == "sqlite" else "FOR UPDATE"

@@ -1,0 +1,130 @@
+"""Give stock that came in to the lines that wait for it, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import Actor
+from oms_ops.database import Retry, as_rows, as_time, rowset
+from oms_ops.notifications.tables import OutboxMessage
+from oms_ops.stock import ledger
+from oms_ops.stock.ledger import Quantity
+
+_PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
+
+
+def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]]) -> int:
+    """Allocate what is available of ``pairs`` (warehouse id, SKU id) to backordered lines.
+
+    Call it in the transaction that raised the levels, after it did: their rows are then locked, so
+    the units seen are the units there are. Returns the units allocated; customers are told.
+    """
+    takes = _takes(connection, pairs)
+    if not takes:
+        return 0
+    stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
+    columns = {"order_line_id": "bigint", "take": "bigint"}
+    updated = connection.execute(
+        sa.text(
+            "UPDATE order_lines AS l SET backordered = l.backordered - r.take,"  # noqa: S608
+            " allocated = l.allocated + r.take, version = l.version + 1,"
+            " changed_by = :actor, changed_at = :now"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+            " WHERE l.id = r.order_line_id AND l.backordered >= r.take"
+        ),
+        {"rows": as_rows(takes), **stamp},
+    ).rowcount
+    if updated != len(takes):
+        raise Retry("a backordered line was cancelled meanwhile")
+    _add_to_shipments(connection, takes, stamp)
+    wanted = [Quantity(t["warehouse_id"], t["sku_id"], t["take"]) for t in takes]
+    if not ledger.allocate(connection, actor, wanted):
+        raise Retry("stock moved between the plan and the claim")
+    _tell(connection, takes)
+    return sum(t["take"] for t in takes)
+
+
+def _takes(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Return what each waiting line gets: the stock left after all that waited longer."""
+    unique = sorted(set(pairs))
+    rows = connection.execute(
+        sa.text(
+            "WITH waiting AS ("  # noqa: S608
+            " SELECT l.id, l.order_id, l.sku_id, o.warehouse_id, o.number, l.backordered, c.email,"
+            " v.on_hand - v.allocated AS available, sum(l.backordered) OVER ("
+            "  PARTITION BY v.id ORDER BY o.placed_at, l.id) - l.backordered AS claimed_before"
+            f" FROM ({rowset(connection, 'pairs', _PAIR)}) AS p"
+            " JOIN order_lines AS l ON l.sku_id = p.sku_id AND l.backordered > 0"
+            " JOIN orders AS o ON o.id = l.order_id AND o.warehouse_id = p.warehouse_id"
+            " AND o.status = 'open'"
+            " JOIN customers AS c ON c.id = o.customer_id"
+            " JOIN stock_levels AS v ON v.sku_id = p.sku_id AND v.warehouse_id = p.warehouse_id)"
+            " SELECT id AS order_line_id, order_id, sku_id, warehouse_id, number, email,"
+            " CASE WHEN available - claimed_before < backordered"
+            " THEN available - claimed_before ELSE backordered END AS take"
+            " FROM waiting WHERE available > claimed_before ORDER BY id"
+        ),
+        {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in unique)},
+    )
+    return [{**row, "take": int(row["take"])} for row in rows.mappings()]
+
+
+def _add_to_shipments(
+    connection: Connection, takes: Sequence[dict[str, Any]], stamp: dict[str, Any]
+) -> None:
+    """Add to the order's shipment that still waits to be picked there, or open a new one."""
+    orders = {(t["order_id"], t["warehouse_id"]) for t in takes}
+    rows = as_rows({"order_id": o, "warehouse_id": w} for o, w in sorted(orders))
+    columns = {"order_id": "bigint", "warehouse_id": "bigint"}
+    source = f"({rowset(connection, 'rows', columns)}) AS r"
+    waiting = " AND s.warehouse_id = r.warehouse_id AND s.status = 'allocated'"
+    connection.execute(
+        sa.text(
+            "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"  # noqa: S608
+            " changed_by, changed_at)"
+            " SELECT r.order_id, r.warehouse_id, 'allocated', :now, 1, :actor, :now"
+            f" FROM {source} WHERE NOT EXISTS ("
+            f"SELECT 1 FROM shipments AS s WHERE s.order_id = r.order_id{waiting})"
+        ),
+        {"rows": rows, **stamp},
+    )
+    columns = {
+        "order_id": "bigint",
+        "warehouse_id": "bigint",
+        "order_line_id": "bigint",
+        "sku_id": "bigint",
+        "take": "bigint",
+    }
+    added = connection.execute(
+        sa.text(
+            "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"  # noqa: S608
+            " SELECT (SELECT min(s.id) FROM shipments AS s"
+            f" WHERE s.order_id = r.order_id{waiting}),"
+            " r.order_line_id, r.sku_id, r.take, :actor"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+        ),
+        {"rows": as_rows(takes), **stamp},
+    ).rowcount
+    if added != len(takes):
+        raise Retry("a shipment was picked meanwhile")
+
+
+def _tell(connection: Connection, takes: Sequence[dict[str, Any]]) -> None:
+    told = {(t["number"], t["email"]) for t in takes}
+    connection.execute(
+        sa.insert(OutboxMessage),
+        [
+            {
+                "kind": "order.backorder_filled",
+                "recipient": email,
+                "payload": {"order": number},
+                "created_at": clock.now(),
+            }
+            for number, email in sorted(told)
+        ],
+    )

@@ -1,0 +1,106 @@
+"""An order as callers see it: one shape for the answer to a capture and for every later look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oms_ops.money import to_text
+
+
+def payment_status(total: int, captured: int, refunded: int, voided: int = 0) -> str:
+    """Derive the payment status from the sums of an order's payments, in minor units."""
+    if refunded and refunded >= captured:
+        return "refunded"
+    if refunded:
+        return "partly_refunded"
+    if captured >= total:
+        return "paid"
+    if captured:
+        return "partly_paid"
+    return "voided" if voided else "unpaid"
+
+
+def fulfilment_status(lines: Sequence[Mapping[str, Any]], *, delivered: bool = False) -> str:
+    """Derive the fulfilment status from where the units of the lines are."""
+    quantity, allocated, backordered, shipped, cancelled = (
+        sum(line[key] for line in lines)
+        for key in ("quantity", "allocated", "backordered", "shipped", "cancelled")
+    )
+    if cancelled == quantity:
+        return "cancelled"
+    if shipped == quantity - cancelled:
+        return "delivered" if delivered else "shipped"
+    if shipped:
+        return "partly_shipped"
+    if backordered:
+        return "backordered"
+    return "allocated" if allocated else "unallocated"
+
+
+def render(
+    order: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    *,
+    captured: int,
+    refunded: int,
+    voided: int,
+    delivered: bool,
+    public_url: str,
+) -> dict[str, Any]:
+    """Return the order as JSON-ready data; money is decimal text in the order's currency.
+
+    ``order`` and ``lines`` have the columns of their tables; a line also ``sku`` and ``name``,
+    the order also ``email`` and ``warehouse``.
+    """
+    currency = order["currency"]
+
+    def money(minor: int) -> str:
+        return to_text(minor, currency)
+
+    return {
+        "number": order["number"],
+        "external_id": order["external_id"],
+        "channel": order["channel"],
+        "status": order["status"],
+        "payment_status": payment_status(order["total_minor"], captured, refunded, voided),
+        "fulfilment_status": fulfilment_status(lines, delivered=delivered),
+        "currency": currency,
+        "customer": {"email": order["email"]},
+        "placed_at": order["placed_at"].isoformat(),
+        "warehouse": order["warehouse"],
+        "promised_on": order["promised_on"].isoformat() if order["promised_on"] else None,
+        "routing": order["routing"],
+        "ship_to": {
+            key: order[f"ship_{key}"]
+            for key in ("name", "line1", "line2", "city", "region", "postal_code", "country")
+        },
+        "lines": [
+            {
+                "line_no": line["line_no"],
+                "sku": line["sku"],
+                "name": line["name"],
+                "quantity": line["quantity"],
+                "unit_price": money(line["unit_price_minor"]),
+                "discount": money(line["discount_minor"]),
+                "net": money(line["net_minor"]),
+                "allocated": line["allocated"],
+                "backordered": line["backordered"],
+                "shipped": line["shipped"],
+                "cancelled": line["cancelled"],
+                "returned": line["returned"],
+            }
+            for line in lines
+        ],
+        "totals": {
+            "gross": money(order["gross_minor"]),
+            "discount": money(order["discount_minor"]),
+            "shipping": money(order["shipping_minor"]),
+            "tax": money(order["tax_minor"]),
+            "rounding": money(order["rounding_minor"]),
+            "total": money(order["total_minor"]),
+            "captured": money(captured),
+            "refunded": money(refunded),
+        },
+        "tracking_url": f"{public_url}/track/{order['tracking_token']}",
+    }

@@ -1,0 +1,227 @@
+"""Changes to the payment ledger through the manual gateway: create, capture, void, refund.
+
+The manual gateway settles outside the system (a bank transfer seen on the statement, cash in the
+till), so recording the event is the whole act and no call is in flight. Every function works on a
+set; the guards are in the UPDATEs and in the table's CHECKs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
+from oms_ops.database import as_ids, as_rows, as_time, ids, rowset
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.payments.tables import PAYMENT_METHODS
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """``amount_minor`` to give back from one payment, for one return if there is one."""
+
+    payment_id: int
+    amount_minor: int
+    reason: str
+    return_id: int | None = None
+
+
+def create(
+    connection: Connection, actor: Actor, order_id: int, method: str, currency: str, amount: int
+) -> int:
+    """Record how ``amount`` minor units of an order are going to be paid; return the payment id."""
+    if method not in PAYMENT_METHODS:
+        raise ValidationFailed(
+            "The payment has bad fields.",
+            [FieldError("method", "unknown_method", f"one of {', '.join(PAYMENT_METHODS)}")],
+        )
+    payment_id = connection.execute(
+        sa.text(
+            "INSERT INTO payments (order_id, gateway, method, currency, amount_minor,"
+            " captured_minor, refunded_minor, voided_minor, created_at, changed_by, changed_at)"
+            " VALUES (:order_id, 'manual', :method, :currency, :amount, 0, 0, 0, :now, :actor, :now)"
+            " RETURNING id"
+        ),
+        {
+            "order_id": order_id,
+            "method": method,
+            "currency": currency,
+            "amount": amount,
+            **_stamp(connection, actor),
+        },
+    ).scalar_one()
+    return int(payment_id)
+
+
+def capture(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
+    """Record that the whole of each payment has arrived.
+
+    Raises:
+        Conflict: a payment is already captured or voided; nothing is then changed.
+    """
+    actor.require(PAYMENTS_WRITE)
+    _settle(connection, actor, payment_ids, "captured", "captured_minor")
+
+
+def void(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
+    """Record that the whole of each payment will not be collected."""
+    _settle(connection, actor, payment_ids, "voided", "voided_minor")
+
+
+def _settle(
+    connection: Connection, actor: Actor, payment_ids: Sequence[int], kind: str, column: str
+) -> None:
+    if not payment_ids:
+        return
+    stamp = _stamp(connection, actor)
+    done = connection.execute(
+        sa.text(
+            f"UPDATE payments SET {column} = amount_minor, version = version + 1,"  # noqa: S608
+            " changed_by = :actor, changed_at = :now"
+            f" WHERE id IN ({ids(connection, 'ids')}) AND captured_minor = 0 AND voided_minor = 0"
+        ),
+        {"ids": as_ids(payment_ids), **stamp},
+    ).rowcount
+    if done != len(set(payment_ids)):
+        raise Conflict("A payment is already captured or voided, or does not exist.")
+    connection.execute(
+        sa.text(
+            "INSERT INTO payment_events"  # noqa: S608
+            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at, changed_by)"
+            " SELECT id, :kind, amount_minor, currency, 'manual-' || id, :now, :actor"
+            f" FROM payments WHERE id IN ({ids(connection, 'ids')})"
+        ),
+        {"ids": as_ids(payment_ids), "kind": kind, **stamp},
+    )
+
+
+def refund(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> None:
+    """Give money back; refunds never exceed captures, under any concurrency.
+
+    Raises:
+        Conflict: a payment has less left to refund than asked; nothing is then changed.
+        Forbidden: the role may neither write payments nor returns.
+    """
+    if not requests:
+        return
+    if any(r.return_id is None for r in requests):
+        actor.require(PAYMENTS_WRITE)
+    else:
+        actor.require(RETURNS_WRITE)
+    stamp = _stamp(connection, actor)
+    totals: dict[int, int] = {}
+    for request in requests:
+        totals[request.payment_id] = totals.get(request.payment_id, 0) + request.amount_minor
+    columns = {"payment_id": "bigint", "amount": "bigint"}
+    updated = connection.execute(
+        sa.text(
+            "UPDATE payments AS p SET refunded_minor = p.refunded_minor + r.amount,"  # noqa: S608
+            " version = p.version + 1, changed_by = :actor, changed_at = :now"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+            " WHERE p.id = r.payment_id AND p.captured_minor - p.refunded_minor >= r.amount"
+        ),
+        {
+            "rows": as_rows({"payment_id": k, "amount": v} for k, v in sorted(totals.items())),
+            **stamp,
+        },
+    ).rowcount
+    if updated != len(totals):
+        raise Conflict("A payment has less left to refund than asked.")
+    _insert_refunds(connection, requests, stamp)
+
+
+def _insert_refunds(
+    connection: Connection, requests: Iterable[RefundRequest], stamp: dict[str, Any]
+) -> None:
+    columns = {
+        "payment_id": "bigint",
+        "amount": "bigint",
+        "reason": "text",
+        "return_id": "bigint",
+    }
+    rows = as_rows(
+        {
+            "payment_id": r.payment_id,
+            "amount": r.amount_minor,
+            "reason": r.reason,
+            "return_id": r.return_id,
+        }
+        for r in requests
+    )
+    stored = connection.execute(
+        sa.text(
+            "INSERT INTO refunds (payment_id, order_id, return_id, status, reason, currency,"  # noqa: S608
+            " amount_minor, requested_at, refunded_at, version, changed_by, changed_at)"
+            " SELECT p.id, p.order_id, r.return_id, 'settled', r.reason, p.currency, r.amount,"
+            " :now, :now, 1, :actor, :now"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+            " JOIN payments AS p ON p.id = r.payment_id RETURNING id"
+        ),
+        {"rows": rows, **stamp},
+    )
+    connection.execute(
+        sa.text(
+            "INSERT INTO payment_events"  # noqa: S608
+            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at, changed_by)"
+            " SELECT payment_id, 'refunded', amount_minor, currency, 'refund-' || id, :now, :actor"
+            f" FROM refunds WHERE id IN ({ids(connection, 'ids')})"
+        ),
+        {"ids": as_ids(stored.scalars()), **stamp},
+    )
+
+
+def refundable(connection: Connection, order_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+    """Return per order its payments (id, minor units left to refund), the largest rest first."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT order_id, id, captured_minor - refunded_minor AS rest FROM payments"  # noqa: S608
+            f" WHERE order_id IN ({ids(connection, 'ids')}) AND captured_minor > refunded_minor"
+            " ORDER BY order_id, rest DESC, id"
+        ),
+        {"ids": as_ids(order_ids)},
+    )
+    result: dict[int, list[tuple[int, int]]] = {}
+    for row in rows:
+        result.setdefault(row.order_id, []).append((row.id, row.rest))
+    return result
+
+
+def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
+    """Void what was not captured and refund what was, for orders that are cancelled whole."""
+    waiting = connection.execute(
+        sa.text(
+            f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"  # noqa: S608
+            " AND captured_minor = 0 AND voided_minor = 0"
+        ),
+        {"ids": as_ids(order_ids)},
+    ).scalars()
+    void(connection, actor, list(waiting))
+    back = [
+        RefundRequest(payment_id, rest, "order cancelled")
+        for payments in refundable(connection, order_ids).values()
+        for payment_id, rest in payments
+    ]
+    refund(connection, actor, back)
+
+
+def get(connection: Connection, payment_id: int) -> dict[str, Any]:
+    """Return one payment as its columns.
+
+    Raises:
+        NotFound: there is no such payment.
+    """
+    row = connection.execute(
+        sa.text("SELECT * FROM payments WHERE id = :id"), {"id": payment_id}
+    ).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no payment {payment_id}.")
+    return dict(row)
+
+
+def _stamp(connection: Connection, actor: Actor) -> dict[str, Any]:
+    return {"actor": actor.name, "now": as_time(connection, clock.now())}
