@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 #: Columns of a change, in the order of :func:`changes_sql`.
@@ -39,6 +38,16 @@ class Cursor:
     xid: int = 0
     seq: int = 0
 
+    def __str__(self) -> str:
+        """Return ``epoch:xid:seq``, the form in which a cursor is kept."""
+        return f"{self.epoch}:{self.xid}:{self.seq}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Return the cursor that ``str`` made."""
+        epoch, xid, seq = text.split(":")
+        return cls(int(epoch), int(xid), int(seq))
+
 
 @dataclass(frozen=True, slots=True)
 class Lag:
@@ -54,25 +63,34 @@ def changes_sql(dialect: str, cursor: Cursor, limit: int) -> str:
     Columns are :data:`COLUMNS`; ``payload`` is JSON text and ``occurred_at`` ISO text in UTC on
     both databases. The cursor's three integers are the only values in the text.
     """
-    after = f"({int(cursor.epoch)}, {{xid}}, {int(cursor.seq)})"
     if dialect == "sqlite":
-        # The primary key serves the common case; another epoch restarts the numbers.
+        # In one file seq grows across epochs too, so the primary key is the commit order.
         return (
-            "SELECT epoch, 0 AS xid, seq, entity, entity_id, op, version, payload, changed_by,"  # noqa: S608
-            f" occurred_at FROM change_log WHERE epoch = {int(cursor.epoch)} AND"
-            f" seq > {int(cursor.seq)} OR epoch > {int(cursor.epoch)}"
-            f" ORDER BY epoch, seq LIMIT {int(limit)}"
+            "SELECT c.epoch, 0 AS xid, c.seq, c.entity, c.entity_id, c.op, c.version, c.payload,"  # noqa: S608
+            " c.changed_by, c.occurred_at FROM change_log AS c"
+            f" WHERE {after_sql(dialect, cursor)} ORDER BY c.seq LIMIT {int(limit)}"
         )
-    after = after.format(xid=f"'{int(cursor.xid)}'::xid8")
     return (
         "SELECT c.epoch, c.xid::text::bigint AS xid, c.seq, c.entity, c.entity_id, c.op,"  # noqa: S608
         " c.version, c.payload::text AS payload, c.changed_by,"
         " to_char(c.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
         " AS occurred_at FROM change_log AS c"
-        f" WHERE (c.epoch, c.xid, c.seq) > {after}"
+        f" WHERE {after_sql(dialect, cursor)}"
         " AND c.xid < pg_snapshot_xmin(pg_current_snapshot())"
         f" ORDER BY c.epoch, c.xid, c.seq LIMIT {int(limit)}"
     )
+
+
+def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
+    """Return the condition that a change lies after ``cursor``, committed or in flight."""
+    epoch, xid, seq = int(cursor.epoch), int(cursor.xid), int(cursor.seq)
+    if dialect == "sqlite":
+        # The first term lets the primary key serve the range; a new epoch is read from its start.
+        return (
+            f"{alias}.seq > CASE WHEN (SELECT epoch FROM feed_state) = {epoch} THEN {seq} ELSE 0 END"
+            f" AND ({alias}.epoch, {alias}.seq) > ({epoch}, {seq})"
+        )
+    return f"({alias}.epoch, {alias}.xid, {alias}.seq) > ({epoch}, '{xid}'::xid8, {seq})"
 
 
 def read(connection: Connection, cursor: Cursor, limit: int) -> list[tuple[Any, ...]]:
@@ -86,14 +104,9 @@ def lag(connection: Connection, cursor: Cursor, now: datetime) -> Lag:
 
     A transaction that stays open holds the horizon back: the lag in seconds then grows.
     """
-    after = "(c.epoch, c.seq) > (:epoch, :seq)"
-    if connection.dialect.name != "sqlite":
-        after = "(c.epoch, c.xid, c.seq) > (:epoch, CAST(:xid AS xid8), :seq)"
-    rows, oldest = connection.execute(
-        sa.text(f"SELECT count(*), min(c.occurred_at) FROM change_log AS c WHERE {after}"),  # noqa: S608
-        {"epoch": cursor.epoch, "seq": cursor.seq, "xid": str(cursor.xid)}
-        if connection.dialect.name != "sqlite"
-        else {"epoch": cursor.epoch, "seq": cursor.seq},
+    rows, oldest = connection.exec_driver_sql(
+        "SELECT count(*), min(c.occurred_at) FROM change_log AS c"  # noqa: S608
+        f" WHERE {after_sql(connection.dialect.name, cursor)}"
     ).one()
     if oldest is None:
         return Lag(0, 0.0)

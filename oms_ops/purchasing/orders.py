@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PURCHASING_WRITE, Actor
-from oms_ops.database import as_rows, as_time, rowset
+from oms_ops.database import as_rows, as_time, read_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.purchasing.tables import PurchaseOrder
@@ -213,7 +213,9 @@ def _render(head: Any, lines: list[dict[str, Any]] | None) -> dict[str, Any]:
     currency = head["currency"]
     answer = {key: head[key] for key in ("id", "number", "status", "source", "currency")}
     answer |= {key: head[key] for key in ("supplier", "supplier_name", "warehouse")}
-    answer |= {key: str(head[key]) for key in ("ordered_at", "expected_on")}
+    ordered_at = read_time(head["ordered_at"])
+    answer["ordered_at"] = ordered_at.isoformat() if ordered_at else None
+    answer["expected_on"] = str(head["expected_on"])
     if lines is not None:
         answer["total"] = to_text(
             sum(line["quantity"] * line["unit_cost_minor"] for line in lines), currency

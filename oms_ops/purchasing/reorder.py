@@ -18,8 +18,9 @@ from sqlalchemy.exc import IntegrityError
 
 from oms_ops import clock
 from oms_ops.access.actor import PURCHASING_WRITE, Actor
-from oms_ops.database import as_rows, as_time, rowset, run
+from oms_ops.database import as_rows, as_time, read_time, rowset, run
 from oms_ops.errors import Conflict, FieldError, OmsError, StaleList, ValidationFailed
+from oms_ops.feed.reader import Cursor, after_sql
 from oms_ops.purchasing import orders
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.settings import settings
@@ -35,16 +36,29 @@ class ApprovalLine:
     approved_quantity: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReorderList:
+    """A published list: its id, the moment of its picture, and its place in the change feed."""
+
+    list_id: str
+    as_of: datetime
+    cursor: Cursor
+
+
 def approve(
     engine: Engine,
     actor: Actor,
     list_id: str,
     list_as_of: datetime,
     lines: Sequence[ApprovalLine],
+    *,
+    list_cursor: Cursor,
 ) -> list[dict[str, Any]]:
     """Approve ``lines`` of a published list; return the purchase orders (``orders.get``) made.
 
-    One order per supplier and warehouse; all or nothing.
+    One order per supplier and warehouse; all or nothing. ``list_cursor`` is the place in the change
+    feed up to which the list knows the stock: a purchase order line that the feed carries after it
+    is not in the list's numbers, whatever the clocks say.
 
     Raises:
         StaleList: the list is too old, or a line was ordered since; each line is named.
@@ -66,7 +80,7 @@ def approve(
             " allowed). Run the pipeline and approve from the new list."
         )
     try:
-        return run(engine, lambda c: _approve(c, actor, list_id, list_as_of, lines))
+        return run(engine, lambda c: _approve(c, actor, ReorderList(list_id, list_as_of, list_cursor), lines))
     except IntegrityError as error:
         if "reorder_approvals" not in str(error.orig):
             raise
@@ -75,13 +89,9 @@ def approve(
 
 
 def _approve(
-    connection: Connection,
-    actor: Actor,
-    list_id: str,
-    list_as_of: datetime,
-    lines: Sequence[ApprovalLine],
+    connection: Connection, actor: Actor, source: ReorderList, lines: Sequence[ApprovalLine]
 ) -> list[dict[str, Any]]:
-    facts = _facts(connection, list_id, list_as_of, lines)
+    facts = _facts(connection, source, lines)
     _refuse(lines, facts)
     groups: dict[tuple[str, str], list[ApprovalLine]] = {}
     for line in lines:
@@ -97,39 +107,42 @@ def _approve(
             lines=[PurchaseLine(m.sku, m.approved_quantity) for m in members],
             source="reorder",
         )
-        _record(connection, actor, list_id, list_as_of, members, facts, order)
+        _record(connection, actor, source, members, facts, order)
         made.append(order)
     return made
 
 
 def _facts(
-    connection: Connection, list_id: str, list_as_of: datetime, lines: Sequence[ApprovalLine]
+    connection: Connection, source: ReorderList, lines: Sequence[ApprovalLine]
 ) -> dict[tuple[str, str], Any]:
     """Read per line: ids, preferred supplier, minimum and pack, earlier approval, later order."""
     columns = {"sku": "text", "warehouse": "text"}
     rows = connection.execute(
         sa.text(
-            "SELECT r.sku, r.warehouse, k.id AS sku_id, w.id AS warehouse_id, s.code AS supplier,"  # noqa: S608
+            "WITH since AS (SELECT pl.sku_id, p.warehouse_id, max(p.number) AS number"  # noqa: S608
+            " FROM change_log AS c JOIN purchase_order_lines AS pl ON pl.id = c.entity_id"
+            " JOIN purchase_orders AS p ON p.id = pl.purchase_order_id"
+            " WHERE c.entity = 'purchase_order_lines' AND c.op = 'I' AND p.status <> 'cancelled'"
+            f" AND {after_sql(connection.dialect.name, source.cursor)}"
+            " GROUP BY pl.sku_id, p.warehouse_id)"
+            " SELECT r.sku, r.warehouse, k.id AS sku_id, w.id AS warehouse_id, s.code AS supplier,"
             " t.moq, t.pack_multiple,"
             " (SELECT p.number FROM reorder_approvals AS a"
             "  JOIN purchase_order_lines AS pl ON pl.id = a.purchase_order_line_id"
             "  JOIN purchase_orders AS p ON p.id = pl.purchase_order_id"
             "  WHERE a.list_id = :list_id AND a.sku_id = k.id AND a.warehouse_id = w.id)"
             " AS approved_in,"
-            " (SELECT max(p.number) FROM purchase_order_lines AS pl"
-            "  JOIN purchase_orders AS p ON p.id = pl.purchase_order_id"
-            "  WHERE pl.sku_id = k.id AND p.warehouse_id = w.id AND p.status <> 'cancelled'"
-            "  AND p.changed_at > :as_of AND p.ordered_at > :as_of) AS ordered_since"
+            " since.number AS ordered_since"
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
             " LEFT JOIN skus AS k ON k.code = r.sku"
             " LEFT JOIN warehouses AS w ON w.code = r.warehouse"
             " LEFT JOIN supplier_terms AS t ON t.sku_id = k.id AND t.is_preferred"
             " LEFT JOIN suppliers AS s ON s.id = t.supplier_id"
+            " LEFT JOIN since ON since.sku_id = k.id AND since.warehouse_id = w.id"
         ),
         {
             "rows": as_rows({"sku": li.sku, "warehouse": li.warehouse} for li in lines),
-            "list_id": list_id,
-            "as_of": as_time(connection, list_as_of),
+            "list_id": source.list_id,
         },
     )
     return {(row.sku, row.warehouse): row for row in rows}
@@ -173,8 +186,7 @@ def _refuse(lines: Sequence[ApprovalLine], facts: dict[tuple[str, str], Any]) ->
 def _record(
     connection: Connection,
     actor: Actor,
-    list_id: str,
-    list_as_of: datetime,
+    source: ReorderList,
     members: Sequence[ApprovalLine],
     facts: dict[tuple[str, str], Any],
     order: dict[str, Any],
@@ -193,8 +205,8 @@ def _record(
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
         ),
         {
-            "list_id": list_id,
-            "as_of": as_time(connection, list_as_of),
+            "list_id": source.list_id,
+            "as_of": as_time(connection, source.as_of),
             "now": as_time(connection, clock.now()),
             "actor": actor.name,
             "rows": as_rows(
@@ -223,4 +235,7 @@ def approved(connection: Connection, list_id: str) -> dict[tuple[str, str], dict
         ),
         {"list_id": list_id},
     )
-    return {(row.sku, row.warehouse): dict(row._mapping) for row in rows}  # noqa: SLF001
+    return {
+        (row["sku"], row["warehouse"]): {**row, "approved_at": read_time(row["approved_at"])}
+        for row in rows.mappings()
+    }

@@ -1,0 +1,39 @@
+"""Create or migrate the operational database; safe to run again at any time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops.access.actor import SYSTEM
+from oms_ops.database import transaction
+from oms_ops.feed import triggers
+from oms_ops.feed.tables import FeedState
+from oms_ops.stock.warehouses import ensure_world
+
+#: Any number: it keeps two migrations from running at once on PostgreSQL.
+_LOCK = 7_315_001
+
+
+def init(engine: Engine) -> None:
+    """Bring the schema to the newest revision, install the feed's triggers, seed what must exist."""
+    with transaction(engine) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        command.upgrade(alembic_config(connection), "head")
+        if connection.scalar(sa.select(FeedState.epoch)) is None:
+            connection.execute(sa.insert(FeedState).values(id=1, epoch=1))
+        triggers.install(connection)
+        ensure_world(connection, SYSTEM)
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Return the configuration that runs this package's migrations on ``connection``."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
