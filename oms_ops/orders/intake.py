@@ -28,13 +28,14 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Amount = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=4, allow_inf_nan=False)]
 
 #: Postal codes are checked where their form is simple and fixed.
-_POSTAL_CODES = {
+POSTAL_CODES = {
     "US": re.compile(r"\d{5}(-\d{4})?"),
     "CA": re.compile(r"[A-Za-z]\d[A-Za-z] ?\d[A-Za-z]\d"),
     "DE": re.compile(r"\d{5}"),
     "FR": re.compile(r"\d{5}"),
 }
-_REGION_REQUIRED = frozenset({"US", "CA", "AU"})
+#: Countries whose addresses need a state or province.
+REGION_REQUIRED = frozenset({"US", "CA", "AU"})
 
 
 class _In(BaseModel):
@@ -67,10 +68,10 @@ class AddressIn(_In):
 
     @model_validator(mode="after")
     def _rules_of_the_country(self) -> AddressIn:
-        form = _POSTAL_CODES.get(self.country)
+        form = POSTAL_CODES.get(self.country)
         if form and not form.fullmatch(self.postal_code or ""):
             raise ValueError(f"postal_code is not a {self.country} postal code")
-        if self.country in _REGION_REQUIRED and not self.region:
+        if self.country in REGION_REQUIRED and not self.region:
             raise ValueError(f"region is required in {self.country}")
         return self
 

@@ -154,24 +154,43 @@ def _stamp(connection: Connection, actor: Actor) -> dict[str, Any]:
     return {"actor": actor.name, "now": as_time(connection, clock.now())}
 
 
+def allocate_from(connection: Connection, wanted: str, stamp: dict[str, Any]) -> int:
+    """Promise what the query ``wanted`` (warehouse_id, sku_id, quantity; a row a pair) selects.
+
+    Returns how many pairs had enough; the caller rolls back unless all had. ``stamp`` binds
+    ``:actor`` and ``:now``.
+    """
+    return _change(
+        connection, wanted, "allocated = l.allocated + d.quantity", ALLOCATION_GUARD, stamp
+    )
+
+
 def _update_levels(
     connection: Connection, actor: Actor, totals: list[dict[str, Any]], change: str, guard: str
 ) -> int:
-    """Lock the levels of ``totals`` in one order, change those that pass the guard, count them."""
+    """Change the levels of ``totals`` that pass the guard; return how many did."""
     if not totals:
         return 0
-    # ids first and locked in order: UPDATE ... FROM alone locks in whatever order its plan visits.
+    parameters = {"rows": as_rows(totals), **_stamp(connection, actor)}
+    return _change(connection, rowset(connection, "rows", _PAIRS), change, guard, parameters)
+
+
+def _change(
+    connection: Connection, wanted: str, change: str, guard: str, parameters: dict[str, Any]
+) -> int:
+    # The inner query locks the rows in the order of their ids: UPDATE ... FROM alone would lock
+    # them in whatever order its plan visits.
     result = connection.execute(
         sa.text(
             f"UPDATE stock_levels AS l SET {change}, version = l.version + 1,"  # noqa: S608
             " changed_by = :actor, changed_at = :now"
             " FROM (SELECT s.id, r.quantity FROM stock_levels AS s"
-            f" JOIN ({rowset(connection, 'rows', _PAIRS)}) AS r"
+            f" JOIN ({wanted}) AS r"
             " ON r.sku_id = s.sku_id AND r.warehouse_id = s.warehouse_id"
             f" ORDER BY s.id {_lock_of(connection)}) AS d"
             f" WHERE l.id = d.id {guard}"
         ),
-        {"rows": as_rows(totals), **_stamp(connection, actor)},
+        parameters,
     )
     return result.rowcount
 

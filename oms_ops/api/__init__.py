@@ -1,0 +1,1 @@
+"""The HTTP interface: one router per area over the services, errors as problem details."""

@@ -1,0 +1,84 @@
+"""The FastAPI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.engine import Engine
+from starlette.exceptions import HTTPException
+
+from oms_ops.api import fulfilment, orders, payments, purchasing, returns, stock, tracking
+from oms_ops.database import make_engine
+from oms_ops.errors import FieldError, OmsError, ValidationFailed
+from oms_ops.settings import settings
+
+
+def create_app(engine: Engine | None = None) -> FastAPI:
+    """Return the application over ``engine``, or over the configured database."""
+    app = FastAPI(title="Order platform", version="1", docs_url="/docs", redoc_url=None)
+    app.state.engine = engine or make_engine(settings().url)
+    for router in (
+        orders.router,
+        payments.router,
+        fulfilment.router,
+        returns.router,
+        stock.router,
+        purchasing.router,
+    ):
+        app.include_router(router, prefix="/v1")
+    app.include_router(tracking.router)
+    app.add_exception_handler(OmsError, _refused)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_api_route("/healthz", healthz, methods=["GET"], tags=["health"])
+    return app
+
+
+def healthz(request: Request) -> JSONResponse:
+    """Tell whether the database answers and carries the schema."""
+    try:
+        with request.app.state.engine.connect() as connection:
+            epoch = connection.execute(sa.text("SELECT epoch FROM feed_state")).scalar()
+    except sa.exc.SQLAlchemyError:
+        return JSONResponse({"status": "unavailable", "database": "unreachable"}, 503)
+    return JSONResponse({"status": "ok", "database": "ok", "feed_epoch": epoch})
+
+
+def _problem(body: dict[str, Any], headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(
+        body, body["status"], media_type="application/problem+json", headers=headers
+    )
+
+
+def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OmsError)  # noqa: S101 - registered for this type only
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+    return _problem(error.problem(), headers)
+
+
+def _malformed(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
+    fields = [
+        FieldError(".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0]),
+                   str(fault["type"]), str(fault["msg"]))
+        for fault in error.errors()
+    ]  # fmt: skip
+    return _problem(ValidationFailed("The request has bad fields.", fields).problem())
+
+
+def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    return _problem(
+        {
+            "type": "about:blank",
+            "title": error.detail,
+            "status": error.status_code,
+            "detail": error.detail,
+            "errors": [],
+        },
+        dict(error.headers or {}),
+    )

@@ -1,0 +1,36 @@
+"""What every router needs: the engine, the actor behind the key, and the body as plain JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from sqlalchemy.engine import Engine
+
+from oms_ops.access.actor import Actor
+from oms_ops.access.keys import authenticate
+from oms_ops.errors import Unauthorised
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, made by `oms key create`.")
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine
+
+
+def _actor(
+    request: Request,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Actor:
+    if credentials is None:
+        raise Unauthorised("No API key was given: send Authorization: Bearer KEY.")
+    return authenticate(request.app.state.engine, credentials.credentials)
+
+
+Database = Annotated[Engine, Depends(_engine)]
+Caller = Annotated[Actor, Depends(_actor)]
+JsonBody = Annotated[Any, Body()]
+Limit = Annotated[int, Query(ge=1, le=200)]
+Cursor = Annotated[int, Query(ge=0)]

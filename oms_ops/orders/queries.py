@@ -1,0 +1,139 @@
+"""Reads orders: one with everything, a page of many, and the shipments of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops.database import as_ids, ids, read_time
+from oms_ops.errors import NotFound
+from oms_ops.orders import views
+from oms_ops.orders.tables import Order
+from oms_ops.settings import settings
+
+
+def order_id(connection: Connection, number: str) -> int:
+    """Return the id of the order with this number.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    found = connection.scalar(sa.select(Order.id).where(Order.id == _id_of(number, "SO")))
+    if found is None:
+        raise NotFound(f"There is no order {number!r}.")
+    return int(found)
+
+
+def get(connection: Connection, number: str) -> dict[str, Any]:
+    """Return one order as :func:`oms_ops.orders.views.render` shows it.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    return _orders(connection, [order_id(connection, number)])[0]
+
+
+def listing(
+    connection: Connection, *, before: int = 0, limit: int = 50, status: str | None = None
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Return a page of orders, newest first, and the cursor of the next page (None at the end).
+
+    ``before`` is a cursor from an earlier page, 0 for the first.
+    """
+    query = sa.select(Order.id).order_by(Order.id.desc()).limit(limit + 1)
+    if before:
+        query = query.where(Order.id < before)
+    if status:
+        query = query.where(Order.status == status)
+    found = list(connection.scalars(query))
+    page = found[:limit]
+    return _orders(connection, page), page[-1] if len(found) > limit else None
+
+
+def shipments(connection: Connection, number: str) -> list[dict[str, Any]]:
+    """Return the shipments of an order with their lines and moments."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT s.id, s.number, w.code AS warehouse, s.status, s.carrier, s.tracking_number,"
+            " s.allocated_at, s.picked_at, s.packed_at, s.shipped_at, s.delivered_at,"
+            " k.code AS sku, l.line_no, sl.quantity FROM shipments AS s"
+            " JOIN warehouses AS w ON w.id = s.warehouse_id"
+            " JOIN shipment_lines AS sl ON sl.shipment_id = s.id"
+            " JOIN order_lines AS l ON l.id = sl.order_line_id"
+            " JOIN skus AS k ON k.id = sl.sku_id WHERE s.order_id = :order_id"
+            " ORDER BY s.id, l.line_no, sl.id"
+        ),
+        {"order_id": order_id(connection, number)},
+    ).mappings()
+    result: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        shipment = result.setdefault(
+            row["id"],
+            {
+                **{key: row[key] for key in ("id", "number", "warehouse", "status", "carrier")},
+                "tracking_number": row["tracking_number"],
+                **{key: _iso(row[key]) for key in row if key.endswith("_at")},
+                "lines": [],
+            },
+        )
+        shipment["lines"].append({key: row[key] for key in ("line_no", "sku", "quantity")})
+    return list(result.values())
+
+
+def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
+    """Read ``chosen`` orders with two statements, in the order given."""
+    parameters = {"ids": as_ids(chosen)}
+    within = f"IN ({ids(connection, 'ids')})"
+    heads = connection.execute(
+        sa.text(
+            "SELECT o.*, c.email, w.code AS warehouse, p.captured, p.refunded, p.voided,"  # noqa: S608
+            " s.delivered FROM orders AS o"
+            " JOIN customers AS c ON c.id = o.customer_id"
+            " JOIN warehouses AS w ON w.id = o.warehouse_id"
+            " LEFT JOIN (SELECT order_id, CAST(sum(captured_minor) AS bigint) AS captured,"
+            "  CAST(sum(refunded_minor) AS bigint) AS refunded,"
+            "  CAST(sum(voided_minor) AS bigint) AS voided"
+            f"  FROM payments WHERE order_id {within} GROUP BY order_id) AS p ON p.order_id = o.id"
+            " LEFT JOIN (SELECT order_id, min(CASE WHEN status = 'delivered' THEN 1 ELSE 0 END)"
+            f"  AS delivered FROM shipments WHERE order_id {within} AND status <> 'cancelled'"
+            "  GROUP BY order_id) AS s ON s.order_id = o.id"
+            f" WHERE o.id {within}"
+        ).columns(**{column.name: column.type for column in Order.__table__.columns}),
+        parameters,
+    ).mappings()
+    lines: dict[int, list[Any]] = {}
+    for line in connection.execute(
+        sa.text(
+            "SELECT l.*, k.code AS sku, k.name FROM order_lines AS l"  # noqa: S608
+            f" JOIN skus AS k ON k.id = l.sku_id WHERE l.order_id {within}"
+            " ORDER BY l.order_id, l.line_no"
+        ),
+        parameters,
+    ).mappings():
+        lines.setdefault(line["order_id"], []).append(line)
+    rendered = {
+        head["id"]: views.render(
+            head,
+            lines.get(head["id"], []),
+            captured=head["captured"] or 0,
+            refunded=head["refunded"] or 0,
+            voided=head["voided"] or 0,
+            delivered=bool(head["delivered"]),
+            public_url=settings().public_url,
+        )
+        for head in heads
+    }
+    return [rendered[chosen_id] for chosen_id in chosen]
+
+
+def _id_of(number: str, prefix: str) -> int:
+    """Return the id in a document number, -1 when it is none."""
+    head, _, digits = number.partition("-")
+    return int(digits) - 10_000_000 if head == prefix and digits.isdecimal() else -1
+
+
+def _iso(value: Any) -> str | None:
+    moment = read_time(value)
+    return moment.isoformat() if moment else None
