@@ -1,0 +1,1 @@
+"""What every page shares: the snapshot reader, filters, charts, tables, wording and actions."""

@@ -1,0 +1,189 @@
+"""Altair charts; colours and fonts come from the theme, the days are the shop's days."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dashboards.lib.formats import SIGNS
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+ACCENT, MUTED, WARN, GOOD = "#0f766e", "#cbd5e1", "#dc2626", "#15803d"
+_HEIGHT = 260
+
+
+def _days(title: str = "") -> Any:
+    import altair as alt
+
+    # Days are midnights without a zone; read as UTC they stay the same day in every browser.
+    return alt.X(
+        "day:T", title=title or None, scale=alt.Scale(type="utc"),
+        axis=alt.Axis(format="%-d %b", labelOverlap=True, grid=False, tickCount=8),
+    )  # fmt: skip
+
+
+def _day_tip() -> Any:
+    import altair as alt
+
+    return alt.Tooltip("utcyearmonthdate(day):T", title="Day", format="%a %-d %b %Y")
+
+
+def _money_axis(currency: str) -> str:
+    return f"{SIGNS.get(currency, '')}~s" if SIGNS.get(currency) == "$" else "~s"
+
+
+def daily_with_average(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
+    """Bars of ``net_sales`` per ``day`` with the line of ``average`` over seven days."""
+    import altair as alt
+
+    tips = [
+        _day_tip(),
+        alt.Tooltip("net_sales:Q", title=f"Net sales, {currency}", format=",.2f"),
+        alt.Tooltip("average:Q", title=f"7-day average, {currency}", format=",.2f"),
+    ]
+    y = alt.Y("net_sales:Q", title=f"Net sales, {currency}", axis=alt.Axis(format="~s"))
+    base = alt.Chart(frame)
+    bars = base.mark_bar(color=MUTED).encode(x=_days(), y=y, tooltip=tips)
+    line = base.mark_line(color=ACCENT, strokeWidth=2.5).encode(
+        x=_days(), y="average:Q", tooltip=tips
+    )
+    return alt.layer(bars, line).properties(height=_HEIGHT)
+
+
+def daily_against_before(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
+    """Line of ``net_sales`` per ``day`` over the dashed line of ``before``, one period earlier."""
+    import altair as alt
+
+    tips = [
+        _day_tip(),
+        alt.Tooltip("net_sales:Q", title=f"Net sales, {currency}", format=",.2f"),
+        alt.Tooltip("before:Q", title=f"One period earlier, {currency}", format=",.2f"),
+    ]
+    y = alt.Y("net_sales:Q", title=f"Net sales, {currency}", axis=alt.Axis(format="~s"))
+    base = alt.Chart(frame)
+    before = base.mark_line(color="#94a3b8", strokeDash=[4, 3]).encode(x=_days(), y="before:Q")
+    now = base.mark_line(color=ACCENT, strokeWidth=2.5, point={"size": 22}).encode(
+        x=_days(), y=y, tooltip=tips
+    )
+    return alt.layer(before, now).properties(height=_HEIGHT)
+
+
+def ranked_bars(
+    frame: pd.DataFrame, name: str, value: str, title: str, *, height: int | None = None
+) -> alt.LayerChart:
+    """Horizontal bars of ``value`` by ``name``, the longest first, with the value written."""
+    import altair as alt
+
+    base = alt.Chart(frame).encode(
+        y=alt.Y(f"{name}:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)),
+        x=alt.X(f"{value}:Q", title=title, axis=alt.Axis(format="~s", tickCount=4)),
+        tooltip=[
+            alt.Tooltip(f"{name}:N", title=" "),
+            alt.Tooltip(f"{value}:Q", title=title, format=",.2f"),
+        ],
+    )
+    bars = base.mark_bar(color=ACCENT, cornerRadiusEnd=2)
+    text = base.mark_text(align="left", dx=4, color="#475569").encode(
+        text=alt.Text(f"{value}:Q", format=".3~s")
+    )
+    return alt.layer(bars, text).properties(height=height or max(90, 30 * len(frame)))
+
+
+def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
+    """Closing ``on_hand`` per ``day``; days without stock are marked along the bottom."""
+    import altair as alt
+
+    tips = [
+        _day_tip(),
+        alt.Tooltip("on_hand:Q", title="On hand, units", format=",d"),
+        alt.Tooltip("received:Q", title="Received, units", format=",d"),
+        alt.Tooltip("shipped:Q", title="Shipped, units", format=",d"),
+    ]
+    base = alt.Chart(frame)
+    area = base.mark_area(color=ACCENT, opacity=0.25, line={"color": ACCENT}, interpolate="step-after")
+    level = area.encode(x=_days(), y=alt.Y("on_hand:Q", title="On hand, units"), tooltip=tips)
+    empty = (
+        base.transform_filter("datum.is_stocked_out")
+        .mark_point(color=WARN, filled=True, size=60, shape="square")
+        .encode(x=_days(), y=alt.datum(0), tooltip=tips)
+    )
+    return alt.layer(level, empty).properties(height=_HEIGHT)
+
+
+def rfm_heat_map(frame: pd.DataFrame) -> alt.LayerChart:
+    """Customers per recency and frequency score, the best corner at the top right."""
+    import altair as alt
+
+    base = alt.Chart(frame).encode(
+        x=alt.X("frequency_score:O", title="Frequency score", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y("recency_score:O", title="Recency score", sort="descending"),
+        tooltip=[
+            alt.Tooltip("recency_score:O", title="Recency"),
+            alt.Tooltip("frequency_score:O", title="Frequency"),
+            alt.Tooltip("customers:Q", title="Customers", format=",d"),
+            alt.Tooltip("net_sales:Q", title="Net sales", format=",.2f"),
+            alt.Tooltip("segment:N", title="Segment"),
+        ],
+    )
+    cells = base.mark_rect(cornerRadius=2).encode(
+        color=alt.Color(
+            "customers:Q", title="Customers",
+            scale=alt.Scale(range=["#f0fdfa", "#99f6e4", "#2dd4bf", "#0f766e"]),
+        )
+    )  # fmt: skip
+    middle = float(frame["customers"].max() or 0) * 0.75
+    text = base.mark_text().encode(
+        text=alt.Text("customers:Q", format=",d"),
+        color=alt.condition(f"datum.customers > {middle}", alt.value("white"), alt.value("#134e4a")),
+    )
+    return alt.layer(cells, text).properties(height=300)
+
+
+def waterfall(frame: pd.DataFrame) -> alt.LayerChart:
+    """Steps (``step``, ``units``, ``start``, ``end``, ``kind``) from demand to the suggestion."""
+    import altair as alt
+
+    base = alt.Chart(frame).encode(
+        x=alt.X("step:N", sort=None, title=None, axis=alt.Axis(labelAngle=0, labelLimit=110)),
+        tooltip=[
+            alt.Tooltip("step:N", title=" "),
+            alt.Tooltip("units:Q", title="Units", format="+,d"),
+        ],
+    )
+    bars = base.mark_bar(size=34, cornerRadius=2).encode(
+        y=alt.Y("start:Q", title="Units", axis=alt.Axis(format=",d")),
+        y2="end:Q",
+        color=alt.Color(
+            "kind:N",
+            scale=alt.Scale(domain=["adds", "covers", "total"], range=["#f59e0b", "#64748b", ACCENT]),
+            legend=None,
+        ),
+    )
+    text = base.mark_text(dy=-8, color="#334155").encode(
+        y="top:Q", text=alt.Text("label:N")
+    )
+    return alt.layer(bars, text).properties(height=280)
+
+
+def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
+    """Units ordered per ``day`` with the mean that the reorder line counts on."""
+    import altair as alt
+
+    base = alt.Chart(frame)
+    tips = [_day_tip(), alt.Tooltip("units:Q", title="Units ordered", format=",d")]
+    bars = base.mark_bar(color=MUTED).encode(
+        x=_days(), y=alt.Y("units:Q", title="Units ordered"), tooltip=tips
+    )
+    rule = (
+        alt.Chart(alt.Data(values=[{"mean": mean}]))
+        .mark_rule(color=ACCENT, strokeWidth=2)
+        .encode(y="mean:Q", tooltip=[alt.Tooltip("mean:Q", title="Mean, units/day", format=".2f")])
+    )
+    return alt.layer(bars, rule).properties(height=200)
+
+
+def stage_bars(frame: pd.DataFrame) -> alt.LayerChart:
+    """Seconds per pipeline stage, in the order they ran."""
+    return ranked_bars(frame, "stage", "seconds", "Seconds")

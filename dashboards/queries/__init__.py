@@ -1,0 +1,1 @@
+"""The SQL of each page over the published marts; nothing here draws."""
