@@ -26,10 +26,14 @@ SUPPLIERS = 14
 REVIEW_DAYS = 7
 
 #: Units on hand at the start, in days of the SKU's early demand in that warehouse.
-OPENING_DAYS = (9.0, 26.0)
+OPENING_DAYS = (14.0, 32.0)
 #: Days of demand that make the "early" and the "recent" average.
 EARLY_DAYS = 28
 RECENT_DAYS = 21
+#: Buyers are not equally careful with every SKU: the factor on what is needed, lowest and highest.
+CARE = (0.95, 1.75)
+#: Days of demand that a buyer adds to the lead time and the review period.
+SAFETY_DAYS = 4
 
 CANCELLED = 0.015
 RETURNED = 0.03
@@ -41,7 +45,7 @@ LATE = 0.22
 SHORT = 0.06
 RETURN_REASONS = ("damaged", "not as described", "wrong item", "changed my mind")
 #: Orders above this (minor units) wait for a check on the last day of the history.
-LARGE_ORDER_MINOR = 6000
+LARGE_ORDER_MINOR = 3500
 
 
 def chance(about: str, key: object) -> float:

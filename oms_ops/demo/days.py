@@ -224,10 +224,10 @@ class Day:
             wanted: dict[str, list[PurchaseLine]] = defaultdict(list)
             for row in self._positions(f"V{number:02}"):
                 pace = recent.get((row.warehouse, int(row.sku)), 0.0)
-                # Buyers are not equally careful with every SKU: some run out, some pile up.
-                care = 0.75 + 0.6 * assume.chance("care", f"{row.warehouse}:{row.sku}")
-                target = pace * (lead + assume.REVIEW_DAYS + 3) * care
-                if pace and row.position < pace * (lead + assume.REVIEW_DAYS / 2) * care:
+                low, high = assume.CARE
+                care = low + (high - low) * assume.chance("care", f"{row.warehouse}:{row.sku}")
+                target = pace * (lead + assume.REVIEW_DAYS + assume.SAFETY_DAYS) * care
+                if pace and row.position < target - pace * assume.REVIEW_DAYS / 2:
                     need = max(row.moq, math.ceil(target - row.position))
                     packs = math.ceil(need / row.pack_multiple)
                     wanted[row.warehouse].append(PurchaseLine(row.sku, packs * row.pack_multiple))

@@ -6,7 +6,7 @@ that somebody else moved or cancelled meanwhile is refused instead of moved twic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -54,18 +54,8 @@ def ship(
     """
     if not shipment_ids:
         return
-    _advance(connection, actor, shipment_ids, "ship")
-    numbers = tracking_numbers or {}
-    columns = {"id": "bigint", "number": "text"}
-    connection.execute(
-        sa.text(
-            "UPDATE shipments AS s SET carrier = :carrier, tracking_number = r.number"  # noqa: S608
-            f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE s.id = r.id"
-        ),
-        {
-            "carrier": carrier,
-            "rows": as_rows({"id": i, "number": numbers.get(i)} for i in sorted(shipment_ids)),
-        },
+    _advance(
+        connection, actor, shipment_ids, "ship", carrier=carrier, tracking=tracking_numbers or {}
     )
     stamp = {
         "ids": as_ids(shipment_ids),
@@ -125,21 +115,36 @@ def deliver(connection: Connection, actor: Actor, shipment_ids: Sequence[int]) -
     )
 
 
-def _advance(connection: Connection, actor: Actor, shipment_ids: Sequence[int], step: str) -> None:
+def _advance(
+    connection: Connection,
+    actor: Actor,
+    shipment_ids: Sequence[int],
+    step: str,
+    *,
+    carrier: str | None = None,
+    tracking: Mapping[int, str] | None = None,
+) -> None:
     actor.require(FULFIL)
     if not shipment_ids:
         return
     needs, leaves, moment = TRANSITIONS[step]
+    numbers = tracking or {}
+    columns = {"id": "bigint", "tracking_number": "text"}
+    rows = ({"id": i, "tracking_number": numbers.get(i)} for i in sorted(set(shipment_ids)))
     moved = connection.execute(
         sa.text(
-            f"UPDATE shipments SET status = '{leaves}', {moment} = :now, version = version + 1,"  # noqa: S608
-            " changed_by = :actor, changed_at = :now"
-            f" WHERE id IN ({ids(connection, 'ids')}) AND status = '{needs}'"
-            " AND EXISTS (SELECT 1 FROM orders AS o WHERE o.id = shipments.order_id"
+            f"UPDATE shipments AS s SET status = '{leaves}', {moment} = :now,"  # noqa: S608
+            " carrier = coalesce(:carrier, s.carrier),"
+            " tracking_number = coalesce(r.tracking_number, s.tracking_number),"
+            " version = s.version + 1, changed_by = :actor, changed_at = :now"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+            f" WHERE s.id = r.id AND s.status = '{needs}'"
+            " AND EXISTS (SELECT 1 FROM orders AS o WHERE o.id = s.order_id"
             " AND o.status <> 'on_hold')"
         ),
         {
-            "ids": as_ids(shipment_ids),
+            "rows": as_rows(rows),
+            "carrier": carrier,
             "actor": actor.name,
             "now": as_time(connection, clock.now()),
         },

@@ -1,0 +1,127 @@
+"""The console script ``oms``: set up, serve, load and look after the operational database."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+key_app = typer.Typer(no_args_is_help=True, help="API keys.")
+demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
+app.add_typer(key_app, name="key")
+app.add_typer(demo_app, name="demo")
+
+
+def main() -> None:
+    """Run a command; a refusal is one line on stderr and exit status 1."""
+    from oms_ops.errors import OmsError
+
+    try:
+        app()
+    except OmsError as error:
+        typer.echo(f"oms: {error}", err=True)
+        sys.exit(1)
+
+
+def _engine():  # type: ignore[no-untyped-def]  # noqa: ANN202 - SQLAlchemy is imported on use
+    from oms_ops.database import make_engine
+    from oms_ops.settings import settings
+
+    return make_engine(settings().url)
+
+
+@app.command()
+def init() -> None:
+    """Create or migrate the operational database."""
+    from oms_ops.setup import init as initialise
+
+    engine = _engine()
+    initialise(engine)
+    typer.echo(f"ready: {engine.url.render_as_string(hide_password=True)}")
+
+
+@key_app.command("create")
+def key_create(
+    role: Annotated[str, typer.Option(help="admin, clerk, warehouse, merchandiser, ...")],
+    name: Annotated[str, typer.Option(help="Stands on every change made with the key.")],
+    days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
+) -> None:
+    """Create an API key and print it, this once."""
+    from oms_ops.access import keys
+    from oms_ops.database import run
+
+    lifetime = timedelta(days=days) if days else None
+    typer.echo(run(_engine(), lambda c: keys.create(c, role, name, lifetime=lifetime)))
+
+
+@app.command()
+def serve(host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve the API."""
+    import uvicorn
+
+    uvicorn.run("oms_ops.api.app:create_app", factory=True, host=host, port=port, log_level="info")
+
+
+@demo_app.command("load")
+def demo_load(
+    full: Annotated[bool, typer.Option("--full", help="All 1,469,307 lines.")] = False,
+) -> None:
+    """Load real orders through the write path; a second run changes nothing."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from oms_ops.demo.load import load
+    from oms_ops.setup import init as initialise
+
+    engine = _engine()
+    initialise(engine)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns) as bars:
+        task = bars.add_task("loading days", total=None)
+        done = load(
+            engine,
+            full=full,
+            progress=lambda day, days: bars.update(task, completed=day, total=days),
+        )
+        if not done.days:
+            bars.update(task, visible=False)
+    if done.days:
+        typer.echo(
+            f"loaded {done.orders:,} orders with {done.lines:,} lines over {done.days} days,"
+            f" {done.rejected:,} refused"
+        )
+    else:
+        typer.echo("the demo is loaded already; nothing changed")
+
+
+@app.command()
+def reconcile() -> None:
+    """Check that the ledgers and what is derived from them agree; exit status 1 if they do not."""
+    from oms_ops.reconcile import reconcile as check
+
+    failed = False
+    for finding in check(_engine()):
+        failed |= finding.count > 0
+        typer.echo(f"{'FAIL' if finding.count else 'ok  '} {finding.name}: {finding.count} wrong")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this installation: settings, database, schema, feed."""
+    from oms_ops.doctor import examine
+
+    failed = False
+    for check in examine():
+        failed |= not check.ok
+        typer.echo(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}")
+    if failed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

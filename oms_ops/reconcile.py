@@ -1,0 +1,102 @@
+"""The promises of the write path, asked of the whole database: each query counts what breaks one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from oms_ops.database import reading
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """How many rows break the rule ``name``."""
+
+    name: str
+    count: int
+
+
+_RULES = {
+    "a level is the sum of its moves": """
+        WITH net AS (
+            SELECT warehouse_id, sku_id, sum(quantity) AS units FROM (
+                SELECT f.warehouse_id, m.sku_id, -m.quantity AS quantity FROM stock_moves AS m
+                JOIN locations AS f ON f.id = m.from_location_id AND f.kind = 'storage'
+                UNION ALL
+                SELECT t.warehouse_id, m.sku_id, m.quantity FROM stock_moves AS m
+                JOIN locations AS t ON t.id = m.to_location_id AND t.kind = 'storage'
+            ) AS moves GROUP BY warehouse_id, sku_id
+        )
+        SELECT count(*) FROM stock_levels AS l
+        LEFT JOIN net AS n ON n.warehouse_id = l.warehouse_id AND n.sku_id = l.sku_id
+        WHERE l.on_hand <> coalesce(n.units, 0)""",
+    "allocated is what unshipped shipments hold": """
+        WITH held AS (
+            SELECT s.warehouse_id, sl.sku_id, sum(sl.quantity) AS units FROM shipment_lines AS sl
+            JOIN shipments AS s ON s.id = sl.shipment_id
+            WHERE s.status IN ('allocated', 'picked', 'packed') GROUP BY s.warehouse_id, sl.sku_id
+        )
+        SELECT count(*) FROM stock_levels AS l
+        LEFT JOIN held AS h ON h.warehouse_id = l.warehouse_id AND h.sku_id = l.sku_id
+        WHERE l.allocated <> coalesce(h.units, 0)""",
+    "nothing is oversold": """
+        SELECT count(*) FROM stock_levels WHERE allocated > on_hand OR allocated < 0""",
+    "every unit of a line is accounted for": """
+        SELECT count(*) FROM order_lines
+        WHERE quantity <> allocated + backordered + shipped + cancelled""",
+    "a line's units are in its shipments": """
+        WITH parts AS (
+            SELECT sl.order_line_id,
+                sum(CASE WHEN s.status IN ('allocated', 'picked', 'packed') THEN sl.quantity
+                    ELSE 0 END) AS allocated,
+                sum(CASE WHEN s.status IN ('shipped', 'delivered') THEN sl.quantity
+                    ELSE 0 END) AS shipped
+            FROM shipment_lines AS sl JOIN shipments AS s ON s.id = sl.shipment_id
+            GROUP BY sl.order_line_id
+        )
+        SELECT count(*) FROM order_lines AS l LEFT JOIN parts AS p ON p.order_line_id = l.id
+        WHERE l.allocated <> coalesce(p.allocated, 0) OR l.shipped <> coalesce(p.shipped, 0)""",
+    "an order's total is the sum of its lines": """
+        WITH sums AS (
+            SELECT order_id, sum(gross_minor) AS gross, sum(discount_minor) AS discount,
+                sum(tax_minor) AS tax
+            FROM order_lines GROUP BY order_id
+        )
+        SELECT count(*) FROM orders AS o JOIN sums AS s ON s.order_id = o.id
+        WHERE o.gross_minor <> s.gross OR o.discount_minor <> s.discount
+            OR o.total_minor <> o.gross_minor - o.discount_minor + o.shipping_minor + o.tax_minor
+                + o.rounding_minor""",
+    "a payment is the fold of its events": """
+        WITH folded AS (
+            SELECT payment_id,
+                sum(CASE WHEN kind = 'captured' THEN amount_minor ELSE 0 END) AS captured,
+                sum(CASE WHEN kind = 'refunded' THEN amount_minor ELSE 0 END) AS refunded,
+                sum(CASE WHEN kind = 'voided' THEN amount_minor ELSE 0 END) AS voided
+            FROM payment_events GROUP BY payment_id
+        )
+        SELECT count(*) FROM payments AS p LEFT JOIN folded AS f ON f.payment_id = p.id
+        WHERE p.captured_minor <> coalesce(f.captured, 0)
+            OR p.refunded_minor <> coalesce(f.refunded, 0)
+            OR p.voided_minor <> coalesce(f.voided, 0)""",
+    "refunds never exceed captures": """
+        SELECT count(*) FROM payments WHERE refunded_minor > captured_minor""",
+    "a purchase order line received what its receipts say": """
+        WITH arrived AS (
+            SELECT purchase_order_line_id, sum(quantity) AS units FROM receipt_lines
+            GROUP BY purchase_order_line_id
+        )
+        SELECT count(*) FROM purchase_order_lines AS l
+        LEFT JOIN arrived AS a ON a.purchase_order_line_id = l.id
+        WHERE l.received <> coalesce(a.units, 0)""",
+}
+
+
+def reconcile(engine: Engine) -> list[Finding]:
+    """Count, in one snapshot, what breaks each promise; all counts are 0 in a sound database."""
+    with reading(engine) as connection:
+        return [
+            Finding(name, int(connection.execute(sa.text(query)).scalar_one()))
+            for name, query in _RULES.items()
+        ]
