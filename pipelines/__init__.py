@@ -1,0 +1,1 @@
+"""The Dagster code location: change feed -> lake -> warehouse -> checks -> decisions -> snapshot."""

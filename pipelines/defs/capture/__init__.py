@@ -1,0 +1,1 @@
+"""Change feed to lake: what was committed lands as Parquet, once."""

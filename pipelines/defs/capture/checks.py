@@ -1,0 +1,44 @@
+"""Checks of the lake that stand before anything is built from it."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from oms_ops.settings import settings
+from pipelines.defs.capture.assets import CHANGES
+from pipelines.lib import lake, suites
+from pipelines.resources import PipelineRun
+
+
+@dg.asset_check(
+    asset=CHANGES,
+    blocking=True,
+    description="The files cover the feed from its first change on, without hole or overlap.",
+)
+def lake_is_unbroken(run: PipelineRun) -> dg.AssetCheckResult:
+    """Hold the names of the lake's files against one another."""
+    files = lake.landed(settings().lake / "changes")
+    try:
+        lake.verify_chain(files)
+    except lake.BrokenChain as broken:
+        return run.check_result(CHANGES, "lake_is_unbroken", passed=False, detail=str(broken))
+    return run.check_result(CHANGES, "lake_is_unbroken", passed=True, detail=f"{len(files)} files")
+
+
+@dg.asset_check(
+    asset=CHANGES,
+    blocking=True,
+    description="Great Expectations on the changes that this run landed: known entities and"
+    " operations, no change twice, payloads that are JSON.",
+)
+def landed_changes(run: PipelineRun) -> dg.AssetCheckResult:
+    """Validate the batch that has just landed."""
+    with run.journal.stage("check the landed changes") as stage:
+        files = run.journal.landed
+        if not files:
+            return run.check_result(CHANGES, "landed_changes", passed=True, detail="nothing landed")
+        outcome = suites.validate_landed(files)
+        stage.note = outcome.detail
+    return run.check_result(
+        CHANGES, "landed_changes", passed=outcome.passed, detail=outcome.detail
+    )

@@ -1,0 +1,15 @@
+"""What every stage's assets say of themselves in the same way."""
+
+from __future__ import annotations
+
+#: All writers of the lake and the warehouse queue up here; the instance gives it one slot.
+POOL = "warehouse"
+
+#: Who answers for the stages; Dagster shows it on every asset.
+OWNERS = ["team:data"]
+
+#: Run tag that rebuilds the warehouse from the lake alone.
+FULL_REFRESH = "oms/full_refresh"
+
+#: The job that makes everything.
+JOB = "refresh"

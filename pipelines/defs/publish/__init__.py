@@ -1,0 +1,1 @@
+"""Reconciliation with the ledger, and the snapshot that dashboards read."""

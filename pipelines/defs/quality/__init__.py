@@ -1,0 +1,1 @@
+"""Great Expectations suites that block whatever comes after them."""

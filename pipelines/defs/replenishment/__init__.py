@@ -1,0 +1,1 @@
+"""The reorder decision on the marts."""

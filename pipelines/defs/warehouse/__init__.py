@@ -1,0 +1,1 @@
+"""Lake to marts: the dbt models and their tests, as assets and checks."""

@@ -1,0 +1,121 @@
+"""The dbt models as assets and their data tests as checks, built in one go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import DagsterDbtTranslator, dbt_assets
+
+from oms_ops.settings import settings
+from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
+from pipelines.lib import dbt, status
+from pipelines.lib.files import replace_text
+from pipelines.lib.journal import Progress, Severity, tell
+from pipelines.resources import PipelineRun
+
+UNIQUE_ID = "dagster_dbt/unique_id"
+
+
+class Translator(DagsterDbtTranslator):
+    """Names dbt's nodes as the warehouse does: schema and table."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """Return ``schema/name``, for a source ``source/name``."""
+        if dbt_resource_props["resource_type"] == "source":
+            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
+        return dg.AssetKey([_layer(dbt_resource_props), dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """Group by layer."""
+        return _layer(dbt_resource_props)
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """Return what the model's .yml says; its SQL is in the repository."""
+        return str(dbt_resource_props.get("description") or "")
+
+    def get_owners(self, dbt_resource_props: Mapping[str, Any]) -> list[str]:
+        """Return who answers for the model."""
+        return OWNERS
+
+
+def _layer(node: Mapping[str, Any]) -> str:
+    """Return staging, intermediate or marts: the folder below ``models``, and the schema."""
+    return str(node["fqn"][1])
+
+
+MANIFEST: Mapping[str, Any] = json.loads(dbt.manifest().read_text(encoding="utf-8"))
+
+
+@dbt_assets(
+    manifest=MANIFEST,
+    dagster_dbt_translator=Translator(),
+    name="dbt_models",
+    pool=POOL,
+)
+def dbt_models(
+    context: dg.AssetExecutionContext, run: PipelineRun
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Build staging, intermediate and marts; the tests between them block what follows."""
+    keys = {spec.metadata[UNIQUE_ID]: spec.key for spec in dbt_models.specs}
+    checks = {spec.metadata[UNIQUE_ID]: spec for spec in dbt_models.check_specs}
+    failed: list[str] = []
+    with run.journal.stage("warehouse") as stage:
+        variables = {"business_date": run.business_date.isoformat()}
+        select = _selection(context) if context.is_subset else ()
+        full = FULL_REFRESH in context.run.tags or _code_changed()
+        total = len(keys) + len(checks)
+        models = tests = 0
+        for result in dbt.build(variables, select=select, full_refresh=full):
+            name = result.unique_id.split(".")[2]
+            tell(Progress("warehouse", result.done, total, name))
+            if not result.ok and result.status != "skipped":
+                failed.append(f"{name}: {result.message}")
+            if result.unique_id in checks and result.status != "skipped":
+                tests += 1
+                yield _check(run, checks[result.unique_id].key, result)
+            elif result.unique_id in keys and result.ok:
+                models += 1
+                yield dg.MaterializeResult(
+                    asset_key=keys[result.unique_id], metadata={"seconds": result.seconds}
+                )
+        stage.bytes = settings().warehouse.stat().st_size
+        stage.note = f"{models} models built, {tests} tests"
+    if failed:
+        raise dg.Failure("dbt: " + "; ".join(failed))
+    if not context.is_subset:
+        replace_text(_built_with(), status.code_version(dbt.PROJECT))
+
+
+def _check(run: PipelineRun, key: dg.AssetCheckKey, result: dbt.NodeResult) -> dg.AssetCheckResult:
+    severity: Severity = "WARN" if result.status == "warn" else "ERROR"
+    return run.check_result(
+        key.asset_key,
+        key.name,
+        passed=result.status == "pass",
+        detail=result.message or result.status,
+        severity=severity,
+    )
+
+
+def _selection(context: dg.AssetExecutionContext) -> list[str]:
+    """Return dbt's selection of the chosen models, for a run of a part of the graph."""
+    return [
+        ".".join(MANIFEST["nodes"][spec.metadata[UNIQUE_ID]]["fqn"])
+        for spec in dbt_models.specs
+        if spec.key in context.selected_asset_keys
+    ]
+
+
+def _built_with() -> Any:
+    return settings().warehouse.with_suffix(".code")
+
+
+def _code_changed() -> bool:
+    """Tell whether increments would mix what older models left with what these compute."""
+    path = _built_with()
+    if not settings().warehouse.exists():
+        return False
+    return not path.exists() or path.read_text(encoding="utf-8") != status.code_version(dbt.PROJECT)

@@ -1,0 +1,164 @@
+"""Runs dbt in this process: parse once per version of the sources, build with the result of it.
+
+dbt's own entry point for programs is used, not its command line: a child process would import and
+load again what is in memory already, five seconds in each run. The manifest that asset definitions
+are made from is a file that never changes under its name, so a run does not disturb who reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oms_ops.settings import settings
+from pipelines.lib.files import exclusive, replace_text
+from pipelines.lib.status import code_version
+
+PROJECT = Path(__file__).parents[2] / "dbt_project"
+
+
+class BuildFailed(RuntimeError):
+    """dbt could not parse or build; the message says what and where."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """How one model or test ended: ``status`` is dbt's (success, pass, warn, fail, error, skipped)."""
+
+    unique_id: str
+    kind: str
+    status: str
+    seconds: float
+    message: str
+    done: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the node did what it should; a warning is not a failure."""
+        return self.status in ("success", "pass", "warn")
+
+
+def home() -> Path:
+    """Return the folder of dbt's own state."""
+    return settings().home / "dbt"
+
+
+def manifest() -> Path:
+    """Return the manifest of the project as it is now; parse only when its sources changed."""
+    path = home() / f"manifest-{code_version(PROJECT)}.json"
+    if not path.exists():
+        with exclusive(home() / ".lock", wait_seconds=120):
+            if not path.exists():
+                _invoke(["parse"])
+                replace_text(path, (home() / "target" / "manifest.json").read_text("utf-8"))
+                for other in home().glob("manifest-*.json"):
+                    if other != path:
+                        other.unlink()
+    return path
+
+
+def build(
+    variables: Mapping[str, str], *, select: Sequence[str] = (), full_refresh: bool = False
+) -> Iterator[NodeResult]:
+    """Build models and run their data tests; yield each result as it comes.
+
+    Raises:
+        BuildFailed: at the end, when dbt itself failed. A failed test is only a result.
+    """
+    # Unit tests are about the code, not the data: they run where the code is tested.
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dict(variables))]
+    if full_refresh:
+        arguments.append("--full-refresh")
+        # Python writes two marts beside dbt's; a refresh must not leave old ones behind.
+    if select:
+        arguments += ["--select", *select]
+    events: queue.SimpleQueue[NodeResult | BaseException | None] = queue.SimpleQueue()
+    done = 0
+
+    def listen(event: Any) -> None:
+        nonlocal done
+        if event.info.name == "NodeFinished":
+            done += 1
+            events.put(_result(event.data, done))
+
+    def work() -> None:
+        try:
+            _invoke(arguments, listen)
+            events.put(None)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            events.put(error)
+
+    worker = threading.Thread(target=work, name="dbt", daemon=True)
+    worker.start()
+    while (event := events.get()) is not None:
+        if isinstance(event, BaseException):
+            raise event
+        yield event
+    worker.join()
+
+
+def _result(data: Any, done: int) -> NodeResult:
+    run = data.run_result
+    node = data.node_info
+    return NodeResult(
+        node.unique_id, node.resource_type, run.status, run.execution_time, run.message, done
+    )
+
+
+def _invoke(arguments: Sequence[str], listener: Any = None) -> None:
+    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - a second of imports
+
+    home().mkdir(parents=True, exist_ok=True)
+    settings().warehouse.parent.mkdir(parents=True, exist_ok=True)
+    where = ["--project-dir", PROJECT, "--profiles-dir", PROJECT]
+    where += ["--target-path", home() / "target", "--log-path", home() / "logs"]
+    quiet = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
+    quiet += ["--log-level-file", "info", "--no-version-check"]
+    with _environment():
+        outcome = dbtRunner(callbacks=[listener] if listener else []).invoke(
+            [*quiet, *arguments, *map(str, where)]
+        )
+    _close_connections()
+    if outcome.exception is not None:
+        raise BuildFailed(str(outcome.exception)) from outcome.exception
+
+
+@contextmanager
+def _environment() -> Iterator[None]:
+    """Give the models their settings, defaults included, as environment variables."""
+    shop = settings()
+    wanted = {
+        "OMS_HOME": str(shop.home),
+        "OMS_TIMEZONE": shop.timezone,
+        "OMS_CURRENCY": shop.currency,
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _close_connections() -> None:
+    """Let go of the warehouse file: dbt's adapter keeps it open for the life of the process."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415
+
+    DuckDBConnectionManager.close_all_connections()
+
+
+def forget() -> None:
+    """Remove dbt's state; the next use parses from nothing."""
+    shutil.rmtree(home(), ignore_errors=True)

@@ -1,0 +1,95 @@
+"""What a run did, stage by stage, and which checks it made: kept in memory, published with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from oms_ops import clock
+
+Severity = Literal["WARN", "ERROR"]
+
+
+@dataclass(slots=True)
+class Stage:
+    """One stage's work; ``bytes`` is what it wrote to disk."""
+
+    name: str
+    seconds: float = 0.0
+    rows_read: int = 0
+    rows_written: int = 0
+    bytes: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The outcome of one check; a failed ``ERROR`` blocks the publication."""
+
+    name: str
+    asset: str
+    severity: Severity
+    passed: bool
+    detail: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether nothing may be published because of it."""
+        return not self.passed and self.severity == "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step inside a stage: ``done`` of ``total`` parts, the last of them ``part``."""
+
+    stage: str
+    done: int
+    total: int
+    part: str
+
+
+Listener = Callable[[Stage | Progress], None]
+
+#: Called when a stage begins (its seconds are 0), moves on and ends; the command line shows it.
+listeners: list[Listener] = []
+
+
+@dataclass(slots=True)
+class Journal:
+    """The record of one run in this process; ``landed`` are the lake files that it added."""
+
+    run_id: str
+    started_at: datetime = field(default_factory=clock.now)
+    stages: list[Stage] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    landed: tuple[Path, ...] = ()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Stage]:
+        """Time a stage; the block fills in what it read and wrote."""
+        stage = Stage(name)
+        tell(stage)
+        start = time.perf_counter()
+        try:
+            yield stage
+        finally:
+            stage.seconds = time.perf_counter() - start
+            self.stages.append(stage)
+            tell(stage)
+
+    @property
+    def failed_checks(self) -> tuple[str, ...]:
+        """Names of the checks that block, as ``asset: check``."""
+        return tuple(f"{check.asset}: {check.name}" for check in self.checks if check.blocks)
+
+
+def tell(event: Stage | Progress) -> None:
+    """Pass an event to whoever listens in this process."""
+    for listener in listeners:
+        listener(event)

@@ -1,0 +1,89 @@
+"""``status.json``: how the last run ended, for dashboards and for the next run.
+
+It is rewritten atomically at the end of every run. The next run may skip its work only when the
+last one published or found nothing to do, and nothing that a snapshot depends on has changed since:
+the feed, the shop's day, or the code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from pipelines.lib.files import replace_text
+
+State = Literal["published", "unchanged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a snapshot is made from; equal bases give equal snapshots."""
+
+    cursor: str
+    business_date: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The end of a run. ``snapshot`` is the file that dashboards read after it, None at first."""
+
+    state: State
+    run_id: str
+    started_at: str
+    finished_at: str
+    message: str
+    failed_checks: tuple[str, ...] = ()
+    snapshot: str | None = None
+    basis: Basis | None = field(default=None)
+
+    def save(self, published: Path) -> None:
+        """Put the status into the folder of the snapshots."""
+        replace_text(published / "status.json", json.dumps(asdict(self), indent=1))
+
+
+def load(published: Path) -> Status | None:
+    """Return the status of the last run, None when there is none that can be read."""
+    try:
+        content = json.loads((published / "status.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    basis = content.pop("basis", None)
+    content["failed_checks"] = tuple(content["failed_checks"])
+    return Status(**content, basis=Basis(**basis) if basis else None)
+
+
+def is_current(published: Path, basis: Basis) -> bool:
+    """Tell whether the published snapshot is the one that a run on ``basis`` would make."""
+    last = load(published)
+    return (
+        last is not None
+        and last.state in ("published", "unchanged")
+        and last.basis == basis
+        and current_snapshot(published) == last.snapshot
+        and last.snapshot is not None
+    )
+
+
+def current_snapshot(published: Path) -> str | None:
+    """Return the name of the snapshot that readers open, None when there is none."""
+    link = published / "current.duckdb"
+    return link.resolve().name if link.exists() else None
+
+
+def code_version(*folders: Path) -> str:
+    """Return a digest of the sources below ``folders``: other code may give other numbers."""
+    digest = sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in _SOURCES and not _MADE.intersection(path.relative_to(folder).parts):
+                digest.update(path.relative_to(folder).as_posix().encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+_SOURCES = frozenset({".py", ".sql", ".yml", ".yaml", ".csv"})
+_MADE = frozenset({"target", "logs", "dbt_packages", "__pycache__"})

@@ -1,0 +1,150 @@
+"""Which expectations the landed batch and the marts are held to, and the frames they are put on.
+
+A suite is a query and its expectations. The query may aggregate: Great Expectations holds the whole
+frame in memory, and a snapshot per day, SKU and warehouse is too much of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from oms_ops.feed.entities import ENTITIES
+from pipelines.lib.expectations import (
+    Expect,
+    Outcome,
+    between,
+    not_null,
+    one_of,
+    row_count,
+    unique,
+    validate,
+)
+
+SEGMENTS = (
+    "Champions",
+    "Loyal",
+    "Potential loyalist",
+    "New",
+    "Promising",
+    "Needs attention",
+    "About to sleep",
+    "At risk",
+    "Cannot lose",
+    "Hibernating",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Expectations on the result of ``query``; ``mart`` is the asset that they are about."""
+
+    mart: str
+    query: str
+    expectations: Sequence[Expect] = field(default_factory=tuple)
+
+
+LANDED = (
+    not_null("entity_id"),
+    not_null("occurred_at"),
+    one_of("entity", ENTITIES),
+    one_of("op", ("I", "U", "D")),
+    unique("epoch", "seq"),
+    between("version", 1),
+    one_of("is_json", (True,)),
+)
+
+MARTS = (
+    Suite(
+        "sales_daily",
+        "SELECT day, department, category, warehouse, channel, units, order_lines, gross_sales,"
+        " discounts, returns, CAST(net_sales - (gross_sales - discounts - returns) AS DOUBLE)"
+        " AS net_sales_gap FROM marts.sales_daily",
+        (
+            row_count(1),
+            not_null("day"),
+            unique("day", "department", "category", "warehouse", "channel"),
+            between("units", 0),
+            between("gross_sales", 0),
+            between("discounts", 0),
+            between("returns", 0),
+            between("net_sales_gap", 0, 0),
+        ),
+    ),
+    Suite(
+        "stock_daily",
+        # One row a warehouse and day: the days must be without a gap, the balance without a rest.
+        "SELECT warehouse, day, count(*) AS skus, min(on_hand) AS least, coalesce(max(abs(opening"
+        " + received - shipped + returned + adjusted - on_hand)), 0) AS imbalance,"
+        " coalesce(CAST(day - lag(day) OVER (PARTITION BY warehouse ORDER BY day) AS INTEGER), 1)"
+        " AS step FROM marts.stock_daily GROUP BY warehouse, day",
+        (
+            row_count(1),
+            between("skus", 1),
+            between("least", 0),
+            between("imbalance", 0, 0),
+            between("step", 1, 1),
+        ),
+    ),
+    Suite(
+        "inventory_health",
+        "SELECT warehouse, sku_id, on_hand, allocated, backordered, on_order,"
+        " average_daily_demand, demand_standard_deviation, status FROM marts.inventory_health",
+        (
+            row_count(1),
+            unique("warehouse", "sku_id"),
+            between("on_hand", 0),
+            between("backordered", 0),
+            between("on_order", 0),
+            between("average_daily_demand", 0),
+            one_of("status", ("stocked_out", "low", "healthy", "excess", "dead")),
+        ),
+    ),
+    Suite(
+        "customers",
+        "SELECT customer_id, segment, recency_score, frequency_score, monetary_score, order_count"
+        " FROM marts.customers",
+        (
+            row_count(1),
+            unique("customer_id"),
+            between("recency_score", 1, 5),
+            between("frequency_score", 1, 5),
+            between("monetary_score", 1, 5),
+            one_of("segment", SEGMENTS),
+        ),
+    ),
+)
+
+REORDER = Suite(
+    "reorder_lines",
+    "SELECT warehouse, sku_id, suggested_quantity, moq, suggested_quantity % pack_multiple AS loose,"
+    " suggested_quantity - (demand_quantity + safety_quantity - on_hand - on_order + allocated"
+    " + backordered + moq_excess + pack_excess) AS waterfall_gap, suggested_quantity - moq"
+    " AS above_minimum FROM marts.reorder_lines",
+    (
+        unique("warehouse", "sku_id"),
+        between("suggested_quantity", 1),
+        between("loose", 0, 0),
+        between("waterfall_gap", 0, 0),
+        between("above_minimum", 0),
+    ),
+)
+
+
+def validate_landed(files: Sequence[Path]) -> Outcome:
+    """Hold the changes of newly landed files to what a change must be."""
+    with duckdb.connect() as connection:
+        frame = connection.sql(
+            "SELECT epoch, seq, entity, entity_id, op, version, occurred_at,"
+            " json_valid(payload) AS is_json FROM read_parquet($files)",
+            params={"files": [str(file) for file in files]},
+        ).df()
+    return validate("landed_changes", frame, LANDED)
+
+
+def validate_mart(warehouse: duckdb.DuckDBPyConnection, suite: Suite) -> Outcome:
+    """Hold a mart to its suite."""
+    return validate(suite.mart, warehouse.sql(suite.query).df(), suite.expectations)

@@ -1,0 +1,92 @@
+"""The run as a resource: one at a time, with a journal, and with an end that is always told.
+
+Every asset of this location works inside a :class:`PipelineRun`. It belongs to the whole run
+because runs execute in one process (see ``definitions.py``); its lock is the kernel's, so it is
+gone with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from oms_ops import clock
+from oms_ops.feed.reader import Cursor
+from oms_ops.settings import settings
+from pipelines.lib import dbt, status
+from pipelines.lib.files import exclusive
+from pipelines.lib.journal import Check, Journal, Severity
+
+SOURCES = Path(__file__).parent
+
+
+class PipelineRun(dg.ConfigurableResource):
+    """Serialises runs and keeps their journal.
+
+    ``wait_seconds`` is how long a run waits for another one, started elsewhere, to end.
+    """
+
+    wait_seconds: float = 900.0
+
+    _journal: Journal | None = PrivateAttr(default=None)
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the run under way."""
+        assert self._journal is not None  # noqa: S101 - set before any asset runs
+        return self._journal
+
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[PipelineRun]:  # type: ignore[override]
+        """Hold the pipeline for one run."""
+        with exclusive(settings().home / "pipeline.lock", wait_seconds=self.wait_seconds):
+            self._journal = Journal(context.run_id or "unknown")
+            yield self
+
+    def finish(self, state: status.State, message: str, basis: status.Basis | None = None) -> None:
+        """Write ``status.json`` for this run."""
+        journal = self.journal
+        status.Status(
+            state,
+            journal.run_id,
+            journal.started_at.isoformat(),
+            clock.now().isoformat(),
+            message,
+            journal.failed_checks if state == "failed" else (),
+            status.current_snapshot(settings().published),
+            basis,
+        ).save(settings().published)
+
+    @property
+    def business_date(self) -> date:
+        """The shop's day on which the run began, in the shop's own time zone."""
+        return self.journal.started_at.astimezone(settings().zone).date()
+
+    def basis(self, cursor: Cursor) -> status.Basis:
+        """Return what a snapshot made by this run is made from."""
+        code = status.code_version(SOURCES, dbt.PROJECT)
+        return status.Basis(str(cursor), self.business_date.isoformat(), code)
+
+    def check_result(
+        self,
+        asset: dg.AssetKey,
+        name: str,
+        *,
+        passed: bool,
+        detail: str,
+        severity: Severity = "ERROR",
+    ) -> dg.AssetCheckResult:
+        """Note a check in the journal and return it in Dagster's form."""
+        self.journal.checks.append(Check(name, asset.to_user_string(), severity, passed, detail))
+        return dg.AssetCheckResult(
+            passed=passed,
+            asset_key=asset,
+            check_name=name,
+            severity=dg.AssetCheckSeverity[severity],
+            metadata={"detail": detail},
+        )

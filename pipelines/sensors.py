@@ -1,0 +1,61 @@
+"""What happens when a run fails: the status says so, the log says so, and somebody gets a mail.
+
+The hook runs in the failing run itself, wherever that was started. The sensor sees what a run
+cannot tell any more, a killed process for one; it needs the daemon.
+"""
+
+from __future__ import annotations
+
+import smtplib
+
+import dagster as dg
+
+from oms_ops import clock
+from oms_ops.settings import settings
+from pipelines.defs.common import JOB
+from pipelines.lib import alerts, status
+
+
+@dg.failure_hook(required_resource_keys={"run"})
+def report_failure(context: dg.HookContext) -> None:
+    """Write ``status.json`` and alert, from inside the run."""
+    run = context.resources.run
+    first = not run.journal.errors
+    error = context.op_exception
+    run.journal.errors.append(f"{context.op.name}: {error}")
+    run.finish("failed", "; ".join(run.journal.errors))
+    if first:
+        _alert(context.log, context.run_id, run.journal.errors[0])
+
+
+@dg.run_failure_sensor(
+    name="failed_runs",
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    minimum_interval_seconds=30,
+    description="Tells of a failed run that could not tell of itself.",
+)
+def failed_runs(context: dg.RunFailureSensorContext) -> None:
+    """Write ``status.json`` and alert for a run that ended without doing so."""
+    run = context.dagster_run
+    published = settings().published
+    last = status.load(published)
+    if last is not None and last.run_id == run.run_id:
+        return
+    now = clock.now().isoformat()
+    message = context.failure_event.message or "The run ended without a word."
+    status.Status(
+        "failed", run.run_id, now, now, message, (), status.current_snapshot(published)
+    ).save(published)
+    _alert(context.log, run.run_id, message)
+
+
+def _alert(log: dg.DagsterLogManager, run_id: str, message: str) -> None:
+    """Send the mail; a mail server that is down must not hide the failure itself."""
+    log.error(f"Run {run_id} failed, the last good snapshot stays: {message}")
+    try:
+        alerts.send(
+            "The data pipeline failed",
+            f"Run {run_id} failed. Dashboards go on with the last good snapshot.\n\n{message}\n",
+        )
+    except (OSError, ValueError, smtplib.SMTPException) as error:
+        log.warning(f"The alert could not be sent: {error}")
