@@ -1,0 +1,67 @@
+{#-
+    What only an engine can say, each behind a dispatched macro: the models themselves are portable
+    SQL, and another engine needs only its own versions of these.
+-#}
+
+{#- The shop's calendar day of a moment. -#}
+{% macro shop_day(moment) -%}{{ adapter.dispatch('shop_day')(moment) }}{%- endmacro %}
+{% macro default__shop_day(moment) -%}
+    cast({{ moment }} at time zone '{{ env_var("OMS_TIMEZONE", "America/New_York") }}' as date)
+{%- endmacro %}
+
+{#- Hours between two moments, with their fraction. -#}
+{% macro hours_between(earlier, later) -%}
+    {{ adapter.dispatch('hours_between')(earlier, later) }}
+{%- endmacro %}
+{% macro default__hours_between(earlier, later) -%}
+    date_diff('second', {{ earlier }}, {{ later }}) / 3600.0
+{%- endmacro %}
+
+{#- Whole days from one date to another. -#}
+{% macro days_between(earlier, later) -%}
+    {{ adapter.dispatch('days_between')(earlier, later) }}
+{%- endmacro %}
+{% macro default__days_between(earlier, later) -%}
+    cast(date_diff('day', {{ earlier }}, {{ later }}) as integer)
+{%- endmacro %}
+
+{#- A date some days later (or earlier, for a negative number). -#}
+{% macro add_days(day, days) -%}{{ adapter.dispatch('add_days')(day, days) }}{%- endmacro %}
+{% macro default__add_days(day, days) -%}
+    cast({{ day }} + ({{ days }}) * interval 1 day as date)
+{%- endmacro %}
+
+{#- One row a day, column `day`, from one date to another, both included. -#}
+{% macro days_from_to(first, last) -%}
+    {{ adapter.dispatch('days_from_to')(first, last) }}
+{%- endmacro %}
+{% macro default__days_from_to(first, last) -%}
+    select cast(unnest(generate_series({{ first }}, {{ last }}, interval 1 day)) as date) as day
+{%- endmacro %}
+
+{#- The value below which a share of the group's values lies, interpolated. -#}
+{% macro quantile(column, share) -%}
+    {{ adapter.dispatch('quantile')(column, share) }}
+{%- endmacro %}
+{% macro default__quantile(column, share) -%}
+    percentile_cont({{ share }}) within group (order by {{ column }})
+{%- endmacro %}
+
+{#- JSON text as a struct of typed fields, in one pass over it. -#}
+{% macro json_fields(column, fields) -%}
+    {{ adapter.dispatch('json_fields')(column, fields) }}
+{%- endmacro %}
+{% macro default__json_fields(column, fields) -%}
+    {#- Moments come as ...Z from SQLite and +00:00 from PostgreSQL: text first, then cast. -#}
+    {%- set types = {} -%}
+    {%- for name, type in fields.items() -%}
+        {%- do types.update({name: 'VARCHAR' if type == 'timestamptz' else type | upper}) -%}
+    {%- endfor -%}
+    json_transform({{ column }}, '{{ tojson(types) }}')
+{%- endmacro %}
+
+{#- The landed changes, with the name of the file that each came in. -#}
+{% macro lake_changes() -%}{{ adapter.dispatch('lake_changes')() }}{%- endmacro %}
+{% macro default__lake_changes() -%}
+    read_parquet('{{ lake_folder() }}/*.parquet', filename = true)
+{%- endmacro %}

@@ -1,0 +1,23 @@
+{{ config(materialized='table') }}
+-- Orders that this build has to do again: something of them, or a SKU on them, changed.
+with changed as (
+    select id as order_id, _file from {{ ref('stg_orders') }}
+    union all
+    select order_id, _file from {{ ref('stg_order_lines') }}
+    union all
+    select order_id, _file from {{ ref('stg_shipments') }}
+    union all
+    select order_id, _file from {{ ref('stg_payments') }}
+    union all
+    select order_id, _file from {{ ref('stg_refunds') }}
+    union all
+    select order_id, _file from {{ ref('stg_returns') }}
+    union all
+    select lines.order_id, skus._file
+    from {{ ref('stg_order_lines') }} as lines
+    inner join {{ ref('stg_skus') }} as skus on lines.sku_id = skus.id
+)
+
+select distinct order_id
+from changed
+where _file > '{{ processed_up_to() }}'

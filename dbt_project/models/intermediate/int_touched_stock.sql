@@ -1,0 +1,40 @@
+{{ config(materialized='table') }}
+-- From which day on the daily stock of a warehouse and SKU has to be done again: its earliest new
+-- move, or the first day that is not there yet.
+{% set have = adapter.get_relation(target.database, 'intermediate', 'int_stock_daily') %}
+{% set known = have is not none and not flags.FULL_REFRESH %}
+with moved as (
+    select
+        warehouse_id,
+        sku_id,
+        min(moved_on) as from_day
+    from {{ ref('int_stock_moves') }}
+    where _file > '{{ processed_up_to() }}'
+    group by warehouse_id, sku_id
+){% if known %},
+
+kept as (
+    select
+        warehouse_id,
+        sku_id,
+        {{ add_days('max(day)', 1) }} as from_day
+    from {{ have }}
+    group by warehouse_id, sku_id
+),
+
+both_reasons as (
+    select * from moved
+    union all
+    select * from kept
+)
+
+select
+    warehouse_id,
+    sku_id,
+    min(from_day) as from_day
+from both_reasons
+group by warehouse_id, sku_id
+{% else %}
+
+select * from moved
+{% endif %}

@@ -1,0 +1,25 @@
+{{ config(materialized='incremental', incremental_strategy='append') }}
+-- The landed files that a whole build has gone through; last in every build, after all marts.
+{% for mart in [
+    'customers', 'dim_skus', 'dim_warehouses', 'fct_order_lines', 'fct_orders',
+    'fct_purchase_order_lines', 'fct_returns', 'fct_stock_moves', 'inventory_health',
+    'orders_daily', 'sales_daily', 'stock_daily'
+] %}
+-- depends_on: {{ ref(mart) }}
+{% endfor %}
+with newest as (
+    {% for entity in [
+        'skus', 'suppliers', 'supplier_terms', 'customers', 'warehouses', 'locations',
+        'stock_levels', 'stock_moves', 'orders', 'order_lines', 'shipments', 'shipment_lines',
+        'payments', 'payment_events', 'refunds', 'returns', 'return_lines', 'purchase_orders',
+        'purchase_order_lines', 'receipts', 'receipt_lines', 'reorder_approvals'
+    ] %}
+    select max(_file) as file_name from {{ ref('stg_' ~ entity) }}
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+)
+
+select max(file_name) as file_name
+from newest
+where file_name > '{{ processed_up_to() }}'
+having max(file_name) is not null

@@ -1,0 +1,91 @@
+{{ config(materialized='table') }}
+with pairs as (
+    select warehouse_id, sku_id from {{ ref('stg_stock_levels') }} where _op <> 'D'
+    union
+    select warehouse_id, sku_id from {{ ref('int_backorders') }}
+    union
+    select warehouse_id, sku_id from {{ ref('int_open_purchase_orders') }}
+),
+
+levels as (
+    select * from {{ ref('stg_stock_levels') }} where _op <> 'D'
+),
+
+last_sales as (
+    select
+        warehouse,
+        sku_id,
+        max(ordered_on) as last_sold_on
+    from {{ ref('fct_order_lines') }}
+    where cancelled < quantity
+    group by warehouse, sku_id
+),
+
+measured as (
+    select
+        warehouses.warehouse,
+        skus.*,
+        coalesce(levels.on_hand, 0) as on_hand,
+        coalesce(levels.allocated, 0) as allocated,
+        coalesce(levels.on_hand, 0) - coalesce(levels.allocated, 0) as available,
+        coalesce(backorders.backordered, 0) as backordered,
+        coalesce(incoming.on_order, 0) as on_order,
+        incoming.next_expected_on,
+        coalesce(demand.average_daily_demand, 0) as average_daily_demand,
+        coalesce(demand.demand_standard_deviation, 0) as demand_standard_deviation,
+        coalesce(demand.demand_days, 0) as demand_days,
+        coalesce(demand.stock_out_days, 0) as stock_out_days,
+        last_sales.last_sold_on
+    from pairs
+    inner join {{ ref('dim_skus') }} as skus on pairs.sku_id = skus.sku_id
+    inner join {{ ref('dim_warehouses') }} as warehouses
+        on pairs.warehouse_id = warehouses.warehouse_id
+    left join levels
+        on pairs.warehouse_id = levels.warehouse_id and pairs.sku_id = levels.sku_id
+    left join {{ ref('int_backorders') }} as backorders
+        on pairs.warehouse_id = backorders.warehouse_id and pairs.sku_id = backorders.sku_id
+    left join {{ ref('int_open_purchase_orders') }} as incoming
+        on pairs.warehouse_id = incoming.warehouse_id and pairs.sku_id = incoming.sku_id
+    left join {{ ref('int_demand_statistics') }} as demand
+        on pairs.warehouse_id = demand.warehouse_id and pairs.sku_id = demand.sku_id
+    left join last_sales
+        on warehouses.warehouse = last_sales.warehouse and pairs.sku_id = last_sales.sku_id
+),
+
+covered as (
+    select
+        *,
+        case when average_daily_demand > 0 then available / average_daily_demand end as cover_days
+    from measured
+)
+
+select
+    warehouse,
+    sku_id,
+    sku,
+    sku_name,
+    department,
+    category,
+    supplier,
+    case
+        when on_hand = 0 then 'stocked_out'
+        when average_daily_demand = 0 then 'dead'
+        when cover_days < coalesce(lead_time_days, 0) then 'low'
+        when cover_days > 60 then 'excess'
+        else 'healthy'
+    end as status,
+    on_hand,
+    allocated,
+    available,
+    backordered,
+    on_order,
+    demand_days,
+    stock_out_days,
+    average_daily_demand,
+    demand_standard_deviation,
+    cover_days,
+    unit_cost,
+    cast(on_hand * unit_cost as decimal(18, 2)) as stock_value,
+    next_expected_on,
+    last_sold_on
+from covered

@@ -1,0 +1,63 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        pre_hook="{{ forget('order_id', ref('int_touched_orders')) }}"
+    )
+}}
+-- depends_on: {{ ref('int_touched_days') }}
+with touched as (
+    select order_id from {{ ref('int_touched_orders') }}
+),
+
+returned as (
+    select
+        lines.*,
+        returns.number,
+        returns.order_id,
+        returns.warehouse_id,
+        returns.status,
+        returns.reason,
+        returns.received_at
+    from {{ ref('stg_return_lines') }} as lines
+    inner join {{ ref('stg_returns') }} as returns on lines.return_id = returns.id
+    inner join touched on returns.order_id = touched.order_id
+    where lines._op <> 'D' and returns._op <> 'D'
+),
+
+refunds as (
+    select
+        return_id,
+        min({{ shop_day('refunded_at') }}) as refunded_on
+    from {{ ref('stg_refunds') }}
+    where _op <> 'D' and status = 'settled' and return_id is not null
+    group by return_id
+)
+
+select
+    returned.id as return_line_id,
+    returned.return_id,
+    returned.number as return_number,
+    returned.order_id,
+    orders.number as order_number,
+    returned.order_line_id,
+    returned.sku_id,
+    skus.sku,
+    skus.sku_name,
+    skus.department,
+    skus.category,
+    warehouses.warehouse,
+    orders.channel,
+    returned.reason,
+    returned.disposition,
+    returned.status,
+    returned.quantity,
+    {{ money('returned.refund_minor') }} as refund,
+    refunds.refunded_on,
+    {{ shop_day('returned.received_at') }} as received_on
+from returned
+inner join {{ ref('stg_orders') }} as orders on returned.order_id = orders.id
+inner join {{ ref('dim_skus') }} as skus on returned.sku_id = skus.sku_id
+inner join {{ ref('dim_warehouses') }} as warehouses
+    on orders.warehouse_id = warehouses.warehouse_id
+left join refunds on returned.return_id = refunds.return_id

@@ -1,0 +1,67 @@
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        pre_hook="{{ forget('day', ref('int_touched_days')) }}"
+    )
+}}
+with days as (
+    select day from {{ ref('int_touched_days') }}
+),
+
+sold as (
+    select
+        lines.ordered_on as day,
+        lines.department,
+        lines.category,
+        lines.warehouse,
+        lines.channel,
+        lines.quantity - lines.cancelled as units,
+        case when lines.cancelled = lines.quantity then 0 else 1 end as order_lines,
+        lines.gross_sales,
+        lines.discounts,
+        cast(0 as decimal(18, 2)) as returns,
+        lines.cost
+    from {{ ref('fct_order_lines') }} as lines
+    inner join days on lines.ordered_on = days.day
+),
+
+returned as (
+    select
+        returns.refunded_on as day,
+        returns.department,
+        returns.category,
+        returns.warehouse,
+        returns.channel,
+        0 as units,
+        0 as order_lines,
+        cast(0 as decimal(18, 2)) as gross_sales,
+        cast(0 as decimal(18, 2)) as discounts,
+        returns.refund as returns,
+        cast(0 as decimal(18, 2)) as cost
+    from {{ ref('fct_returns') }} as returns
+    inner join days on returns.refunded_on = days.day
+),
+
+both_kinds as (
+    select * from sold
+    union all
+    select * from returned
+)
+
+select
+    day,
+    department,
+    category,
+    warehouse,
+    channel,
+    cast(sum(units) as bigint) as units,
+    cast(sum(order_lines) as bigint) as order_lines,
+    cast(sum(gross_sales) as decimal(18, 2)) as gross_sales,
+    cast(sum(discounts) as decimal(18, 2)) as discounts,
+    cast(sum(returns) as decimal(18, 2)) as returns,
+    cast(sum(gross_sales - discounts - returns) as decimal(18, 2)) as net_sales,
+    cast(sum(cost) as decimal(18, 2)) as cost,
+    cast(sum(gross_sales - discounts - returns - cost) as decimal(18, 2)) as gross_margin
+from both_kinds
+group by day, department, category, warehouse, channel

@@ -1,0 +1,14 @@
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='id') }}
+
+{{ stage('return_lines', {
+    'id': 'bigint',
+    'return_id': 'bigint',
+    'order_line_id': 'bigint',
+    'sku_id': 'bigint',
+    'quantity': 'bigint',
+    'refund_minor': 'bigint',
+    'disposition': 'varchar',
+    'version': 'integer',
+    'changed_by': 'varchar',
+    'changed_at': 'timestamptz'
+}) }}

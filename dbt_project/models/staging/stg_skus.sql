@@ -1,0 +1,18 @@
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='id') }}
+
+{{ stage('skus', {
+    'id': 'bigint',
+    'code': 'varchar',
+    'name': 'varchar',
+    'department': 'varchar',
+    'category': 'varchar',
+    'brand': 'varchar',
+    'pack_size': 'varchar',
+    'barcode': 'varchar',
+    'is_active': 'boolean',
+    'currency': 'varchar',
+    'price_minor': 'bigint',
+    'version': 'integer',
+    'changed_by': 'varchar',
+    'changed_at': 'timestamptz'
+}) }}
