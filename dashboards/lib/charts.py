@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dashboards.lib.formats import SIGNS
-
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
@@ -14,12 +12,12 @@ ACCENT, MUTED, WARN, GOOD = "#0f766e", "#cbd5e1", "#dc2626", "#15803d"
 _HEIGHT = 260
 
 
-def _days(title: str = "") -> Any:
+def _days() -> Any:
     import altair as alt
 
     # Days are midnights without a zone; read as UTC they stay the same day in every browser.
     return alt.X(
-        "day:T", title=title or None, scale=alt.Scale(type="utc"),
+        "utcyearmonthdate(day):T", title=None, scale=alt.Scale(type="utc"), bandPosition=0.5,
         axis=alt.Axis(format="%-d %b", labelOverlap=True, grid=False, tickCount=8),
     )  # fmt: skip
 
@@ -28,10 +26,6 @@ def _day_tip() -> Any:
     import altair as alt
 
     return alt.Tooltip("utcyearmonthdate(day):T", title="Day", format="%a %-d %b %Y")
-
-
-def _money_axis(currency: str) -> str:
-    return f"{SIGNS.get(currency, '')}~s" if SIGNS.get(currency) == "$" else "~s"
 
 
 def daily_with_average(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
@@ -73,12 +67,14 @@ def daily_against_before(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
 def ranked_bars(
     frame: pd.DataFrame, name: str, value: str, title: str, *, height: int | None = None
 ) -> alt.LayerChart:
-    """Horizontal bars of ``value`` by ``name``, the longest first, with the value written."""
+    """Horizontal bars of ``value`` by ``name`` in the frame's order, with the value written."""
     import altair as alt
 
+    # Room on the right for the written value of the longest bar.
+    longest = max(0.0, float(frame[value].max() or 0)) * 1.2 or 1.0
     base = alt.Chart(frame).encode(
         y=alt.Y(f"{name}:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)),
-        x=alt.X(f"{value}:Q", title=title, axis=alt.Axis(format="~s", tickCount=4)),
+        x=alt.X(f"{value}:Q", title=None, axis=None, scale=alt.Scale(domainMax=longest)),
         tooltip=[
             alt.Tooltip(f"{name}:N", title=" "),
             alt.Tooltip(f"{value}:Q", title=title, format=",.2f"),
@@ -88,7 +84,7 @@ def ranked_bars(
     text = base.mark_text(align="left", dx=4, color="#475569").encode(
         text=alt.Text(f"{value}:Q", format=".3~s")
     )
-    return alt.layer(bars, text).properties(height=height or max(90, 30 * len(frame)))
+    return alt.layer(bars, text).properties(height=height or 24 + 28 * len(frame))
 
 
 def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
@@ -187,3 +183,31 @@ def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
 def stage_bars(frame: pd.DataFrame) -> alt.LayerChart:
     """Seconds per pipeline stage, in the order they ran."""
     return ranked_bars(frame, "stage", "seconds", "Seconds")
+
+
+def status_bars(frame: pd.DataFrame) -> alt.Chart:
+    """Stacked bars of ``skus`` per ``warehouse``, by inventory ``status`` in order of concern."""
+    import altair as alt
+
+    order = ["Stocked out", "Low", "Healthy", "Excess", "Dead"]
+    colours = [WARN, "#f59e0b", ACCENT, "#93c5fd", "#94a3b8"]
+    return (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            y=alt.Y("warehouse:N", title=None, axis=alt.Axis(labelOverlap=False)),
+            x=alt.X("sum(skus):Q", title="SKUs", axis=alt.Axis(tickCount=5, format=",d")),
+            color=alt.Color(
+                "status:N", title=None, scale=alt.Scale(domain=order, range=colours),
+                legend=alt.Legend(orient="bottom", columns=5, symbolSize=80),
+            ),
+            order=alt.Order("place:Q"),
+            tooltip=[
+                alt.Tooltip("warehouse:N", title="Warehouse"),
+                alt.Tooltip("status:N", title="Status"),
+                alt.Tooltip("skus:Q", title="SKUs", format=",d"),
+                alt.Tooltip("stock_value:Q", title="Stock value", format=",.2f"),
+            ],
+        )
+        .properties(height=110 + 38 * frame["warehouse"].nunique())
+    )  # fmt: skip

@@ -37,7 +37,7 @@ def change(now: Number | None, before: Number | None) -> str | None:
     if now is None or not before:
         return None
     ratio = float(now) / float(before) - 1
-    return "0" if abs(ratio) < 0.0005 else f"{ratio:+.1%}"
+    return "0" if abs(ratio) < 0.0005 else f"{ratio:+,.1%}"
 
 
 def points(now: Number | None, before: Number | None) -> str | None:
@@ -99,3 +99,20 @@ def words(value: str) -> str:
 def plural(n: int, noun: str) -> str:
     """Return ``1 line`` or ``1,204 lines``."""
     return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+
+
+def difference(now: int | None, before: int | None) -> str | int | None:
+    """Return the difference of two counts such as ``+14``, or None when one is missing."""
+    if now is None or before is None:
+        return None
+    return f"{now - before:+,d}" if now != before else 0
+
+
+def decimal(value: Number | None, places: int = 1) -> str:
+    """Return a number with decimals and thousands separators: ``12.4``."""
+    return "–" if value is None else f"{value:,.{places}f}"
+
+
+def share(part: Number, whole: Number) -> str:
+    """Return ``part`` of ``whole`` as a percentage, or a dash when there is no whole."""
+    return percent(float(part) / float(whole), 0) if whole else "–"

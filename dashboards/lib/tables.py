@@ -64,6 +64,11 @@ COLUMNS = {
     "unit_cost": Column("Unit cost", "unit_money"),
     "gross_sales": Column("Gross sales", "money", "gross_sales"),
     "discounts": Column("Discounts", "money", "discounts"),
+    "sold": Column("Sold after discounts", "money"),
+    "shipped": Column("Shipped, units", "count"),
+    "cancelled": Column("Cancelled, units", "count"),
+    "returned": Column("Returned, units", "count"),
+    "return_count": Column("Returns", "count"),
     "returns": Column("Returns", "money", "returns"),
     "refund": Column("Refund", "money", "returns"),
     "net_sales": Column("Net sales", "money", "net_sales"),
@@ -89,6 +94,8 @@ COLUMNS = {
     "skus": Column("SKUs", "count"),
     "stock_outs": Column("Stock-outs", "count", "stock_outs"),
     "excess_value": Column("Excess and dead value", "money", "excess_value"),
+    "customer_id": Column("Number", width=80, pinned=True),
+    "net_per_order": Column("Net sales per order", "money"),
     "customer_name": Column("Customer", width=150, pinned=True),
     "email": Column("E-mail"),
     "segment": Column("Segment", metric="segment"),
@@ -103,6 +110,15 @@ COLUMNS = {
     "approved_quantity": Column("Approved, units", "count"),
     "inventory_position": Column("Position, units", "count", "inventory_position"),
     "reorder_point": Column("Reorder point, units", "count", "reorder_point"),
+    "order_quantity": Column("Order, units", "count"),
+    "order_value": Column("Order value", "money"),
+    "order_up_to": Column("Order up to, units", "count", "order_up_to"),
+    "demand_quantity": Column("Demand, units", "count"),
+    "safety_quantity": Column("Safety stock, units", "count", "safety_stock"),
+    "moq_excess": Column("To minimum, units", "count"),
+    "pack_excess": Column("To full packs, units", "count"),
+    "lead_time_days": Column("Lead time, days", "count"),
+    "review_days": Column("Review, days", "count"),
     "moq": Column("Minimum, units", "count"),
     "pack_multiple": Column("Pack, units", "count"),
     "line_value": Column("Line value", "money"),
@@ -180,9 +196,11 @@ def show(
         def on_click() -> None:
             opens(st.session_state[clicked].row)
 
-        frame = frame.assign(_open=open_label)
+        # First and pinned: at the end of a wide table nobody would find it.
+        frame = frame.copy(deep=False)
+        frame.insert(0, "_open", open_label)
         configured["_open"] = st.column_config.ButtonColumn(
-            "", type="tertiary", width="small", on_click=on_click, key=clicked
+            "", type="tertiary", width=80, pinned=True, on_click=on_click, key=clicked
         )
     st.dataframe(
         frame, hide_index=True, column_config=configured, key=key, alt=alt, height=height,

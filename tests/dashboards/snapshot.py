@@ -17,7 +17,7 @@ from tests.dashboards.shop import WAREHOUSES, Row, Shop, trade
 SERVICE_LEVEL, Z = 0.95, 1.645
 LEAD_DEVIATION = 1.5
 MARTS = Path(__file__).with_name("marts.sql")
-CURSOR = "000001-00000000000000000000-00000000000000000100"
+CURSOR = "1:0:0"
 
 
 def publish(

@@ -24,6 +24,9 @@ stock_now = overview.stock(snapshot, snapshot.business_date, scope.warehouse) or
 stock_then = overview.stock(snapshot, period.start - timedelta(days=1), scope.warehouse) or {}
 to_reorder = overview.reorder(snapshot, scope.warehouse)
 
+against = "vs period before" if before else None
+since = f"since {formats.day(period.start)}" if stock_then else None
+
 with st.grid(4, min_column_width=160, gap="small"):
     for name, label, value in (
         ("net_sales", "Net sales", formats.money(now["net_sales"], currency)),
@@ -37,27 +40,29 @@ with st.grid(4, min_column_width=160, gap="small"):
     ):
         st.metric(
             label, value, formats.change(now[name], before.get(name)), help=explain(name),
-            border=True, height="stretch",
+            border=True, height="stretch", delta_description=against,
         )  # fmt: skip
     st.metric(
         "Gross margin", formats.percent(now["gross_margin_share"]),
         formats.points(now["gross_margin_share"], before.get("gross_margin_share")),
-        help=explain("gross_margin_share"), border=True, height="stretch",
+        help=explain("gross_margin_share"), border=True, height="stretch", delta_description=against,
     )  # fmt: skip
     st.metric(
         "Stock value", formats.money(stock_now.get("stock_value"), currency),
         formats.change(stock_now.get("stock_value"), stock_then.get("stock_value")),
         delta_color="off", help=explain("stock_value"), border=True, height="stretch",
+        delta_description=since,
     )  # fmt: skip
     st.metric(
         "Stock-outs", formats.count(stock_now.get("stock_outs")),
-        formats.change(stock_now.get("stock_outs"), stock_then.get("stock_outs")),
+        formats.difference(stock_now.get("stock_outs"), stock_then.get("stock_outs")),
         delta_color="inverse", help=explain("stock_outs"), border=True, height="stretch",
+        delta_description=since,
     )  # fmt: skip
     st.metric(
         "Lines to reorder", formats.count(to_reorder["lines"]),
         formats.money(to_reorder["line_value"], currency), delta_color="off", delta_arrow="off",
-        help=explain("reorder_lines"), border=True, height="stretch",
+        help=explain("reorder_lines"), border=True, height="stretch", delta_description="to order",
     )  # fmt: skip
 
 with st.container(border=True):
@@ -75,7 +80,7 @@ for place, field, title in (
     with place.container(border=True, height="stretch"):
         st.markdown(f"**{title}**")
         rows = overview.by(snapshot, scope, field)
-        st.altair_chart(charts.ranked_bars(rows, "name", "net_sales", currency), alt=title)
+        st.altair_chart(charts.ranked_bars(rows, "name", "net_sales", f"Net sales, {currency}"), alt=title)
 
 st.subheader("Needs attention")
 lists = overview.attention(snapshot, scope.warehouse)
@@ -95,7 +100,7 @@ for (name, (title, nothing)), tab in zip(
             st.success(nothing, icon=":material/check_circle:")
             continue
         sql, parameters = lists[name]
-        tables.show(snapshot.frame(f"{sql} LIMIT 100", parameters), snapshot, alt=title, height=320)
+        tables.show(snapshot.frame(f"{sql} LIMIT 100", parameters), snapshot, alt=title)
         with st.container(horizontal=True, vertical_alignment="center"):
             tables.download(snapshot, sql, parameters, name=name, key=f"csv_{name}")
             if sizes[name] > 100:
