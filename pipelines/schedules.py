@@ -1,7 +1,5 @@
 """When the pipeline runs by itself, and what is told when it fails."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from oms_ops.settings import settings

@@ -4,8 +4,6 @@ The hook runs in the failing run itself, wherever that was started. The sensor s
 cannot tell any more, a killed process for one; it needs the daemon.
 """
 
-from __future__ import annotations
-
 import smtplib
 
 import dagster as dg

@@ -47,14 +47,26 @@ class Suite:
     expectations: Sequence[Expect] = field(default_factory=tuple)
 
 
+#: One row an entity and operation: a million payloads as Python objects would take seconds.
+_LANDED = """
+SELECT entity, op, count(*) - count(DISTINCT (epoch, seq)) AS repeated,
+    count(*) FILTER (entity_id IS NULL) AS without_id,
+    count(*) FILTER (occurred_at IS NULL) AS without_moment,
+    count(*) FILTER (NOT coalesce(json_valid(payload), false)) AS not_json,
+    min(version) AS least_version
+FROM read_parquet($files) GROUP BY entity, op
+"""
+
 LANDED = (
-    not_null("entity_id"),
-    not_null("occurred_at"),
+    not_null("entity"),
     one_of("entity", ENTITIES),
+    not_null("op"),
     one_of("op", ("I", "U", "D")),
-    unique("epoch", "seq"),
-    between("version", 1),
-    one_of("is_json", (True,)),
+    between("repeated", 0, 0),
+    between("without_id", 0, 0),
+    between("without_moment", 0, 0),
+    between("not_json", 0, 0),
+    between("least_version", 1),
 )
 
 MARTS = (
@@ -137,11 +149,7 @@ REORDER = Suite(
 def validate_landed(files: Sequence[Path]) -> Outcome:
     """Hold the changes of newly landed files to what a change must be."""
     with duckdb.connect() as connection:
-        frame = connection.sql(
-            "SELECT epoch, seq, entity, entity_id, op, version, occurred_at,"
-            " json_valid(payload) AS is_json FROM read_parquet($files)",
-            params={"files": [str(file) for file in files]},
-        ).df()
+        frame = connection.sql(_LANDED, params={"files": [str(file) for file in files]}).df()
     return validate("landed_changes", frame, LANDED)
 
 

@@ -1,7 +1,5 @@
 """The change log as Dagster sees it from outside, and the lake that it is landed in."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg
@@ -37,7 +35,7 @@ change_log = dg.AssetSpec(
 )
 def changes(
     context: dg.AssetExecutionContext, run: PipelineRun
-) -> Iterator[dg.MaterializeResult[None]]:
+) -> Iterator[dg.MaterializeResult]:
     """Land what was committed since the last file; end the run here when nothing is new."""
     shop = settings()
     folder = shop.lake / "changes"

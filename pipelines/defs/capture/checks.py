@@ -1,7 +1,5 @@
 """Checks of the lake that stand before anything is built from it."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from oms_ops.settings import settings

@@ -1,7 +1,5 @@
 """The reconciliation with the ledger, and the snapshot that is published when all checks passed."""
 
-from __future__ import annotations
-
 import dagster as dg
 import duckdb
 
@@ -37,7 +35,7 @@ MARTS = [key for key in sorted(dbt_models.keys) if key.path[0] == "marts"]
     ],
     description="Every figure that the marts share with the operational ledger, on both sides.",
 )
-def reconciliation(run: PipelineRun) -> dg.MaterializeResult[None]:
+def reconciliation(run: PipelineRun) -> dg.MaterializeResult:
     """Compare the marts with the totals that the landing read in its own snapshot."""
     shop = settings()
     horizon = Horizon.load(shop.lake / "changes")
@@ -70,7 +68,7 @@ def reconciliation(run: PipelineRun) -> dg.MaterializeResult[None]:
     description="A copy of the marts in a file of its own, swapped in atomically; what dashboards"
     " read. Not reached when a blocking check failed.",
 )
-def snapshot(run: PipelineRun) -> dg.MaterializeResult[None]:
+def snapshot(run: PipelineRun) -> dg.MaterializeResult:
     """Publish the marts, and say so in ``status.json``."""
     shop = settings()
     horizon = Horizon.load(shop.lake / "changes")

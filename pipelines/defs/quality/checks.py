@@ -1,7 +1,5 @@
 """Great Expectations on the marts: one step for all suites, because its import is the cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """The reorder list: which SKUs to buy, how many, and why."""
 
-from __future__ import annotations
-
 import dagster as dg
 import duckdb
 
@@ -33,7 +31,7 @@ class ReorderPolicy(dg.ConfigurableResource):
     description="One line per SKU and warehouse to reorder now, with the waterfall that sums"
     " exactly to the suggested quantity.",
 )
-def reorder_lines(run: PipelineRun, policy: ReorderPolicy) -> dg.MaterializeResult[None]:
+def reorder_lines(run: PipelineRun, policy: ReorderPolicy) -> dg.MaterializeResult:
     """Decide what to reorder, as of the moment up to which the feed has landed."""
     shop = settings()
     horizon = Horizon.load(shop.lake / "changes")

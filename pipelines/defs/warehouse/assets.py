@@ -1,15 +1,14 @@
 """The dbt models as assets and their data tests as checks, built in one go."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
-from dagster_dbt import DagsterDbtTranslator, dbt_assets
+from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 
 from oms_ops.settings import settings
+from pipelines.defs.capture.assets import CHANGES
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
 from pipelines.lib import dbt, status
 from pipelines.lib.files import replace_text
@@ -28,9 +27,14 @@ class Translator(DagsterDbtTranslator):
             return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
         return dg.AssetKey([_layer(dbt_resource_props), dbt_resource_props["name"]])
 
-    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """Group by layer."""
-        return _layer(dbt_resource_props)
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """Add what dbt does not know: staging reads the lake's files, which are no table."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        if unique_id.startswith("model.") and spec.key.path[0] == "staging":
+            return spec.merge_attributes(deps=[CHANGES])
+        return spec
 
     def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
         """Return what the model's .yml says; its SQL is in the repository."""
@@ -42,8 +46,8 @@ class Translator(DagsterDbtTranslator):
 
 
 def _layer(node: Mapping[str, Any]) -> str:
-    """Return staging, intermediate or marts: the folder below ``models``, and the schema."""
-    return str(node["fqn"][1])
+    """Return staging, intermediate or marts: the schema."""
+    return str(node["schema"])
 
 
 MANIFEST: Mapping[str, Any] = json.loads(dbt.manifest().read_text(encoding="utf-8"))
@@ -57,7 +61,7 @@ MANIFEST: Mapping[str, Any] = json.loads(dbt.manifest().read_text(encoding="utf-
 )
 def dbt_models(
     context: dg.AssetExecutionContext, run: PipelineRun
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Build staging, intermediate and marts; the tests between them block what follows."""
     keys = {spec.metadata[UNIQUE_ID]: spec.key for spec in dbt_models.specs}
     checks = {spec.metadata[UNIQUE_ID]: spec for spec in dbt_models.check_specs}
