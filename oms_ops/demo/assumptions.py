@@ -7,7 +7,7 @@ simulated on every machine, and a load that was cut off goes on as if it had not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from zlib import crc32
+from hashlib import blake2b
 
 SEED = 20170101
 ACTOR = "history"
@@ -50,7 +50,8 @@ LARGE_ORDER_MINOR = 3500
 
 def chance(about: str, key: object) -> float:
     """Return a number in [0, 1) that depends on nothing but the seed, ``about`` and ``key``."""
-    return crc32(f"{SEED}:{about}:{key}".encode()) / 2**32
+    digest = blake2b(f"{SEED}:{about}:{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
 
 
 def between(about: str, key: object, low: int, high: int) -> int:
@@ -78,8 +79,8 @@ class Terms:
 
 
 def terms(product_id: int, price_minor: int) -> Terms:
-    """Return a cost of 62 to 78 % of the list price, and a case size that falls with the price."""
-    cost = max(1, round(price_minor * (0.62 + 0.16 * chance("cost", product_id))))
+    """Return a cost of 48 to 62 % of the list price, and a case size that falls with the price."""
+    cost = max(1, round(price_minor * (0.48 + 0.14 * chance("cost", product_id))))
     pack = 24 if price_minor < 150 else 12 if price_minor < 400 else 6
     return Terms(cost, pack * between("moq", product_id, 1, 2), pack)
 

@@ -71,7 +71,7 @@ def _skus(connection: Connection, actor: Actor, products: pl.DataFrame) -> dict[
     rows = [
         {
             "code": str(row["product_id"]),
-            "name": f"{row['kind']} {row['pack_size']}".strip(),
+            "name": " ".join(f"{row['kind']} {row['pack_size']}".split()),
             "department": row["department"],
             "category": row["category"],
             "brand": row["brand"],
