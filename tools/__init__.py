@@ -1,0 +1,1 @@
+"""What is run from the repository and not installed: the demo's supervisor."""
