@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -18,11 +17,9 @@ from pydantic import PrivateAttr
 from oms_ops import clock
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
-from pipelines.lib import dbt, status
+from pipelines.lib import status
 from pipelines.lib.files import exclusive
 from pipelines.lib.journal import Check, Journal, Severity
-
-SOURCES = Path(__file__).parent
 
 
 class PipelineRun(dg.ConfigurableResource):
@@ -64,13 +61,12 @@ class PipelineRun(dg.ConfigurableResource):
 
     @property
     def business_date(self) -> date:
-        """The shop's day on which the run began, in the shop's own time zone."""
-        return self.journal.started_at.astimezone(settings().zone).date()
+        """The shop's day on which the run began."""
+        return status.business_date(self.journal.started_at)
 
     def basis(self, cursor: Cursor) -> status.Basis:
         """Return what a snapshot made by this run is made from."""
-        code = status.code_version(SOURCES, dbt.PROJECT)
-        return status.Basis(str(cursor), self.business_date.isoformat(), code)
+        return status.basis(cursor, self.journal.started_at)
 
     def check_result(
         self,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,7 @@ from typing import Any
 
 from oms_ops.settings import settings
 from pipelines.lib.files import exclusive, replace_text
-from pipelines.lib.status import code_version
-
-PROJECT = Path(__file__).parents[2] / "dbt_project"
+from pipelines.lib.status import DBT_PROJECT, code_version
 
 
 class BuildFailed(RuntimeError):
@@ -53,7 +50,7 @@ def home() -> Path:
 
 def manifest() -> Path:
     """Return the manifest of the project as it is now; parse only when its sources changed."""
-    path = home() / f"manifest-{code_version(PROJECT)}.json"
+    path = home() / f"manifest-{code_version(DBT_PROJECT)}.json"
     if not path.exists():
         with exclusive(home() / ".lock", wait_seconds=120):
             if not path.exists():
@@ -77,7 +74,6 @@ def build(
     arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dict(variables))]
     if full_refresh:
         arguments.append("--full-refresh")
-        # Python writes two marts beside dbt's; a refresh must not leave old ones behind.
     if select:
         arguments += ["--select", *select]
     events: queue.SimpleQueue[NodeResult | BaseException | None] = queue.SimpleQueue()
@@ -118,7 +114,7 @@ def _invoke(arguments: Sequence[str], listener: Any = None) -> None:
 
     home().mkdir(parents=True, exist_ok=True)
     settings().warehouse.parent.mkdir(parents=True, exist_ok=True)
-    where = ["--project-dir", PROJECT, "--profiles-dir", PROJECT]
+    where = ["--project-dir", DBT_PROJECT, "--profiles-dir", DBT_PROJECT]
     where += ["--target-path", home() / "target", "--log-path", home() / "logs"]
     quiet = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
     quiet += ["--log-level-file", "info", "--no-version-check"]
@@ -157,8 +153,3 @@ def _close_connections() -> None:
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415
 
     DuckDBConnectionManager.close_all_connections()
-
-
-def forget() -> None:
-    """Remove dbt's state; the next use parses from nothing."""
-    shutil.rmtree(home(), ignore_errors=True)

@@ -100,13 +100,6 @@ class Landing:
     waiting_seconds: float
 
 
-def anything_waits(engine: Engine, folder: Path) -> bool:
-    """Tell whether a landing would bring anything, at the cost of one indexed look."""
-    with reading(engine) as connection:
-        query = changes_sql(connection.dialect.name, lake.cursor(folder), 1)
-        return connection.exec_driver_sql(query).first() is not None
-
-
 def land(engine: Engine, folder: Path, *, batch: int = BATCH, backlog: int = BACKLOG) -> Landing:
     """Land every committed change after the lake's cursor, ``batch`` changes a file.
 

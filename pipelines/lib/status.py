@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+from oms_ops.feed.reader import Cursor
+from oms_ops.settings import settings
 from pipelines.lib.files import replace_text
+
+_ROOT = Path(__file__).parents[2]
+
+#: The dbt project, and everything else whose change may change a figure.
+DBT_PROJECT = _ROOT / "dbt_project"
+SOURCES = (_ROOT / "pipelines", DBT_PROJECT)
 
 State = Literal["published", "unchanged", "failed"]
 
@@ -72,6 +81,17 @@ def current_snapshot(published: Path) -> str | None:
     """Return the name of the snapshot that readers open, None when there is none."""
     link = published / "current.duckdb"
     return link.resolve().name if link.exists() else None
+
+
+def basis(cursor: Cursor, moment: datetime) -> Basis:
+    """Return what a snapshot made at ``moment`` from a lake that ends at ``cursor`` is made from."""
+    code = code_version(*SOURCES)
+    return Basis(str(cursor), business_date(moment).isoformat(), code)
+
+
+def business_date(moment: datetime) -> date:
+    """Return the shop's day of ``moment``, in the shop's own time zone."""
+    return moment.astimezone(settings().zone).date()
 
 
 def code_version(*folders: Path) -> str:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.database import make_engine, reading, transaction
 from oms_ops.feed.reader import Cursor
-from pipelines.lib import lake, landing, ledger
+from pipelines.lib import idle, lake, landing, ledger
 
 
 def add_customers(connection: Connection, *names: str) -> None:
@@ -85,10 +85,10 @@ def test_a_second_landing_takes_only_what_came_after_the_first(
 ) -> None:
     landing.land(database, folder)
     assert landing.land(database, folder).rows == 0
-    assert not landing.anything_waits(database, folder)
+    assert not idle.anything_waits(database, folder)
     with transaction(database) as connection:
         add_customers(connection, "ann")
-    assert landing.anything_waits(database, folder)
+    assert idle.anything_waits(database, folder)
     assert landing.land(database, folder).rows == 1
     assert sorted(landed(folder)) == sorted(log(database))
 

@@ -7,7 +7,7 @@ import dagster as dg
 from oms_ops.database import make_engine
 from oms_ops.settings import settings
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
-from pipelines.lib import expectations, lake, landing, status
+from pipelines.lib import expectations, idle, lake, landing, status
 from pipelines.resources import PipelineRun
 
 CHANGE_LOG = dg.AssetKey(["oms", "change_log"])
@@ -43,7 +43,7 @@ def changes(
         engine = make_engine(shop.url)
         forced = FULL_REFRESH in context.run.tags
         try:
-            if not forced and not landing.anything_waits(engine, folder):
+            if not forced and not idle.anything_waits(engine, folder):
                 now = run.basis(lake.cursor(folder))
                 if status.is_current(shop.published, now):
                     stage.note = "nothing changed"

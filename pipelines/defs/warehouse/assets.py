@@ -90,7 +90,7 @@ def dbt_models(
     if failed:
         raise dg.Failure("dbt: " + "; ".join(failed))
     if not context.is_subset:
-        replace_text(_built_with(), status.code_version(dbt.PROJECT))
+        replace_text(_built_with(), status.code_version(status.DBT_PROJECT))
 
 
 def _check(run: PipelineRun, key: dg.AssetCheckKey, result: dbt.NodeResult) -> dg.AssetCheckResult:
@@ -122,4 +122,4 @@ def _code_changed() -> bool:
     path = _built_with()
     if not settings().warehouse.exists():
         return False
-    return not path.exists() or path.read_text(encoding="utf-8") != status.code_version(dbt.PROJECT)
+    return not path.exists() or path.read_text(encoding="utf-8") != status.code_version(status.DBT_PROJECT)

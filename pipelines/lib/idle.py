@@ -1,0 +1,60 @@
+"""Tells, at the cost of a look, that there is nothing to do: the case of most ticks.
+
+No Dagster, no dbt and no data frame is needed to find out, so none is imported: a command ends in
+half a second and a schedule skips its tick without starting a process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy.engine import Engine
+
+from oms_ops import clock
+from oms_ops.database import make_engine, reading
+from oms_ops.feed.reader import changes_sql
+from oms_ops.settings import settings
+from pipelines.lib import lake, status
+from pipelines.lib.files import Busy, exclusive
+
+
+def anything_waits(engine: Engine, folder: Path) -> bool:
+    """Tell whether a landing into ``folder`` would bring anything."""
+    with reading(engine) as connection:
+        query = changes_sql(connection.dialect.name, lake.cursor(folder), 1)
+        return connection.exec_driver_sql(query).first() is not None
+
+
+def settle() -> str | None:
+    """Say what is current when a run would change nothing, and note that it was looked at.
+
+    Returns None when there is something to do, or when a run is under way and will tell.
+    """
+    shop = settings()
+    try:
+        with exclusive(shop.home / "pipeline.lock", wait_seconds=0):
+            last = status.load(shop.published)
+            if last is None or last.basis is None or _stale(last.basis):
+                return None
+            now = clock.now().isoformat()
+            message = f"Nothing changed since {last.snapshot} was published."
+            status.Status(
+                "unchanged", last.run_id, now, now, message, (), last.snapshot, last.basis
+            ).save(shop.published)
+            return message
+    except Busy:
+        return None
+
+
+def _stale(basis: status.Basis) -> bool:
+    """Tell whether a run now would publish something else than the snapshot made from ``basis``."""
+    shop = settings()
+    folder = shop.lake / "changes"
+    now = status.basis(lake.cursor(folder), clock.now())
+    if now != basis or not status.is_current(shop.published, now):
+        return True
+    engine = make_engine(shop.url)
+    try:
+        return anything_waits(engine, folder)
+    finally:
+        engine.dispose()
