@@ -43,7 +43,7 @@ with st.grid(4, min_column_width=160, gap="small"):
             help=explain(metric) if metric else None,
         )  # fmt: skip
 
-left, right = st.columns([3, 2])
+left, right = st.columns([5, 3])
 with left.container(border=True, height="stretch"):
     st.markdown("**Segments**", help=explain("segment"))
     query = customers.segments()
@@ -116,7 +116,7 @@ else:
         open_label="Lines",
     )  # fmt: skip
     tables.download(snapshot, *query, name=f"orders-of-{chosen}", key="csv_orders")
-    order = pick("order", orders["order_number"].tolist(), "Lines of order")
+    order = pick("order", orders["order_number"].tolist(), "Lines of order", "Choose an order")
     if order:
         query = customers.lines(order)
         tables.show(snapshot.frame(*query), snapshot, alt=f"Lines of order {order}", key="lines")

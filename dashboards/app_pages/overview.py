@@ -71,16 +71,15 @@ with st.container(border=True):
         charts.daily_with_average(daily, currency), alt="Net sales per day with 7-day average"
     )
 
-left, middle, right = st.columns(3)
-for place, field, title in (
-    (left, "category", "Net sales by category"),
-    (middle, "warehouse", "Net sales by warehouse"),
-    (right, "channel", "Net sales by channel"),
-):
-    with place.container(border=True, height="stretch"):
+left, right = st.columns(2)
+for place, field in ((left, "category"), (right, "warehouse"), (right, "channel")):
+    with place.container(border=True, height="stretch" if place is left else "content"):
+        title = f"Net sales by {field}"
         st.markdown(f"**{title}**")
         rows = overview.by(snapshot, scope, field)
-        st.altair_chart(charts.ranked_bars(rows, "name", "net_sales", f"Net sales, {currency}"), alt=title)
+        st.altair_chart(
+            charts.ranked_bars(rows, "name", "net_sales", f"Net sales, {currency}"), alt=title
+        )
 
 st.subheader("Needs attention")
 lists = overview.attention(snapshot, scope.warehouse)
@@ -90,6 +89,7 @@ titles = {
     "late_orders": ("Late purchase orders", "No purchase order is late."),
     "backorders": ("Backorders", "No customer waits for stock."),
 }
+TOP = 100
 for (name, (title, nothing)), tab in zip(
     titles.items(),
     st.tabs([f"{title} · {formats.count(sizes[name])}" for name, (title, _) in titles.items()]),
@@ -100,11 +100,13 @@ for (name, (title, nothing)), tab in zip(
             st.success(nothing, icon=":material/check_circle:")
             continue
         sql, parameters = lists[name]
-        tables.show(snapshot.frame(f"{sql} LIMIT 100", parameters), snapshot, alt=title)
+        tables.show(snapshot.frame(f"{sql} LIMIT {TOP}", parameters), snapshot, alt=title)
         with st.container(horizontal=True, vertical_alignment="center"):
             tables.download(snapshot, sql, parameters, name=name, key=f"csv_{name}")
-            if sizes[name] > 100:
-                st.caption(f"The first 100 of {formats.count(sizes[name])} rows; the CSV has all.")
+            if sizes[name] > TOP:
+                st.caption(f"The first {TOP} of {formats.count(sizes[name])} rows; the CSV has all.")
+
+st.page_link("app_pages/reorder.py", label="Open the reorder list", icon=":material/arrow_forward:")
 
 with st.expander("About the data", icon=":material/info:"):
     st.markdown(about.text(snapshot))

@@ -45,7 +45,8 @@ if not now["gross_sales"] and not now["returns"]:
     st.stop()
 
 with st.container(border=True):
-    st.markdown("**Net sales per day**, dashed: one period earlier", help=explain("net_sales"))
+    dashed = ", dashed: one period earlier" if before else ""
+    st.markdown(f"**Net sales per day**{dashed}", help=explain("net_sales"))
     st.altair_chart(
         charts.daily_against_before(sales.trend(snapshot, scope), currency),
         alt="Net sales per day against the period before",

@@ -17,8 +17,11 @@ def _days() -> Any:
 
     # Days are midnights without a zone; read as UTC they stay the same day in every browser.
     return alt.X(
-        "utcyearmonthdate(day):T", title=None, scale=alt.Scale(type="utc"), bandPosition=0.5,
-        axis=alt.Axis(format="%-d %b", labelOverlap=True, grid=False, tickCount=8),
+        "utcyearmonthdate(day):O", title=None,
+        axis=alt.Axis(
+            labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelOverlap="greedy",
+            labelAngle=0, labelSeparation=12, ticks=False,
+        ),
     )  # fmt: skip
 
 
@@ -65,7 +68,7 @@ def daily_against_before(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
 
 
 def ranked_bars(
-    frame: pd.DataFrame, name: str, value: str, title: str, *, height: int | None = None
+    frame: pd.DataFrame, name: str, value: str, title: str, *, form: str = ".3~s"
 ) -> alt.LayerChart:
     """Horizontal bars of ``value`` by ``name`` in the frame's order, with the value written."""
     import altair as alt
@@ -82,9 +85,9 @@ def ranked_bars(
     )
     bars = base.mark_bar(color=ACCENT, cornerRadiusEnd=2)
     text = base.mark_text(align="left", dx=4, color="#475569").encode(
-        text=alt.Text(f"{value}:Q", format=".3~s")
+        text=alt.Text(f"{value}:Q", format=form)
     )
-    return alt.layer(bars, text).properties(height=height or 24 + 28 * len(frame))
+    return alt.layer(bars, text).properties(height=24 + 28 * len(frame))
 
 
 def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
@@ -164,13 +167,16 @@ def waterfall(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
-    """Units ordered per ``day`` with the mean that the reorder line counts on."""
+    """Units ordered per ``day``, red when it ended without stock, and the mean counted on."""
     import altair as alt
 
     base = alt.Chart(frame)
     tips = [_day_tip(), alt.Tooltip("units:Q", title="Units ordered", format=",d")]
-    bars = base.mark_bar(color=MUTED).encode(
-        x=_days(), y=alt.Y("units:Q", title="Units ordered"), tooltip=tips
+    bars = base.mark_bar().encode(
+        x=_days(),
+        y=alt.Y("units:Q", title="Units ordered", axis=alt.Axis(tickMinStep=1, format=",d")),
+        color=alt.condition("datum.is_stocked_out", alt.value("#fca5a5"), alt.value("#94a3b8")),
+        tooltip=tips,
     )
     rule = (
         alt.Chart(alt.Data(values=[{"mean": mean}]))
@@ -182,7 +188,7 @@ def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
 
 def stage_bars(frame: pd.DataFrame) -> alt.LayerChart:
     """Seconds per pipeline stage, in the order they ran."""
-    return ranked_bars(frame, "stage", "seconds", "Seconds")
+    return ranked_bars(frame, "stage", "seconds", "Seconds", form=",.1f")
 
 
 def status_bars(frame: pd.DataFrame) -> alt.Chart:

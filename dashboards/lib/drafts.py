@@ -105,5 +105,5 @@ def merged(rows: pd.DataFrame, work: Drafts, ordered: Iterable[Key]) -> pd.DataF
         tick=[key in work.ticked for key in keys],
         order_quantity=[work.quantity(key, int(units)) for key, units in suggested],
     )
-    rows["order_value"] = rows["order_quantity"] * rows["unit_cost"]
+    rows["order_value"] = (rows["order_quantity"] * rows["unit_cost"]).round(2)
     return rows[[key not in gone for key in keys]].reset_index(drop=True)

@@ -64,12 +64,12 @@ def _configured(currency: str, on_explain: Callable[[], None]) -> dict[str, Any]
     kinds = st.column_config
     plain = [name for name in _NAMES if name in tables.COLUMNS]
     return tables.config(plain, currency) | {
-        "tick": kinds.CheckboxColumn("Order", width=60, pinned=True),
+        "tick": kinds.CheckboxColumn("Order", width=70, pinned=True),
         "why": kinds.ButtonColumn(
             "", type="tertiary", width=60, pinned=True, on_click=on_explain, key="explain_line"
         ),
         "order_quantity": kinds.NumberColumn(
-            "Order, units", min_value=1, step=1, format="%,d", required=True,
+            "Order, units", width=115, min_value=1, step=1, format="%,d", required=True,
             help="Units to order. Change them to order more or less than suggested.",
         ),
         "weekly_demand": kinds.BarChartColumn(
@@ -205,6 +205,7 @@ def story(line: dict[str, Any], snapshot: Snapshot, ordered: int | None) -> None
             ),
             alt="Units ordered per day with the mean the suggestion counts on",
         )
+        st.caption("Line: mean per day. Red: the day ended without stock and is left out of it.")
         st.table(_facts(line), border="horizontal")
 
 
@@ -215,7 +216,7 @@ def _facts(line: dict[str, Any]) -> dict[str, str]:
         f" ({formats.plural(int(line['demand_days']), 'day')} with stock)",
         "Protection": f"{line['lead_time_days']} days lead time"
         f" + {line['review_days']} days review",
-        "Service level": f"{formats.percent(line['service_level'], 0)} (z = {line['z']:.2f})",
+        "Service level": f"{formats.percent(line['service_level'], 0)} (z = {line['z']:.3f})",
         "Position": f"{line['inventory_position']:,d} units,"
         f" reorder point {line['reorder_point']:,d}, order up to {line['order_up_to']:,d}",
     }

@@ -111,7 +111,9 @@ def choose(snapshot: Snapshot, *fields: str) -> Scope:
     return Scope(period, **chosen)
 
 
-def pick(field: str, values: Sequence[str], label: str | None = None) -> str | None:
+def pick(
+    field: str, values: Sequence[str], label: str | None = None, placeholder: str = "All"
+) -> str | None:
     """Draw one filter whose value lives in the URL as ``field``; None means all."""
     label = label or field.capitalize()
     # A value that the list no longer holds (another department was chosen) is dropped.
@@ -119,7 +121,7 @@ def pick(field: str, values: Sequence[str], label: str | None = None) -> str | N
         st.session_state[field] = None
     return st.selectbox(
         label, values, index=None, key=field, bind="query-params", width=_WIDTH,
-        placeholder="All", filter_mode="contains",
+        placeholder=placeholder, filter_mode="contains",
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Column:
     """How one column is shown; ``kind`` is text, count, money, unit_money, decimal, percent,
-    share, date or flag, ``metric`` names the definition in its tooltip."""
+    tenth, share or date, ``metric`` names the definition in its tooltip."""
 
     label: str
     kind: str = "text"
@@ -34,7 +34,7 @@ COLUMNS = {
     "department": Column("Department"),
     "category": Column("Category", width=180),
     "brand": Column("Brand"),
-    "warehouse": Column("Warehouse"),
+    "warehouse": Column("Warehouse", width=95),
     "channel": Column("Channel"),
     "supplier": Column("Supplier code"),
     "supplier_name": Column("Supplier"),
@@ -105,8 +105,8 @@ COLUMNS = {
     "monetary_score": Column("M", "count", "monetary"),
     "reason": Column("Reason", width=220),
     "return_rate": Column("Return rate, %", "percent", "return_rate"),
-    "urgency": Column("Urgency"),
-    "suggested_quantity": Column("Suggested, units", "count", "suggested_quantity"),
+    "urgency": Column("Urgency", width=150),
+    "suggested_quantity": Column("Suggested, units", "count", "suggested_quantity", width=125),
     "approved_quantity": Column("Approved, units", "count"),
     "inventory_position": Column("Position, units", "count", "inventory_position"),
     "reorder_point": Column("Reorder point, units", "count", "reorder_point"),
@@ -126,14 +126,13 @@ COLUMNS = {
     "approved_at": Column("Approved at"),
     "check_name": Column("Check", width=260),
     "asset": Column("On", width=200),
-    "severity": Column("Severity"),
-    "passed": Column("Passed", "flag"),
+    "result": Column("Result", width=90),
     "detail": Column("Detail", width=320),
     "measure": Column("Measure", width=200),
     "operational": Column("Operational ledger", "decimal"),
     "warehouse_value": Column("Warehouse", "decimal"),
     "difference": Column("Difference", "decimal"),
-    "is_reconciled": Column("Reconciled", "flag"),
+    "reconciled": Column("Agree"),
     "stage": Column("Stage"),
     "seconds": Column("Time, s", "tenth"),
     "rows_read": Column("Rows read", "count"),
@@ -170,8 +169,6 @@ def _config(name: str, currency: str) -> Any:
         return kinds.TextColumn(**shown)
     if column.kind == "date":
         return kinds.DateColumn(**shown, format="D MMM YYYY")
-    if column.kind == "flag":
-        return kinds.CheckboxColumn(**shown)
     if column.kind == "share":
         return kinds.ProgressColumn(**shown, format="percent", min_value=0.0, max_value=1.0)
     return kinds.NumberColumn(**shown, format=_FORMATS[column.kind])

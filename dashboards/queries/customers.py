@@ -60,7 +60,6 @@ def segments() -> Query:
     return (
         "SELECT segment, count(*) AS customers, sum(net_sales) AS net_sales,"  # noqa: S608
         " sum(net_sales) / nullif(sum(sum(net_sales)) OVER (), 0) AS share,"
-        " CAST(sum(order_count) AS bigint) AS order_count,"
         " CAST(sum(net_sales) / nullif(sum(order_count), 0) AS decimal(18, 2)) AS net_per_order,"
         " median(days_since_last_order) AS days_since_last_order"
         f" FROM marts.customers WHERE segment IS NOT NULL GROUP BY segment ORDER BY {_PLACE}",

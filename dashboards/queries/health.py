@@ -1,0 +1,45 @@
+"""What the pipeline says about the snapshot: checks, reconciliation, timings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dashboards.lib.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Query = tuple[str, list[Any]]
+
+CHECKS: Query = (
+    "SELECT CASE WHEN passed THEN 'Passed' WHEN severity = 'ERROR' THEN 'Failed' ELSE 'Warned' END"
+    " AS result, check_name, asset, detail FROM meta.check_results"
+    " ORDER BY passed, severity, asset, check_name",
+    [],
+)
+RECONCILIATION: Query = (
+    "SELECT measure, operational, warehouse_value, difference,"
+    " CASE WHEN is_reconciled THEN 'Yes' ELSE 'No' END AS reconciled"
+    " FROM marts.reconciliation ORDER BY is_reconciled, measure",
+    [],
+)
+TIMINGS: Query = (
+    "SELECT stage, seconds, rows_read, rows_written, bytes / 1e6 AS megabytes"
+    " FROM meta.stage_timings",
+    [],
+)
+
+
+def checks(snapshot: Snapshot) -> dict[str, Any]:
+    """Return how many checks there were, and how many failed by severity."""
+    return snapshot.one(
+        "SELECT count(*) AS checks, count(*) FILTER (NOT passed AND severity = 'ERROR') AS errors,"
+        " count(*) FILTER (NOT passed AND severity <> 'ERROR') AS warnings FROM meta.check_results"
+    )
+
+
+def reconciliation(snapshot: Snapshot) -> pd.DataFrame:
+    """Return the measures with both sides, measures in words."""
+    rows = snapshot.frame(*RECONCILIATION)
+    rows["measure"] = [str(name).replace("_", " ").capitalize() for name in rows["measure"]]
+    return rows
