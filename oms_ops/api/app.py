@@ -63,11 +63,18 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
     fields = [
-        FieldError(".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0]),
-                   str(fault["type"]), str(fault["msg"]))
+        FieldError(_where(fault["loc"]), str(fault["type"]), str(fault["msg"]))
         for fault in error.errors()
-    ]  # fmt: skip
+    ]
     return _problem(ValidationFailed("The request has bad fields.", fields).problem())
+
+
+def _where(location: tuple[str | int, ...]) -> str:
+    """Return the path of a fault: ``lines[0].quantity``, or ``body`` for text that is no JSON."""
+    path = ""
+    for part in location[1:]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return path if path and not path.startswith("[") else str(location[0])
 
 
 def _http_error(_: Request, error: Exception) -> JSONResponse:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from oms_ops.access.actor import ORDERS_READ
 from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit
 from oms_ops.database import reading, run
-from oms_ops.orders import cancellation, queries
+from oms_ops.orders import cancellation, holds, queries
 from oms_ops.orders.capture import capture
 from oms_ops.orders.intake import OrderIn
 
@@ -78,6 +78,34 @@ def cancel_order(
         cancellation.cancel(
             connection, actor, [queries.order_id(connection, number)], body.reason
         )
+        return queries.get(connection, number)
+
+    return run(engine, work)
+
+
+class Hold(BaseModel):
+    """Why an order has to wait."""
+
+    reason: str
+
+
+@router.post("/orders/{number}/hold")
+def hold_order(engine: Database, actor: Caller, number: str, body: Hold) -> dict[str, Any]:
+    """Stop an open order: it keeps its stock and nothing more of it is picked or shipped."""
+
+    def work(connection: Any) -> dict[str, Any]:
+        holds.hold(connection, actor, [queries.order_id(connection, number)], body.reason)
+        return queries.get(connection, number)
+
+    return run(engine, work)
+
+
+@router.post("/orders/{number}/release")
+def release_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
+    """Let a held order go on."""
+
+    def work(connection: Any) -> dict[str, Any]:
+        holds.release(connection, actor, [queries.order_id(connection, number)])
         return queries.get(connection, number)
 
     return run(engine, work)

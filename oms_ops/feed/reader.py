@@ -49,6 +49,10 @@ class Cursor:
         return cls(int(epoch), int(xid), int(seq))
 
 
+#: Before the first change.
+START = Cursor()
+
+
 @dataclass(frozen=True, slots=True)
 class Lag:
     """How far a cursor is behind: changes that wait, and the age of the oldest, in seconds."""
