@@ -42,7 +42,7 @@ def create(
             role=role,
             key_hash=_hash(key),
             created_at=now,
-            expires_at=now + lifetime if lifetime else None,
+            expires_at=None if lifetime is None else now + lifetime,
         )
     )
     return key
