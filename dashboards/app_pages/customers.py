@@ -60,12 +60,13 @@ with left.container(border=True, height="stretch"):
     tables.download(snapshot, *query, name="segments", key="csv_segments")
 with right.container(border=True, height="stretch"):
     st.markdown(
-        "**Recency and frequency**",
-        help=f"Recency: {explain('recency')} Frequency: {explain('frequency')}",
+        "**Recency against frequency and money**",
+        help=f"Recency: {explain('recency')}  \nFrequency: {explain('frequency')}  \n"
+        f"Money: {explain('monetary')}  \nAcross: {explain('value_score')}",
     )
     st.altair_chart(
         charts.rfm_heat_map(customers.rfm(snapshot)),
-        alt="Customers by recency and frequency score",
+        alt="Customers by recency, frequency and money score",
     )
 
 st.subheader(f"{segment or 'All'} customers" if segment else "Customers")

@@ -62,8 +62,8 @@ took = (
 )
 said = f" · {run.message}" if run.message else ""
 st.caption(
-    f"Last run `{run.run_id or '–'}`{ended}{took}{said}  \n"
-    f"Shown snapshot `{snapshot.run_id}`, made at feed position `{snapshot.cursor}`"
+    f"Last run `{run.run_id[:15] or '–'}`{ended}{took}{said}  \n"
+    f"Snapshot shown `{snapshot.run_id[:15]}`, made at feed position `{snapshot.cursor}`"
 )
 links = [(os.environ[name], title, icon) for name, title, icon in LINKS if os.environ.get(name)]
 if links:

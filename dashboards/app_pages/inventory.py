@@ -25,7 +25,6 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
     )  # fmt: skip
 status = next((code for code, words in inventory.STATUSES.items() if words == spoken), None)
 kept = inventory.Filter(department, category, warehouse, status, search or "")
-st.caption(f"Stock at the close of {formats.day(snapshot.business_date)}")
 
 totals = inventory.totals(snapshot, kept)
 with st.grid(5, min_column_width=160, gap="small"):
@@ -38,7 +37,12 @@ with st.grid(5, min_column_width=160, gap="small"):
             "stock_outs",
             f"{formats.count(totals['stock_outs_with_demand'])} of them in demand",
         ),
-        ("Cover, days", formats.decimal(totals["cover_days"]), "cover_days", "of the whole, at cost"),
+        (
+            "Cover, days",
+            formats.decimal(totals["cover_days"]),
+            "total_cover_days",
+            "of the whole, at cost",
+        ),
         (
             "Excess and dead value",
             formats.money(totals["excess_value"], currency),
@@ -56,7 +60,7 @@ if not totals["skus"]:
 
 left, right = st.columns([2, 3])
 with left.container(border=True, height="stretch"):
-    st.markdown("**SKUs by status**")
+    st.markdown("**SKUs by status**", help=explain("inventory_status"))
     st.altair_chart(
         charts.status_bars(inventory.statuses(snapshot, kept)), alt="SKUs by status and warehouse"
     )

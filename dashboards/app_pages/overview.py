@@ -72,11 +72,11 @@ with st.container(border=True):
     )
 
 left, right = st.columns(2)
-for place, field in ((left, "category"), (right, "warehouse"), (right, "channel")):
+for place, field in ((left, "category"), (right, "warehouse"), (right, "department")):
     with place.container(border=True, height="stretch" if place is left else "content"):
         title = f"Net sales by {field}"
         st.markdown(f"**{title}**")
-        rows = overview.by(snapshot, scope, field)
+        rows = overview.by(snapshot, scope, field, 12 if field == "category" else 5)
         st.altair_chart(
             charts.ranked_bars(rows, "name", "net_sales", f"Net sales, {currency}"), alt=title
         )

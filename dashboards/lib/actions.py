@@ -127,7 +127,7 @@ def approve(snapshot: Snapshot, lines: Sequence[ApprovalLine]) -> Outcome:
         return Outcome(refusal=reason)
     try:
         made = reorder.approve(
-            engine(), actor, snapshot.list_id, snapshot.as_of, lines,
+            engine(), actor, snapshot.list_id, snapshot.list_as_of, lines,
             list_cursor=Cursor.parse(snapshot.cursor),
         )  # fmt: skip
     except OmsError as error:
@@ -142,7 +142,7 @@ def approve(snapshot: Snapshot, lines: Sequence[ApprovalLine]) -> Outcome:
 
 def list_age_hours(snapshot: Snapshot) -> tuple[float, int]:
     """Return the age of the list in hours and the age from which approvals are refused."""
-    age = (clock.now() - snapshot.as_of).total_seconds() / 3600
+    age = (clock.now() - snapshot.list_as_of).total_seconds() / 3600
     return age, settings().reorder_max_age_hours
 
 

@@ -112,15 +112,15 @@ def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def rfm_heat_map(frame: pd.DataFrame) -> alt.LayerChart:
-    """Customers per recency and frequency score, the best corner at the top right."""
+    """Customers per recency and value score, the best corner at the top right."""
     import altair as alt
 
     base = alt.Chart(frame).encode(
-        x=alt.X("frequency_score:O", title="Frequency score", axis=alt.Axis(labelAngle=0)),
+        x=alt.X("value_score:O", title="Frequency and money score", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("recency_score:O", title="Recency score", sort="descending"),
         tooltip=[
             alt.Tooltip("recency_score:O", title="Recency"),
-            alt.Tooltip("frequency_score:O", title="Frequency"),
+            alt.Tooltip("value_score:O", title="Frequency and money"),
             alt.Tooltip("customers:Q", title="Customers", format=",d"),
             alt.Tooltip("net_sales:Q", title="Net sales", format=",.2f"),
             alt.Tooltip("segment:N", title="Segment"),
@@ -167,7 +167,7 @@ def waterfall(frame: pd.DataFrame) -> alt.LayerChart:
 
 
 def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
-    """Units ordered per ``day``, red when it ended without stock, and the mean counted on."""
+    """Units ordered per ``day`` by ``kind`` (counted, earlier, empty), and the mean counted on."""
     import altair as alt
 
     base = alt.Chart(frame)
@@ -175,7 +175,9 @@ def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
     bars = base.mark_bar().encode(
         x=_days(),
         y=alt.Y("units:Q", title="Units ordered", axis=alt.Axis(tickMinStep=1, format=",d")),
-        color=alt.condition("datum.is_stocked_out", alt.value("#fca5a5"), alt.value("#94a3b8")),
+        color=alt.Color("kind:N", legend=None, scale=alt.Scale(
+            domain=["counted", "earlier", "empty"], range=["#64748b", MUTED, "#fca5a5"]
+        )),
         tooltip=tips,
     )
     rule = (

@@ -11,8 +11,8 @@ DEFINITIONS = {
     "returns": "Money refunded for returned goods, on the day of the refund.",
     "return_rate": "Returns divided by gross sales less discounts of the same period.",
     "orders": "Orders placed in the period; cancelled ones are left out.",
-    "average_order_value": "Gross sales less discounts, divided by the orders of the same period."
-    " Shipping, tax and later returns are left out.",
+    "average_order_value": "Net sales divided by the orders of the same period. Shipping and tax are"
+    " left out.",
     "units": "Units sold, cancelled units left out.",
     "gross_margin": "Net sales less the cost of the units sold, at the unit cost known when the"
     " order was captured.",
@@ -31,10 +31,12 @@ DEFINITIONS = {
     "suggested_quantity": "Order-up-to level less inventory position, raised to the supplier's"
     " minimum and rounded up to whole packs.",
     "average_daily_demand": "Mean units per day over the last 28 days; days that ended without"
-    " stock are left out, because they hide demand.",
-    "cover_days": "Days that the units on hand last at the average daily demand.",
-    "excess_value": "Stock at cost of SKUs that nobody bought lately (dead) or that cover far more"
-    " time than they need to (excess).",
+    " stock are left out, because they hide demand. Today is not among them.",
+    "cover_days": "Days that the available units last at the average daily demand.",
+    "total_cover_days": "Days that the stock lasts at the average daily demand, both at cost.",
+    "inventory_status": "Stocked out: none on hand. Low: cover is shorter than the lead time. Excess:"
+    " cover is longer than 60 days. Dead: on hand, and no demand in 28 days. Healthy: the rest.",
+    "excess_value": "Stock at cost of the SKUs whose status is excess or dead.",
     "stock_out_days": "Days of the last 28 that ended with no unit on hand.",
     "available": "On hand less allocated: what can be promised to a new order.",
     "allocated": "Units promised to orders and not shipped yet.",
@@ -45,7 +47,8 @@ DEFINITIONS = {
     "frequency": "5 for the fifth of the customers with the most orders, 1 for those with the"
     " fewest.",
     "monetary": "5 for the fifth of the customers with the highest net sales, 1 for the lowest.",
-    "segment": "Ten named groups by recency and frequency score.",
+    "segment": "Ten named groups by the recency score and the mean of frequency and money score.",
+    "value_score": "The mean of frequency and money score, rounded.",
     "days_late": "Days between the expected date and the receipt, or today while it is open.",
     "share": "Part of the net sales of everything in the table.",
     "change": "Change against the previous period of equal length.",

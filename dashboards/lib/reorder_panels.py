@@ -205,7 +205,10 @@ def story(line: dict[str, Any], snapshot: Snapshot, ordered: int | None) -> None
             ),
             alt="Units ordered per day with the mean the suggestion counts on",
         )
-        st.caption("Line: mean per day. Red: the day ended without stock and is left out of it.")
+        st.caption(
+            "Line: the mean of the dark days. Red days ended without stock and are left out of it;"
+            " light ones are not among the 28."
+        )
         st.table(_facts(line), border="horizontal")
 
 
@@ -215,7 +218,7 @@ def _facts(line: dict[str, Any]) -> dict[str, str]:
         "Mean demand": f"{demand:,.2f} ± {sigma:,.2f} units/day"
         f" ({formats.plural(int(line['demand_days']), 'day')} with stock)",
         "Protection": f"{line['lead_time_days']} days lead time"
-        f" + {line['review_days']} days review",
+        f" (± {line['lead_time_standard_deviation']:.1f}) + {line['review_days']} days review",
         "Service level": f"{formats.percent(line['service_level'], 0)} (z = {line['z']:.3f})",
         "Position": f"{line['inventory_position']:,d} units,"
         f" reorder point {line['reorder_point']:,d}, order up to {line['order_up_to']:,d}",

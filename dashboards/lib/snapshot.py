@@ -36,6 +36,7 @@ class Snapshot:
     list_id: str
     published_at: datetime
     as_of: datetime
+    list_as_of: datetime
     business_date: date
     cursor: str
     currency: str
@@ -127,12 +128,14 @@ def _describe(path: str) -> Snapshot:
     row = _one(
         path,
         "SELECT run_id, list_id, epoch_us(published_at) AS published_at, epoch_us(as_of) AS as_of,"
-        " business_date, cursor, currency, timezone,"
+        # The list knows the stock up to the run's own look, later than the newest change.
+        " coalesce((SELECT epoch_us(max(as_of)) FROM marts.reorder_lines), epoch_us(as_of))"
+        " AS list_as_of, business_date, cursor, currency, timezone,"
         " coalesce((SELECT min(day) FROM marts.sales_daily), business_date) AS first_day"
         " FROM meta.snapshot",
         (),
     )
-    for name in ("published_at", "as_of"):
+    for name in ("published_at", "as_of", "list_as_of"):
         row[name] = _EPOCH + timedelta(microseconds=row[name])
     return Snapshot(path=str(Path(path)), **row)
 

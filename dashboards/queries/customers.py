@@ -68,11 +68,14 @@ def segments() -> Query:
 
 
 def rfm(snapshot: Snapshot) -> pd.DataFrame:
-    """Return customers and net sales per recency and frequency score."""
+    """Return customers and net sales per recency and value score, with the cell's segment.
+
+    The value score is the mean of frequency and monetary score, as the segments use it.
+    """
     return snapshot.frame(
-        "SELECT recency_score, frequency_score, count(*) AS customers,"
-        " sum(net_sales) AS net_sales, mode(segment) AS segment FROM marts.customers"
-        " WHERE recency_score IS NOT NULL GROUP BY ALL"
+        "SELECT recency_score, (frequency_score + monetary_score + 1) // 2 AS value_score,"
+        " count(*) AS customers, sum(net_sales) AS net_sales, any_value(segment) AS segment"
+        " FROM marts.customers WHERE recency_score IS NOT NULL GROUP BY ALL"
     )
 
 

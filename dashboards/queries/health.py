@@ -18,9 +18,10 @@ CHECKS: Query = (
     [],
 )
 RECONCILIATION: Query = (
-    "SELECT measure, operational, warehouse_value, difference,"
+    "SELECT replace(split_part(measure, ' in ', 1), '_', ' ') AS measure,"
+    " split_part(measure, ' in ', 2) AS mart, operational, warehouse_value, difference,"
     " CASE WHEN is_reconciled THEN 'Yes' ELSE 'No' END AS reconciled"
-    " FROM marts.reconciliation ORDER BY is_reconciled, measure",
+    " FROM marts.reconciliation ORDER BY is_reconciled, mart, measure",
     [],
 )
 TIMINGS: Query = (
@@ -39,7 +40,5 @@ def checks(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def reconciliation(snapshot: Snapshot) -> pd.DataFrame:
-    """Return the measures with both sides, measures in words."""
-    rows = snapshot.frame(*RECONCILIATION)
-    rows["measure"] = [str(name).replace("_", " ").capitalize() for name in rows["measure"]]
-    return rows
+    """Return the measures with both sides, those that differ first."""
+    return snapshot.frame(*RECONCILIATION)

@@ -23,11 +23,11 @@ def trade(snapshot: Snapshot, scope: Scope, days: tuple[date, date]) -> dict[str
         " coalesce(sum(gross_sales - discounts), 0) AS sold,"
         " coalesce(sum(gross_margin), 0) AS gross_margin,"
         " coalesce(sum(returns), 0) AS returns, coalesce(sum(gross_sales), 0) AS gross_sales,"
-        f" (SELECT coalesce(sum(orders), 0) FROM marts.orders_daily WHERE {placed}) AS orders"
+        f" (SELECT coalesce(sum(orders - cancelled_orders), 0) FROM marts.orders_daily WHERE {placed}) AS orders"
         f" FROM marts.sales_daily WHERE {sales}",
         [*placed_parameters, *parameters],
     )
-    row["average_order_value"] = _ratio(row["sold"], row["orders"])
+    row["average_order_value"] = _ratio(row["net_sales"], row["orders"])
     row["gross_margin_share"] = _ratio(row["gross_margin"], row["net_sales"])
     return row
 
@@ -69,7 +69,7 @@ def daily(snapshot: Snapshot, scope: Scope) -> pd.DataFrame:
         " INTERVAL 1 DAY)) AS date) AS day),"
         " sold AS (SELECT day, sum(net_sales) AS net_sales, sum(units) AS units"
         f" FROM marts.sales_daily WHERE {sales} GROUP BY day),"
-        " placed AS (SELECT day, sum(orders) AS orders"
+        " placed AS (SELECT day, sum(orders - cancelled_orders) AS orders"
         f" FROM marts.orders_daily WHERE {placed} GROUP BY day),"
         " filled AS (SELECT d.day, coalesce(s.net_sales, 0) AS net_sales,"
         " coalesce(s.units, 0) AS units, coalesce(p.orders, 0) AS orders"

@@ -125,7 +125,11 @@ def sum_text(line: dict[str, Any]) -> str:
 
 
 def demand(snapshot: Snapshot, sku: str, warehouse: str) -> pd.DataFrame:
-    """Return units ordered per day in the last weeks, and whether the day ended without stock."""
+    """Return units ordered per day in the last weeks, and what the day is to the mean.
+
+    ``kind``: ``counted`` among the 28 days that the mean is taken over, ``empty`` when one of them
+    ended without stock and is left out, ``earlier`` before them (or today, which is not over).
+    """
     first = max(snapshot.first_day, snapshot.business_date - timedelta(weeks=WEEKS))
     return snapshot.frame(
         "WITH days AS (SELECT CAST(unnest(generate_series(CAST(? AS date), CAST(? AS date),"
@@ -133,12 +137,14 @@ def demand(snapshot: Snapshot, sku: str, warehouse: str) -> pd.DataFrame:
         " sold AS (SELECT ordered_on AS day, sum(quantity - cancelled) AS units"
         " FROM marts.fct_order_lines WHERE sku = ? AND warehouse = ? GROUP BY 1)"
         " SELECT d.day, coalesce(s.units, 0) AS units,"
-        " coalesce(k.is_stocked_out, false) AS is_stocked_out"
+        " CASE WHEN d.day < CAST(? AS date) - 28 OR d.day >= CAST(? AS date) THEN 'earlier'"
+        " WHEN k.is_stocked_out THEN 'empty' ELSE 'counted' END AS kind"
         " FROM days AS d LEFT JOIN sold AS s ON s.day = d.day"
         " LEFT JOIN marts.stock_daily AS k"
         " ON k.day = d.day AND k.sku = ? AND k.warehouse = ? ORDER BY d.day",
-        [first, snapshot.business_date, sku, warehouse, sku, warehouse],
-    )
+        [first, snapshot.business_date, sku, warehouse, snapshot.business_date,
+         snapshot.business_date, sku, warehouse],
+    )  # fmt: skip
 
 
 def export(kept: Filter) -> Query:

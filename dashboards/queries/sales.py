@@ -58,16 +58,13 @@ def categories(scope: Scope) -> Query:
 def skus(scope: Scope) -> Query:
     """Return the query of sales by SKU, the largest first; returns by the day of the refund."""
     sold, sold_values = scope.where("ordered_on")
-    back, back_values = scope.where("r.refunded_on", fields=())
-    kept, kept_values = scope.where(None)
+    back, back_values = scope.where("refunded_on")
     return (
         "WITH sold AS (SELECT sku_id, sum(quantity - cancelled) AS units,"  # noqa: S608
         " sum(gross_sales - discounts) AS sold, sum(cost) AS cost"
         f" FROM marts.fct_order_lines WHERE {sold} GROUP BY sku_id),"
-        " back AS (SELECT l.sku_id, sum(r.refund) AS returns FROM marts.fct_returns AS r"
-        " JOIN marts.fct_order_lines AS l ON l.order_line_id = r.order_line_id"
-        f" WHERE {back} AND l.order_line_id IN"
-        f" (SELECT order_line_id FROM marts.fct_order_lines WHERE {kept}) GROUP BY l.sku_id),"
+        " back AS (SELECT sku_id, sum(refund) AS returns FROM marts.fct_returns"
+        f" WHERE {back} GROUP BY sku_id),"
         " joined AS (SELECT coalesce(s.sku_id, b.sku_id) AS sku_id, coalesce(s.units, 0) AS units,"
         " coalesce(s.sold, 0) AS sold, coalesce(s.cost, 0) AS cost,"
         " coalesce(b.returns, 0) AS returns FROM sold AS s FULL JOIN back AS b USING (sku_id))"
@@ -77,7 +74,7 @@ def skus(scope: Scope) -> Query:
         " AS gross_margin_share, j.returns"
         " FROM joined AS j JOIN marts.dim_skus AS k ON k.sku_id = j.sku_id"
         " ORDER BY net_sales DESC, k.sku",
-        [*sold_values, *back_values, *kept_values],
+        [*sold_values, *back_values],
     )
 
 
@@ -102,15 +99,11 @@ def sku_name(snapshot: Snapshot, sku: str) -> str | None:
 
 def returns_by_reason(scope: Scope) -> Query:
     """Return the query of refunds by reason, the largest first."""
-    # Returns carry no channel of their own; it is that of the order line.
-    where, values = scope.where("r.refunded_on", fields=())
-    kept, kept_values = scope.where(None)
+    where, values = scope.where("refunded_on")
     return (
-        "SELECT upper(r.reason[1]) || replace(r.reason[2:], '_', ' ') AS reason,"  # noqa: S608
-        " count(DISTINCT r.return_id) AS return_count, CAST(sum(r.quantity) AS bigint) AS quantity,"
-        " sum(r.refund) AS refund FROM marts.fct_returns AS r"
-        f" WHERE {where} AND r.order_line_id IN"
-        f" (SELECT order_line_id FROM marts.fct_order_lines WHERE {kept})"
-        " GROUP BY 1 ORDER BY refund DESC, reason",
-        [*values, *kept_values],
+        "SELECT upper(reason[1]) || replace(reason[2:], '_', ' ') AS reason,"  # noqa: S608
+        " count(DISTINCT return_id) AS return_count, CAST(sum(quantity) AS bigint) AS quantity,"
+        f" sum(refund) AS refund FROM marts.fct_returns WHERE {where}"
+        " GROUP BY ALL ORDER BY refund DESC, reason",
+        values,
     )

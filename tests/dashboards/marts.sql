@@ -14,7 +14,7 @@ SELECT row_number() OVER (ORDER BY warehouse) AS warehouse_id, warehouse, wareho
 FROM raw.warehouses;
 
 CREATE TABLE marts.fct_order_lines AS
-SELECT order_line_id, order_id, order_number, line_no, ordered_on, sku_id, sku, sku_name, department,
+SELECT order_line_id, order_id, order_number, CAST(line_no AS integer) AS line_no, ordered_on, sku_id, sku, sku_name, department,
        category, brand, warehouse, channel, customer_id, order_status, quantity,
        money(unit_price) AS unit_price, money(gross_sales) AS gross_sales,
        money(discounts) AS discounts, money(cost) AS cost, money(gross_margin) AS gross_margin,
@@ -23,13 +23,13 @@ FROM raw.lines;
 
 CREATE TABLE marts.fct_returns AS
 SELECT return_line_id, return_id, return_number, order_id, order_number, order_line_id, sku_id, sku,
-       sku_name, department, category, warehouse, reason, disposition, quantity,
+       sku_name, department, category, warehouse, channel, reason, disposition, quantity,
        money(refund) AS refund, refunded_on, received_on, status
 FROM raw.returns;
 
 CREATE TABLE marts.fct_orders AS
 WITH sums AS (
-    SELECT order_id, count(*) AS line_count, CAST(sum(quantity - cancelled) AS bigint) AS units,
+    SELECT order_id, CAST(count(*) AS integer) AS line_count, CAST(sum(quantity - cancelled) AS bigint) AS units,
            sum(gross_sales) AS gross_sales, sum(discounts) AS discounts,
            sum(allocated) AS allocated, CAST(sum(backordered) AS bigint) AS backordered_units,
            sum(shipped) AS shipped
@@ -57,7 +57,7 @@ SELECT o.order_id, o.order_number, o.external_id, o.channel, o.customer_id, o.wa
        money(coalesce(r.refund, 0)) AS refunded,
        CASE WHEN s.shipped > 0 THEN o.placed_at + INTERVAL 20 HOUR END AS first_shipped_at,
        CASE WHEN s.shipped > 0 THEN o.placed_at + INTERVAL 3 DAY END AS delivered_at,
-       s.backordered_units, CASE WHEN s.shipped > 0 THEN 20.0 END AS hours_to_ship
+       s.backordered_units, CASE WHEN s.shipped > 0 THEN CAST(20 AS double) END AS hours_to_ship
 FROM raw.orders AS o
 JOIN sums AS s ON s.order_id = o.order_id
 LEFT JOIN refunds AS r ON r.order_id = o.order_id;
@@ -81,12 +81,24 @@ SELECT day, department, category, warehouse, channel, CAST(sum(units) AS bigint)
 FROM both_ways GROUP BY ALL;
 
 CREATE TABLE marts.orders_daily AS
-SELECT ordered_on AS day, warehouse, channel, count(*) FILTER (status <> 'cancelled') AS orders,
-       count(*) FILTER (status = 'cancelled') AS cancelled_orders,
-       count(*) FILTER (backordered_units > 0) AS backordered_orders,
-       CAST(sum(units) AS bigint) AS units, sum(gross_sales) AS gross_sales,
-       sum(discounts) AS discounts, sum(returns) AS returns, sum(net_sales) AS net_sales
-FROM marts.fct_orders GROUP BY ALL;
+WITH placed AS (
+    SELECT ordered_on AS day, warehouse, channel, count(*) AS orders,
+           count(*) FILTER (status = 'cancelled') AS cancelled_orders,
+           count(*) FILTER (backordered_units > 0) AS backordered_orders,
+           CAST(sum(units) AS bigint) AS units, sum(gross_sales) AS gross_sales,
+           sum(discounts) AS discounts
+    FROM marts.fct_orders GROUP BY ALL
+), refunded AS (
+    SELECT refunded_on AS day, warehouse, channel, sum(refund) AS returns
+    FROM marts.fct_returns GROUP BY ALL
+)
+SELECT p.day, p.warehouse, p.channel, p.orders, p.cancelled_orders, p.backordered_orders, p.units,
+       CAST(p.gross_sales AS decimal(18, 2)) AS gross_sales,
+       CAST(p.discounts AS decimal(18, 2)) AS discounts,
+       CAST(coalesce(r.returns, 0) AS decimal(18, 2)) AS returns,
+       CAST(p.gross_sales - p.discounts - coalesce(r.returns, 0) AS decimal(18, 2)) AS net_sales
+FROM placed AS p LEFT JOIN refunded AS r
+    ON r.day = p.day AND r.warehouse = p.warehouse AND r.channel = p.channel;
 
 CREATE TABLE marts.fct_stock_moves AS
 SELECT move_id, occurred_at, moved_on, sku_id, sku, warehouse, reason, reference, quantity_in,
@@ -118,8 +130,8 @@ WITH demand AS (
 ), rates AS (
     SELECT warehouse, sku_id, avg(units) FILTER (counts) AS average_daily_demand,
            coalesce(stddev_samp(units) FILTER (counts), 0) AS demand_standard_deviation,
-           count(*) FILTER (counts) AS demand_days,
-           count(*) FILTER (is_stocked_out) AS stock_out_days
+           CAST(count(*) FILTER (counts) AS integer) AS demand_days,
+           CAST(count(*) FILTER (is_stocked_out) AS integer) AS stock_out_days
     FROM demand GROUP BY ALL
 ), promised AS (
     SELECT warehouse, sku_id, CAST(sum(allocated) AS bigint) AS allocated,
@@ -135,7 +147,8 @@ WITH demand AS (
            coalesce(p.backordered, 0) AS backordered, coalesce(c.on_order, 0) AS on_order,
            c.next_expected_on, coalesce(r.average_daily_demand, 0) AS average_daily_demand,
            r.demand_standard_deviation, r.demand_days,
-           s.on_hand / nullif(r.average_daily_demand, 0) AS cover_days, r.stock_out_days,
+           (s.on_hand - coalesce(p.allocated, 0)) / nullif(r.average_daily_demand, 0) AS cover_days,
+           k.lead_time_days, r.stock_out_days,
            money(s.unit_cost) AS unit_cost, money(s.stock_value) AS stock_value, p.last_sold_on
     FROM raw.stock AS s
     JOIN raw.skus AS k ON k.sku_id = s.sku_id
@@ -144,9 +157,9 @@ WITH demand AS (
     LEFT JOIN coming AS c ON c.sku_id = s.sku_id AND c.warehouse = s.warehouse
     WHERE s.day = today()
 )
-SELECT *, CASE WHEN on_hand = 0 THEN 'stocked_out'
+SELECT * EXCLUDE (lead_time_days), CASE WHEN on_hand = 0 THEN 'stocked_out'
                WHEN average_daily_demand = 0 THEN 'dead'
-               WHEN cover_days < 10 THEN 'low' WHEN cover_days > 90 THEN 'excess'
+               WHEN cover_days < lead_time_days THEN 'low' WHEN cover_days > 60 THEN 'excess'
                ELSE 'healthy' END AS status
 FROM joined;
 
@@ -155,24 +168,21 @@ WITH sums AS (
     SELECT customer_id, min(ordered_on) AS first_order_on, max(ordered_on) AS last_order_on,
            count(*) AS order_count, CAST(sum(units) AS bigint) AS units, sum(net_sales) AS net_sales
     FROM marts.fct_orders WHERE status <> 'cancelled' GROUP BY customer_id
-), scored AS (
-    SELECT *, CAST(date_diff('day', last_order_on, today()) AS integer) AS days_since_last_order,
-           6 - ntile(5) OVER (ORDER BY date_diff('day', last_order_on, today())) AS recency_score,
-           ntile(5) OVER (ORDER BY order_count) AS frequency_score,
-           ntile(5) OVER (ORDER BY net_sales) AS monetary_score
+), aged AS (
+    SELECT *, CAST(date_diff('day', last_order_on, today()) AS integer) AS days_since_last_order
     FROM sums
+), scored AS (
+    SELECT *, CAST(6 - ntile(5) OVER (ORDER BY days_since_last_order) AS integer) AS recency_score,
+           CAST(ntile(5) OVER (ORDER BY order_count) AS integer) AS frequency_score,
+           CAST(ntile(5) OVER (ORDER BY net_sales) AS integer) AS monetary_score
+    FROM aged
 )
-SELECT c.customer_id, c.customer_name, c.email, s.first_order_on AS created_on, s.first_order_on,
-       s.last_order_on, s.days_since_last_order, s.order_count, s.units,
-       CAST(s.net_sales AS decimal(18, 2)) AS net_sales,
+SELECT c.customer_id, c.customer_name, c.email, coalesce(s.first_order_on, today()) AS created_on,
+       s.first_order_on, s.last_order_on, s.days_since_last_order,
+       coalesce(s.order_count, 0) AS order_count, coalesce(s.units, 0) AS units,
+       CAST(coalesce(s.net_sales, 0) AS decimal(18, 2)) AS net_sales,
        CAST(s.net_sales / s.order_count AS decimal(18, 2)) AS average_order_value,
-       s.recency_score, s.frequency_score, s.monetary_score,
-       CASE WHEN recency_score >= 4 AND frequency_score >= 4 THEN 'Champions'
-            WHEN recency_score >= 3 AND frequency_score >= 4 THEN 'Loyal'
-            WHEN recency_score >= 4 AND frequency_score >= 2 THEN 'Potential loyalist'
-            WHEN recency_score = 5 THEN 'New' WHEN recency_score = 4 THEN 'Promising'
-            WHEN recency_score = 3 AND frequency_score = 3 THEN 'Needs attention'
-            WHEN recency_score = 3 THEN 'About to sleep'
-            WHEN frequency_score = 5 THEN 'Cannot lose' WHEN frequency_score >= 3 THEN 'At risk'
-            ELSE 'Hibernating' END AS segment
-FROM raw.customers AS c JOIN scored AS s ON s.customer_id = c.customer_id;
+       s.recency_score, s.frequency_score, s.monetary_score, g.segment
+FROM raw.customers AS c LEFT JOIN scored AS s ON s.customer_id = c.customer_id
+LEFT JOIN raw.segments AS g ON g.recency_score = s.recency_score
+    AND g.value_score = (s.frequency_score + s.monetary_score + 1) // 2;

@@ -12,11 +12,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from pipelines.lib.reorder_lines import COLUMNS
 from tests.dashboards.shop import WAREHOUSES, Row, Shop, trade
 
 SERVICE_LEVEL, Z = 0.95, 1.645
 LEAD_DEVIATION = 1.5
 MARTS = Path(__file__).with_name("marts.sql")
+SEGMENTS = Path(__file__).parents[2] / "dbt_project" / "seeds" / "rfm_segments.csv"
 CURSOR = "1:0:0"
 
 
@@ -81,6 +83,7 @@ def _facts(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:
         ("purchases", shop.purchases), ("moves", shop.moves), ("stock", shop.stock),
     ):  # fmt: skip
         _table(con, f"raw.{name}", rows)
+    con.execute("CREATE TABLE raw.segments AS FROM read_csv(?)", [str(SEGMENTS)])
 
 
 def _reorder_lines(con: duckdb.DuckDBPyConnection, shop: Shop, list_id: str) -> None:
@@ -91,11 +94,10 @@ def _reorder_lines(con: duckdb.DuckDBPyConnection, shop: Shop, list_id: str) -> 
     ).to_arrow_table()
     lines = [line for row in rows.to_pylist() if (line := _line(row, shop, list_id))]
     _table(con, "raw.reorder_lines", lines)
-    con.execute(
-        "CREATE TABLE marts.reorder_lines AS SELECT * REPLACE ("
-        "CAST(unit_cost AS decimal(18, 2)) AS unit_cost,"
-        " CAST(line_value AS decimal(18, 2)) AS line_value) FROM raw.reorder_lines"
-    )
+    # The pipeline's own definition: its CHECKs hold for simulated lines too.
+    definitions = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    con.execute(f"CREATE TABLE marts.reorder_lines ({definitions})")
+    con.execute("INSERT INTO marts.reorder_lines BY NAME FROM raw.reorder_lines")
 
 
 def _line(row: Row, shop: Shop, list_id: str) -> Row | None:
@@ -123,7 +125,8 @@ def _line(row: Row, shop: Shop, list_id: str) -> Row | None:
             "next_expected_on")  # fmt: skip
     return {
         **{name: row[name] for name in kept},
-        "list_id": list_id, "as_of": shop.as_of, "protection_days": lead + review,
+        "list_id": list_id, "as_of": shop.as_of,
+        "lead_time_standard_deviation": LEAD_DEVIATION, "protection_days": lead + review,
         "service_level": SERVICE_LEVEL, "z": Z, "reorder_point": point,
         "order_up_to": cycle + safety, "inventory_position": position, "demand_quantity": cycle,
         "safety_quantity": safety, "moq_excess": with_moq - needed,
@@ -136,11 +139,12 @@ def _line(row: Row, shop: Shop, list_id: str) -> Row | None:
 def _reconciliation(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         "CREATE TABLE marts.reconciliation AS"
-        " SELECT measure, value AS operational, value AS warehouse_value,"
+        " SELECT measure, CAST(value AS decimal(18, 2)) AS operational,"
+        " CAST(value AS decimal(18, 2)) AS warehouse_value,"
         " CAST(0 AS decimal(18, 2)) AS difference, true AS is_reconciled FROM ("
-        " SELECT 'orders' AS measure, CAST(count(*) AS decimal(18, 2)) AS value FROM marts.fct_orders"
-        " UNION ALL SELECT 'gross_sales', sum(gross_sales) FROM marts.fct_order_lines"
-        " UNION ALL SELECT 'returns', sum(refund) FROM marts.fct_returns)"
+        " SELECT 'orders in fct_orders' AS measure, CAST(count(*) AS decimal(18, 2)) AS value FROM marts.fct_orders"
+        " UNION ALL SELECT 'gross_sales in fct_order_lines', sum(gross_sales) FROM marts.fct_order_lines"
+        " UNION ALL SELECT 'returns in fct_returns', sum(refund) FROM marts.fct_returns)"
     )
 
 
