@@ -19,7 +19,9 @@
     A staging model: the newest state of every row of an entity, deleted rows marked.
 
     `fields` maps the table's columns to types. Of a row's changes the one with the greatest
-    (epoch, seq) wins: a writer draws seq while holding the row's lock.
+    (epoch, seq) wins: a writer draws seq while holding the row's lock. A file may bring a state that
+    is older than the one already here: on PostgreSQL a transaction that began first can commit its
+    change of a row last, and a file may be landed again.
 -#}
 {% macro stage(entity, fields) %}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
@@ -42,7 +44,9 @@ with landed as (
 ranked as (
     select
         *,
-        row_number() over (partition by entity_id order by _epoch desc, _seq desc) as recency
+        row_number() over (
+            partition by entity_id order by _epoch desc, _seq desc, _path
+        ) as recency
     from landed
 )
 
@@ -55,7 +59,19 @@ select
     _seq,
     replace(_path, '{{ lake_folder() }}/', '') as _file
 from ranked
-where recency = 1
+where
+    recency = 1
+    {%- if is_incremental() %}
+    and not exists (
+        select 1 from {{ this }} as known
+        where
+            known.id = ranked.entity_id
+            and (
+                known._epoch > ranked._epoch
+                or (known._epoch = ranked._epoch and known._seq >= ranked._seq)
+            )
+    )
+    {%- endif %}
 {% endmacro %}
 
 {#- Money: minor units of the base currency to decimals, exactly. -#}
@@ -79,10 +95,19 @@ where recency = 1
     {%- endif -%}
 {%- endmacro %}
 
-{#- Before an increment of the daily stock: remove the days that it brings again. -#}
+{#- Before an increment: remove the days that earlier, finished builds touched. -#}
+{% macro forget_finished_days() -%}
+    {%- if is_incremental() -%}
+        delete from {{ this }} where since <> '{{ processed_up_to() }}'
+    {%- else -%}
+        select 1 as nothing_to_forget
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Before an increment of the daily stock: remove the days that it brings again, and later ones. -#}
 {% macro forget_stock_from_day() -%}
     {%- if is_incremental() -%}
-        delete from {{ this }} where exists (
+        delete from {{ this }} where day > {{ business_date() }} or exists (
             select 1 from {{ ref('int_touched_stock') }} as touched
             where
                 touched.warehouse_id = {{ this }}.warehouse_id

@@ -1,6 +1,13 @@
-{{ config(materialized='table') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        pre_hook="{{ forget_finished_days() }}"
+    )
+}}
 -- Days whose daily sums this build has to do again: those of the touched orders and their refunds,
--- as they are now and, before the facts are renewed, as they were.
+-- as they are now and, before the facts are renewed, as they were. They stay until a whole build
+-- has gone through: after one that stopped half way the renewed facts no longer tell how they were.
 {% set lines = adapter.get_relation(target.database, 'marts', 'fct_order_lines') %}
 {% set returns = adapter.get_relation(target.database, 'marts', 'fct_returns') %}
 with touched as (
@@ -29,6 +36,8 @@ days as (
     {% endif %}
 )
 
-select day
+select
+    day,
+    '{{ processed_up_to() }}' as since
 from days
 where day is not null

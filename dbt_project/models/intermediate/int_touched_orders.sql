@@ -1,5 +1,6 @@
 {{ config(materialized='table') }}
--- Orders that this build has to do again: something of them, or a SKU on them, changed.
+-- Orders that this build has to do again: something of them changed, or a SKU on them, or the
+-- warehouse that they went to.
 with changed as (
     select id as order_id, _file from {{ ref('stg_orders') }}
     union all
@@ -12,6 +13,14 @@ with changed as (
     select order_id, _file from {{ ref('stg_refunds') }}
     union all
     select order_id, _file from {{ ref('stg_returns') }}
+    union all
+    select returns.order_id, lines._file
+    from {{ ref('stg_return_lines') }} as lines
+    inner join {{ ref('stg_returns') }} as returns on lines.return_id = returns.id
+    union all
+    select orders.id as order_id, warehouses._file
+    from {{ ref('stg_orders') }} as orders
+    inner join {{ ref('stg_warehouses') }} as warehouses on orders.warehouse_id = warehouses.id
     union all
     select lines.order_id, skus._file
     from {{ ref('stg_order_lines') }} as lines

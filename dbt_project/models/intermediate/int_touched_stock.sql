@@ -1,6 +1,6 @@
 {{ config(materialized='table') }}
--- From which day on the daily stock of a warehouse and SKU has to be done again: its earliest new
--- move, or the first day that is not there yet.
+-- From which day on the daily stock of a warehouse and SKU has to be done again: its earliest move
+-- that is new or lies behind the days that are there, or the first day that is not there yet.
 {% set have = adapter.get_relation(target.database, 'intermediate', 'int_stock_daily') %}
 {% set known = have is not none and not flags.FULL_REFRESH %}
 with moved as (
@@ -9,7 +9,11 @@ with moved as (
         sku_id,
         min(moved_on) as from_day
     from {{ ref('int_stock_moves') }}
-    where _file > '{{ processed_up_to() }}'
+    where
+        _file > '{{ processed_up_to() }}'
+        {% if known %}
+        or moved_on > (select max(day) from {{ have }})
+        {% endif %}
     group by warehouse_id, sku_id
 ){% if known %},
 
@@ -19,6 +23,7 @@ kept as (
         sku_id,
         {{ add_days('max(day)', 1) }} as from_day
     from {{ have }}
+    where day <= {{ business_date() }}
     group by warehouse_id, sku_id
 ),
 

@@ -56,7 +56,8 @@ select
     refunds.refunded_on,
     {{ shop_day('returned.received_at') }} as received_on
 from returned
-inner join {{ ref('stg_orders') }} as orders on returned.order_id = orders.id
+inner join {{ ref('stg_orders') }} as orders
+    on returned.order_id = orders.id and orders._op <> 'D'
 inner join {{ ref('dim_skus') }} as skus on returned.sku_id = skus.sku_id
 inner join {{ ref('dim_warehouses') }} as warehouses
     on orders.warehouse_id = warehouses.warehouse_id

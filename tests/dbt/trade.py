@@ -1,0 +1,196 @@
+"""Some days of trade in a small shop: through the services, and by plain SQL behind their backs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops import clock
+from oms_ops.database import as_time, run
+from oms_ops.fulfilment import commands as fulfilment
+from oms_ops.orders import cancellation
+from oms_ops.orders.capture import capture
+from oms_ops.payments import commands as payments
+from oms_ops.purchasing import orders as purchasing
+from oms_ops.purchasing import receipts
+from oms_ops.purchasing.orders import PurchaseLine
+from oms_ops.returns import commands as returns
+from oms_ops.returns.commands import ReturnedLine, ReturnRequest
+from tests.oms_ops.shop import ADMIN, Shop, order
+
+
+def moment(day: str, hour: int = 15) -> datetime:
+    """Return an hour (UTC) of a day given as ``2026-03-01``."""
+    return datetime.fromisoformat(day).replace(hour=hour, tzinfo=UTC)
+
+
+class Trade:
+    """What happens in the shop, in short words; each call is a committed transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Open the shop on 1 March 2026 with stock in both warehouses."""
+        self.engine = engine
+        with clock.at(moment("2026-03-01", 12)):
+            self.shop = Shop(engine)
+            for number in (1, 2, 3):
+                self.shop.stock(f"SKU-{number}", 40)
+            self.shop.stock("SKU-2", 20, "NYC")
+            self.shop.stock("SKU-4", 2)
+
+    def sell(self, day: str, who: str, *lines: tuple[str, int], hour: int = 15) -> int:
+        """Capture an order of customer ``who``; return its id."""
+        person = {"email": f"{who}@example.com", "name": who.title()}
+        submission = order(*lines, customer=person, allow_backorder=True)
+        with clock.at(moment(day, hour)):
+            number = capture(self.engine, ADMIN, submission)["number"]
+        return int(self.shop.rows("SELECT id FROM orders WHERE number = :n", n=number)[0][0])
+
+    def pay(self, day: str, order_id: int) -> None:
+        """Capture the order's payment."""
+        self._do(day, payments.capture, self._ids("payments", order_id))
+
+    def dispatch(self, day: str, order_id: int, *steps: str) -> None:
+        """Take the order's shipments through ``steps``; all of them by default."""
+        for step in steps or ("pick", "pack", "ship", "deliver"):
+            self._do(day, getattr(fulfilment, step), self._ids("shipments", order_id))
+
+    def cancel(self, day: str, order_id: int) -> None:
+        """Cancel the whole order."""
+        self._do(day, cancellation.cancel, [order_id], "changed my mind")
+
+    def send_back(self, day: str, order_id: int, units: int, *, hour: int = 15) -> None:
+        """Return units of the order's first line, refunded at once."""
+        line = self.shop.rows(
+            "SELECT id FROM order_lines WHERE order_id = :o ORDER BY line_no", o=order_id
+        )[0][0]
+        request = ReturnRequest(order_id, (ReturnedLine(line, units),), "too small")
+        self._do(day, returns.receive, [request], hour=hour)
+
+    def buy(self, day: str, sku: str, units: int) -> int:
+        """Order units from the supplier for Atlanta; return the purchase order's id."""
+        return int(
+            self._do(
+                day, purchasing.create, supplier="ACME", warehouse="ATL",
+                lines=[PurchaseLine(sku, units)],
+            )["id"]
+        )  # fmt: skip
+
+    def receive(self, day: str, purchase_order_id: int, units: int) -> None:
+        """Receive units on the purchase order's only line."""
+        line = self.shop.rows(
+            "SELECT id FROM purchase_order_lines WHERE purchase_order_id = :p", p=purchase_order_id
+        )[0][0]
+        self._do(day, receipts.receive, purchase_order_id, {line: units})
+
+    def by_sql(self, *statements: str, **parameters: Any) -> None:
+        """Write as somebody does who knows nothing of the services or of foreign keys."""
+
+        def work(connection: Connection) -> None:
+            for statement in statements:
+                connection.execute(sa.text(statement), parameters)
+
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            connection.commit()
+        run(self.engine, work)
+
+    def at(self, day: str, hour: int = 15) -> Any:
+        """Return a moment as a parameter for :meth:`by_sql`."""
+        with self.engine.connect() as connection:
+            return as_time(connection, moment(day, hour))
+
+    def _ids(self, table: str, order_id: int) -> list[int]:
+        return [
+            row[0]
+            for row in self.shop.rows(f"SELECT id FROM {table} WHERE order_id = :o", o=order_id)
+        ]
+
+    def _do(self, day: str, act: Any, *arguments: Any, hour: int = 15, **named: Any) -> Any:
+        with clock.at(moment(day, hour)):
+            return run(self.engine, lambda c: act(c, ADMIN, *arguments, **named))
+
+
+def first_days(trade: Trade) -> dict[str, int]:
+    """Trade on 1 and 2 March; return the orders by a name to speak of them."""
+    sold = {
+        "delivered": trade.sell("2026-03-01", "ann", ("SKU-1", 4), ("SKU-2", 1)),
+        "late": trade.sell("2026-03-01", "bob", ("SKU-2", 2), hour=23),
+        "deleted": trade.sell("2026-03-01", "cid", ("SKU-3", 3)),
+        "moved": trade.sell("2026-03-02", "ann", ("SKU-3", 2)),
+        "cancelled": trade.sell("2026-03-02", "dan", ("SKU-1", 5)),
+        "waiting": trade.sell("2026-03-02", "eve", ("SKU-4", 6)),
+    }
+    for name in ("delivered", "late", "deleted"):
+        trade.pay("2026-03-01", sold[name])
+    trade.dispatch("2026-03-02", sold["delivered"])
+    trade.dispatch("2026-03-02", sold["late"])
+    trade.send_back("2026-03-02", sold["late"], 1)
+    return sold
+
+
+def changed_days(trade: Trade, sold: dict[str, int]) -> None:
+    """Trade on 4 March, with everything that makes an old figure wrong."""
+    trade.send_back("2026-03-04", sold["delivered"], 1, hour=3)
+    trade.cancel("2026-03-04", sold["cancelled"])
+    trade.receive("2026-03-04", trade.buy("2026-03-03", "SKU-4", 12), 6)
+    trade.sell("2026-03-04", "fay", ("SKU-1", 1), ("SKU-3", 1))
+    trade.by_sql(
+        "UPDATE skus SET code = 'THING-1', category = 'Renamed', version = version + 1"
+        " WHERE code = 'SKU-1'",
+        "UPDATE warehouses SET code = 'ATLANTA' WHERE code = 'ATL'",
+        "UPDATE customers SET name = 'Anna' WHERE email = 'ann@example.com'",
+    )
+    # An order that turns out to be of another day, channel and warehouse, and one that never was.
+    trade.by_sql(
+        "UPDATE orders SET placed_at = :at, channel = 'shop', warehouse_id = :nyc WHERE id = :moved",
+        at=trade.at("2026-02-27"), nyc=trade.shop.warehouse_ids["NYC"], moved=sold["moved"],
+    )  # fmt: skip
+    _delete(trade, sold["deleted"])
+    _count_late(trade, "SKU-3", 7, "2026-03-01")
+
+
+def last_days(trade: Trade, sold: dict[str, int]) -> None:
+    """Trade on 6 March, with changes of rows that hang on an order but are not it."""
+    trade.dispatch("2026-03-06", sold["waiting"], "pick", "pack", "ship")
+    trade.by_sql(
+        "UPDATE return_lines SET disposition = 'scrap' WHERE id = 1",
+        "UPDATE refunds SET status = 'failed', refunded_at = NULL WHERE return_id IN"
+        " (SELECT id FROM returns WHERE order_id = :delivered)",
+        "DELETE FROM supplier_terms WHERE sku_id = :sku",
+        delivered=sold["delivered"], sku=trade.shop.sku_ids["SKU-2"],
+    )  # fmt: skip
+
+
+def _delete(trade: Trade, order_id: int) -> None:
+    """Delete an order with all that hangs on it, and give its allocation back."""
+    chosen = "(SELECT id FROM shipments WHERE order_id = :id)"
+    trade.by_sql(
+        "UPDATE stock_levels SET allocated = allocated - 3 WHERE sku_id = :sku AND allocated >= 3",
+        f"DELETE FROM shipment_lines WHERE shipment_id IN {chosen}",
+        *(
+            f"DELETE FROM {table} WHERE order_id = :id"
+            for table in ("shipments", "payments", "order_lines")
+        ),
+        "DELETE FROM orders WHERE id = :id",
+        id=order_id, sku=trade.shop.sku_ids["SKU-3"],
+    )  # fmt: skip
+
+
+def _count_late(trade: Trade, sku: str, units: int, day: str) -> None:
+    """Book units that were found on an earlier day."""
+    values: Sequence[str] = ("sku_id", "from_location_id", "to_location_id", "quantity", "reason",
+                             "occurred_at", "changed_by")  # fmt: skip
+    place = "(SELECT id FROM locations WHERE kind = '{}' AND {})"
+    trade.by_sql(
+        f"INSERT INTO stock_moves ({', '.join(values)}) VALUES (:sku,"
+        f" {place.format('adjustment', 'true')}, {place.format('storage', 'warehouse_id = :atl')},"
+        " :units, 'adjustment', :at, 'sql')",
+        "UPDATE stock_levels SET on_hand = on_hand + :units"
+        " WHERE sku_id = :sku AND warehouse_id = :atl",
+        sku=trade.shop.sku_ids[sku], atl=trade.shop.warehouse_ids["ATL"], units=units,
+        at=trade.at(day),
+    )  # fmt: skip
