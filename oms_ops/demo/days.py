@@ -223,12 +223,12 @@ class Day:
             lead = assume.lead_time_days(number)
             wanted: dict[str, list[PurchaseLine]] = defaultdict(list)
             for row in self._positions(f"V{number:02}"):
-                pace = recent.get((row.warehouse, int(row.sku)), 0.0)
+                pace, position = recent.get((row.warehouse, int(row.sku)), 0.0), int(row.position)
                 low, high = assume.CARE
                 care = low + (high - low) * assume.chance("care", f"{row.warehouse}:{row.sku}")
                 target = pace * (lead + assume.REVIEW_DAYS + assume.SAFETY_DAYS) * care
-                if pace and row.position < target - pace * assume.REVIEW_DAYS / 2:
-                    need = max(row.moq, math.ceil(target - row.position))
+                if pace and position < target - pace * assume.REVIEW_DAYS / 2:
+                    need = max(row.moq, math.ceil(target - position))
                     packs = math.ceil(need / row.pack_multiple)
                     wanted[row.warehouse].append(PurchaseLine(row.sku, packs * row.pack_multiple))
             for warehouse, lines in sorted(wanted.items()):

@@ -39,33 +39,28 @@ def load(
     The history that a first load began is finished with that load's calendar, whatever the day is.
     """
     first, last = _span(engine)
-    weeks = None if full else source.WEEKS
+    span = source.YEAR_DAYS if full else source.WEEKS * 7
     done = Loaded()
-    if last is not None and first is not None:
-        if weeks and (last - first).days + 1 >= weeks * 7:
+    today = _today()
+    if first is not None and last is not None:
+        if (last - first).days + 1 >= span:
             return done
-        # The day after the last one that the first load's calendar ends with.
-        today = first + timedelta(weeks=weeks) if weeks else _today()
-    else:
-        today = _today()
+        today = first + timedelta(days=span)
     history = source.read(full=full, today=today, timezone=settings().timezone)
     if last is None:
         run(engine, lambda connection: lay(connection, ACTOR, history))
-    days = history.lines.partition_by("day", as_dict=True)
-    count = (history.last - history.first).days + 1
-    empty = history.lines.clear()
-    for number in range(count):
-        day = history.first + timedelta(days=number)
+    # A day without orders is one on which the shop was closed.
+    days = history.lines.partition_by("day", as_dict=True, maintain_order=True)
+    for number, ((day,), lines) in enumerate(sorted(days.items()), 1):
         if last is not None and day <= last:
             continue
-        lines = days.get((day,), empty)
         result = run(engine, lambda c, d=day, o=lines: Day(c, ACTOR, history, d, o).run())  # type: ignore[misc]
         done.days += 1
         done.orders += result.orders
         done.lines += result.lines
         done.rejected += len(result.rejected)
         if progress:
-            progress(number + 1, count)
+            progress(number, len(days))
     return done
 
 

@@ -13,9 +13,10 @@ What does not fit an order line as it is gets one documented fate:
 - Goods sold by weight or volume carry quantities that are no counts (fuel: thousands per line).
   Fuel, and any line of more than :data:`MOST_UNITS` units, is one unit at the line's price.
 - A quantity of zero is one unit.
-- Moments are read as UTC and moved by whole weeks, so that weekdays stay. The default slice leaves
-  out the up to six newest days of the year that would fall after the shop's yesterday, so that
-  it ends yesterday; the full load keeps every line and ends within the week before.
+- Moments are read as UTC and moved by whole weeks, so that weekdays stay. The default slice ends
+  with the shop's yesterday: it leaves out the newest days of the year that would come after it
+  (and a week more, where yesterday would be the one day on which the chain was closed). The full
+  load keeps every line and ends at most a week before today.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 WEEKS = 17
+#: Days from the first to the last of the data's year, both included.
+YEAR_DAYS = 365
 ASSORTMENT = 600
 MOST_UNITS = 100
 #: Not goods: they appear only in the full load.
@@ -140,21 +143,32 @@ def _place(lines: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _shift(lines: pl.DataFrame, full: bool, yesterday: date, timezone: str) -> pl.DataFrame:
-    """Move the moments by whole weeks and add ``day``, the shop's day of each."""
+    """Move the moments by whole weeks and add ``day``, the shop's day of each.
+
+    Summer time may carry a late order of one day over midnight; days are therefore those after
+    the move.
+    """
     import polars as pl
 
     moment = pl.col("transaction_timestamp").dt.replace_time_zone("UTC")
-    lines = lines.with_columns(
-        placed_at=moment, day=moment.dt.convert_time_zone(timezone).dt.date()
-    )
-    newest: date = lines["day"].max()  # type: ignore[assignment]
-    if not full:
-        newest -= timedelta(days=(newest - yesterday).days % 7)
-        oldest = newest - timedelta(weeks=WEEKS)
-        lines = lines.filter((pl.col("day") <= newest) & (pl.col("day") > oldest))
-    weeks = pl.duration(weeks=(yesterday - newest).days // 7)
-    local = (pl.col("placed_at") + weeks).dt.convert_time_zone(timezone).dt.date()
-    return lines.with_columns(placed_at=pl.col("placed_at") + weeks, day=local)
+
+    def moved(weeks: int) -> pl.DataFrame:
+        placed_at = moment + pl.duration(weeks=weeks)
+        day = placed_at.dt.convert_time_zone(timezone).dt.date()
+        return lines.with_columns(placed_at=placed_at, day=day)
+
+    newest: date = moved(0)["day"].max()  # type: ignore[assignment]
+    weeks = (yesterday - newest).days // 7
+    if full:
+        shifted = moved(weeks)
+        return shifted if shifted["day"].max() <= yesterday else moved(weeks - 1)  # type: ignore[operator]
+    # One week more reaches yesterday; what then lies after it is left out.
+    for ahead in (1, 2):
+        shifted = moved(weeks + ahead)
+        if yesterday in shifted["day"]:
+            break
+    oldest = yesterday - timedelta(weeks=WEEKS)
+    return shifted.filter((pl.col("day") <= yesterday) & (pl.col("day") > oldest))
 
 
 def _products(products: pl.LazyFrame, lines: pl.DataFrame) -> pl.DataFrame:
