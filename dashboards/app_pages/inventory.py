@@ -35,7 +35,7 @@ with st.grid(5, min_column_width=160, gap="small"):
             "Stock-outs",
             formats.count(totals["stock_outs"]),
             "stock_outs",
-            f"{formats.count(totals['stock_outs_with_demand'])} of them in demand",
+            f"{formats.count(totals['stock_outs_wanted'])} of them wanted",
         ),
         (
             "Cover, days",

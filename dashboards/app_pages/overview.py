@@ -54,7 +54,7 @@ with st.grid(4, min_column_width=160, gap="small"):
         delta_description=since,
     )  # fmt: skip
     st.metric(
-        "Stock-outs", formats.count(stock_now.get("stock_outs")),
+        "Stock-outs", formats.count(overview.stock_outs(snapshot, scope.warehouse)),
         formats.difference(stock_now.get("stock_outs"), stock_then.get("stock_outs")),
         delta_color="inverse", help=explain("stock_outs"), border=True, height="stretch",
         delta_description=since,
@@ -85,7 +85,7 @@ st.subheader("Needs attention")
 lists = overview.attention(snapshot, scope.warehouse)
 sizes = {name: overview.size(snapshot, query) for name, query in lists.items()}
 titles = {
-    "stock_outs": ("Out of stock, in demand", "Nothing that sells is out of stock."),
+    "stock_outs": ("Out of stock, in demand", "Nothing that customers want is out of stock."),
     "late_orders": ("Late purchase orders", "No purchase order is late."),
     "backorders": ("Backorders", "No customer waits for stock."),
 }

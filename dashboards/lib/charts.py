@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+#: The name of the row that sums what is not listed.
+OTHERS = "All others"
 ACCENT, MUTED, WARN, GOOD = "#0f766e", "#cbd5e1", "#dc2626", "#15803d"
 _HEIGHT = 260
 
@@ -31,6 +33,13 @@ def _day_tip() -> Any:
     return alt.Tooltip("utcyearmonthdate(day):T", title="Day", format="%a %-d %b %Y")
 
 
+def _amounts(title: str) -> Any:
+    import altair as alt
+
+    # Through an expression, because the axis' own format writes the zero as "0k".
+    return alt.Axis(title=title, labelExpr="format(datum.value, '~s')", tickCount=5)
+
+
 def daily_with_average(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
     """Bars of ``net_sales`` per ``day`` with the line of ``average`` over seven days."""
     import altair as alt
@@ -40,7 +49,7 @@ def daily_with_average(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
         alt.Tooltip("net_sales:Q", title=f"Net sales, {currency}", format=",.2f"),
         alt.Tooltip("average:Q", title=f"7-day average, {currency}", format=",.2f"),
     ]
-    y = alt.Y("net_sales:Q", title=f"Net sales, {currency}", axis=alt.Axis(format="~s"))
+    y = alt.Y("net_sales:Q", axis=_amounts(f"Net sales, {currency}"))
     base = alt.Chart(frame)
     bars = base.mark_bar(color=MUTED).encode(x=_days(), y=y, tooltip=tips)
     line = base.mark_line(color=ACCENT, strokeWidth=2.5).encode(
@@ -58,7 +67,7 @@ def daily_against_before(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
         alt.Tooltip("net_sales:Q", title=f"Net sales, {currency}", format=",.2f"),
         alt.Tooltip("before:Q", title=f"One period earlier, {currency}", format=",.2f"),
     ]
-    y = alt.Y("net_sales:Q", title=f"Net sales, {currency}", axis=alt.Axis(format="~s"))
+    y = alt.Y("net_sales:Q", axis=_amounts(f"Net sales, {currency}"))
     base = alt.Chart(frame)
     before = base.mark_line(color="#94a3b8", strokeDash=[4, 3]).encode(x=_days(), y="before:Q")
     now = base.mark_line(color=ACCENT, strokeWidth=2.5, point={"size": 22}).encode(
@@ -83,7 +92,11 @@ def ranked_bars(
             alt.Tooltip(f"{value}:Q", title=title, format=",.2f"),
         ],
     )
-    bars = base.mark_bar(color=ACCENT, cornerRadiusEnd=2)
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        color=alt.condition(
+            alt.datum[name] == OTHERS, alt.value("#94a3b8"), alt.value(ACCENT)
+        )
+    )  # fmt: skip
     text = base.mark_text(align="left", dx=4, color="#475569").encode(
         text=alt.Text(f"{value}:Q", format=form)
     )

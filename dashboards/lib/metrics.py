@@ -19,9 +19,8 @@ DEFINITIONS = {
     "gross_margin_share": "Gross margin divided by net sales.",
     "stock_value": "Units on hand times unit cost, at the close of the business date. The arrow"
     " compares with the day before the period began.",
-    "stock_outs": "SKUs with no unit on hand in a warehouse that once stocked them, counted per"
-    " warehouse.",
-    "stock_outs_with_demand": "Stock-outs of SKUs that sold in the last 28 days.",
+    "stock_outs": "SKUs with no unit on hand in a warehouse that stocks or sells them, counted per"
+    " warehouse. The arrow counts the change among those that it has stocked.",
     "reorder_lines": "SKUs per warehouse whose inventory position is at or below the reorder point.",
     "inventory_position": "On hand + on order - allocated - backordered.",
     "reorder_point": "Demand over the lead time plus safety stock: at or below it, reorder.",

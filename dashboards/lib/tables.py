@@ -30,7 +30,7 @@ class Column:
 
 COLUMNS = {
     "sku": Column("SKU", width=90, pinned=True),
-    "sku_name": Column("Product", width=200),
+    "sku_name": Column("Product", width=225),
     "department": Column("Department"),
     "category": Column("Category", width=180),
     "brand": Column("Brand"),

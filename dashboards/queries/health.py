@@ -18,7 +18,7 @@ CHECKS: Query = (
     [],
 )
 RECONCILIATION: Query = (
-    "SELECT replace(split_part(measure, ' in ', 1), '_', ' ') AS measure,"
+    "SELECT upper(measure[1]) || replace(split_part(measure[2:], ' in ', 1), '_', ' ') AS measure,"
     " split_part(measure, ' in ', 2) AS mart, operational, warehouse_value, difference,"
     " CASE WHEN is_reconciled THEN 'Yes' ELSE 'No' END AS reconciled"
     " FROM marts.reconciliation ORDER BY is_reconciled, mart, measure",

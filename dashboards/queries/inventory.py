@@ -53,8 +53,8 @@ def totals(snapshot: Snapshot, kept: Filter) -> dict[str, Any]:
     return snapshot.one(
         "SELECT coalesce(sum(stock_value), 0) AS stock_value, count(DISTINCT sku_id) AS skus,"  # noqa: S608
         " count(*) FILTER (status = 'stocked_out') AS stock_outs,"
-        " count(*) FILTER (status = 'stocked_out' AND average_daily_demand > 0)"
-        " AS stock_outs_with_demand,"
+        " count(*) FILTER (status = 'stocked_out'"
+        " AND (average_daily_demand > 0 OR backordered > 0)) AS stock_outs_wanted,"
         " sum(stock_value) / nullif(sum(average_daily_demand * unit_cost), 0) AS cover_days,"
         " coalesce(sum(stock_value) FILTER (status IN ('excess', 'dead')), 0) AS excess_value"
         f" FROM marts.inventory_health WHERE {where}",

@@ -47,6 +47,16 @@ def stock(snapshot: Snapshot, day: date, warehouse: str | None) -> dict[str, Any
     return row if row["rows_seen"] else None
 
 
+def stock_outs(snapshot: Snapshot, warehouse: str | None) -> int:
+    """Return the stock-outs now, among them SKUs that a warehouse sells and never stocked."""
+    row = snapshot.one(
+        "SELECT count(*) AS n FROM marts.inventory_health"
+        " WHERE status = 'stocked_out' AND (? IS NULL OR warehouse = ?)",
+        [warehouse, warehouse],
+    )
+    return int(row["n"])
+
+
 def reorder(snapshot: Snapshot, warehouse: str | None) -> dict[str, Any]:
     """Return the number of lines on the reorder list and their value."""
     return snapshot.one(
@@ -100,9 +110,9 @@ STOCK_OUTS = (
     "SELECT h.sku, h.sku_name, h.warehouse, h.backordered, h.on_order, h.next_expected_on,"
     " h.average_daily_demand, h.average_daily_demand * k.unit_price AS lost_per_day"
     " FROM marts.inventory_health AS h JOIN marts.dim_skus AS k ON k.sku_id = h.sku_id"
-    " WHERE h.status = 'stocked_out' AND h.average_daily_demand > 0"
+    " WHERE h.status = 'stocked_out' AND (h.average_daily_demand > 0 OR h.backordered > 0)"
     " AND (? IS NULL OR h.warehouse = ?)"
-    " ORDER BY lost_per_day DESC, h.sku, h.warehouse"
+    " ORDER BY lost_per_day DESC, h.backordered DESC, h.sku, h.warehouse"
 )
 
 LATE_ORDERS = (
