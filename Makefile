@@ -14,9 +14,10 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 SERVE ?= 1
 PYTEST_ARGS ?=
-PYTEST_WORKERS ?= auto
+PYTEST_WORKERS ?= logical
 CODE := $(wildcard oms_ops pipelines dashboards tools tests)
 TYPED := $(wildcard oms_ops pipelines dashboards tools)
+MODELS := $(wildcard dbt_project/models dbt_project/tests)
 LOCKS := requirements.lock requirements-dev.lock
 
 # Where it is set, these heavy packages are compiled again by every process that imports them.
@@ -90,7 +91,7 @@ doctor: setup  ## Say whether this installation can work
 
 .PHONY: test
 test: setup-dev  ## Run the tests (PYTEST_ARGS='-k lake')
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: style types imports sql  ## Check style, types, layers and models
@@ -110,7 +111,7 @@ imports: setup-dev
 
 .PHONY: sql
 sql: setup-dev
-	$(BIN)/sqlfluff lint --processes 2 dbt_project/models
+	$(BIN)/sqlfluff lint $(MODELS)
 
 .PHONY: format
 format: setup-dev  ## Format the code and mend what can be mended

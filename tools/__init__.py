@@ -1,1 +1,1 @@
-"""What is run from the repository and not installed: the demo's supervisor."""
+"""What is run from the repository: the supervisor of the demo, and helpers of the checks."""
