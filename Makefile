@@ -59,7 +59,7 @@ $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(UV)
 install = set -e; \
 	$(UV) pip sync --python $(BIN)/python --require-hashes $(1); \
 	$(UV) pip install --python $(BIN)/python --quiet --no-deps --editable .; \
-	nice $(BIN)/python -m compileall -qq -x '/tests?/' $(VENV)/lib </dev/null >/dev/null 2>&1 &
+	(nice $(BIN)/python -m compileall -qq -x '/tests?/' $(VENV)/lib </dev/null >/dev/null 2>&1 &)
 
 # Addresses and folders of the machine that locks must not get into the locks.
 COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX \

@@ -36,7 +36,7 @@ class Adapter:
 
         def call(*arguments: object) -> str:
             written = f"{name}({', '.join(str(argument) for argument in arguments)})"
-            return f"select day from {written}" if name in self.QUERIES else written
+            return " ".join(("select day from", written)) if name in self.QUERIES else written
 
         return call
 
