@@ -27,8 +27,12 @@ moves as (
         sum(case when reason = 'receipt' then quantity_in - quantity_out else 0 end) as received,
         sum(case when reason = 'shipment' then quantity_out - quantity_in else 0 end) as shipped,
         sum(case when reason = 'return' then quantity_in - quantity_out else 0 end) as returned,
-        sum(case when reason not in ('receipt', 'shipment', 'return')
-            then quantity_in - quantity_out else 0 end) as adjusted,
+        sum(
+            case
+                when reason in ('receipt', 'shipment', 'return') then 0
+                else quantity_in - quantity_out
+            end
+        ) as adjusted,
         sum(quantity_in - quantity_out) as change
     from {{ ref('int_stock_moves') }}
     group by warehouse_id, sku_id, moved_on

@@ -18,18 +18,18 @@ days as (
     select {{ shop_day('orders.placed_at') }} as day
     from {{ ref('stg_orders') }} as orders
     inner join touched on orders.id = touched.order_id
-    union
+    union distinct
     select {{ shop_day('refunds.refunded_at') }} as day
     from {{ ref('stg_refunds') }} as refunds
     inner join touched on refunds.order_id = touched.order_id
     {% if lines is not none and not flags.FULL_REFRESH %}
-    union
+    union distinct
     select was.ordered_on as day
     from {{ lines }} as was
     inner join touched on was.order_id = touched.order_id
     {% endif %}
     {% if returns is not none and not flags.FULL_REFRESH %}
-    union
+    union distinct
     select was.refunded_on as day
     from {{ returns }} as was
     inner join touched on was.order_id = touched.order_id

@@ -11,9 +11,9 @@ with moved as (
     from {{ ref('int_stock_moves') }}
     where
         _file > '{{ processed_up_to() }}'
-        {% if known %}
-        or moved_on > (select max(day) from {{ have }})
-        {% endif %}
+    {% if known %}
+        or moved_on > (select max(known_days.day) from {{ have }} as known_days)
+    {% endif %}
     group by warehouse_id, sku_id
 ){% if known %},
 

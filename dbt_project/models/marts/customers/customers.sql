@@ -21,18 +21,18 @@ measured as (
 
 cuts as (
     select
-        {% for share in [20, 40, 60, 80] %}
+    {% for share in [20, 40, 60, 80] %}
         {{ quantile('-days_since_last_order', share / 100) }} as recency_{{ share }},
         {{ quantile('order_count', share / 100) }} as frequency_{{ share }},
         {{ quantile('net_sales', share / 100) }} as monetary_{{ share }}{{ ',' if not loop.last }}
-        {% endfor %}
+    {% endfor %}
     from measured
 ),
 
 scored as (
     select
         measured.*,
-        {% for score, value in [
+    {% for score, value in [
             ('recency', '-measured.days_since_last_order'),
             ('frequency', 'measured.order_count'),
             ('monetary', 'measured.net_sales')
@@ -41,7 +41,7 @@ scored as (
         {%- for share in [20, 40, 60, 80] %}
         + case when {{ value }} > cuts.{{ score }}_{{ share }} then 1 else 0 end
         {%- endfor %} as {{ score }}_score{{ ',' if not loop.last }}
-        {% endfor %}
+    {% endfor %}
     from measured
     cross join cuts
 )

@@ -1,9 +1,9 @@
 {{ config(materialized='table') }}
 with pairs as (
     select warehouse_id, sku_id from {{ ref('stg_stock_levels') }} where _op <> 'D'
-    union
+    union distinct
     select warehouse_id, sku_id from {{ ref('int_backorders') }}
-    union
+    union distinct
     select warehouse_id, sku_id from {{ ref('int_open_purchase_orders') }}
 ),
 
