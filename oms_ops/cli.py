@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -26,7 +29,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _engine():  # type: ignore[no-untyped-def]  # noqa: ANN202 - SQLAlchemy is imported on use
+def _engine() -> Engine:
     from oms_ops.database import make_engine
     from oms_ops.settings import settings
 

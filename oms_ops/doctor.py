@@ -57,5 +57,5 @@ def _untriggered(connection: sa.Connection) -> list[str]:
             "SELECT tgrelid::regclass::text FROM pg_trigger"
             " WHERE tgname = 'oms_feed' AND tgenabled <> 'D'"
         )
-    logged = set(connection.execute(sa.text(query)).scalars())
+    logged: set[str] = set(connection.execute(sa.text(query)).scalars())
     return [entity for entity in ENTITIES if entity not in logged]

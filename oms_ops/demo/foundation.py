@@ -85,7 +85,7 @@ def _skus(connection: Connection, actor: Actor, products: pl.DataFrame) -> dict[
         }
         for row in products.iter_rows(named=True)
     ]
-    connection.execute(sa.insert(Sku.__table__), rows)
+    connection.execute(sa.insert(Sku), rows)
     codes = connection.execute(sa.select(Sku.code, Sku.id))
     return {int(row.code): row.id for row in codes if row.code.isdecimal()}
 
@@ -95,7 +95,7 @@ def _suppliers(
 ) -> None:
     stamp = _stamp(actor)
     connection.execute(
-        sa.insert(Supplier.__table__),
+        sa.insert(Supplier),
         [
             {
                 "code": f"V{number:02}",
@@ -129,7 +129,7 @@ def _suppliers(
                 **stamp,
             }
         )
-    connection.execute(sa.insert(SupplierTerm.__table__), rows)
+    connection.execute(sa.insert(SupplierTerm), rows)
 
 
 def _opening_stock(

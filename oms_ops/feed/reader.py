@@ -15,6 +15,8 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from oms_ops.database import read_time
+
 #: Columns of a change, in the order of :func:`changes_sql`.
 COLUMNS = (
     "epoch",
@@ -108,11 +110,12 @@ def lag(connection: Connection, cursor: Cursor, now: datetime) -> Lag:
 
     A transaction that stays open holds the horizon back: the lag in seconds then grows.
     """
-    rows, oldest = connection.exec_driver_sql(
+    found = connection.exec_driver_sql(
         "SELECT count(*), min(c.occurred_at) FROM change_log AS c"  # noqa: S608
         f" WHERE {after_sql(connection.dialect.name, cursor)}"
     ).one()
+    rows: int = found[0]
+    oldest = read_time(found[1])
     if oldest is None:
         return Lag(0, 0.0)
-    moment = datetime.fromisoformat(oldest) if isinstance(oldest, str) else oldest
-    return Lag(int(rows), max(0.0, (now - moment).total_seconds()))
+    return Lag(rows, max(0.0, (now - oldest).total_seconds()))

@@ -115,7 +115,7 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
         lines.setdefault(line["order_id"], []).append(line)
     rendered = {
         head["id"]: views.render(
-            head,
+            dict(head),
             lines.get(head["id"], []),
             captured=head["captured"] or 0,
             refunded=head["refunded"] or 0,

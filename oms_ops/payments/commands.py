@@ -40,7 +40,7 @@ def create(
             "The payment has bad fields.",
             [FieldError("method", "unknown_method", f"one of {', '.join(PAYMENT_METHODS)}")],
         )
-    payment_id = connection.execute(
+    payment_id: int = connection.execute(
         sa.text(
             "INSERT INTO payments (order_id, gateway, method, currency, amount_minor,"
             " captured_minor, refunded_minor, voided_minor, created_at, changed_by, changed_at)"
@@ -55,7 +55,7 @@ def create(
             **_stamp(connection, actor),
         },
     ).scalar_one()
-    return int(payment_id)
+    return payment_id
 
 
 def capture(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
@@ -193,14 +193,14 @@ def refundable(connection: Connection, order_ids: Sequence[int]) -> dict[int, li
 
 def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
     """Void what was not captured and refund what was, for orders that are cancelled whole."""
-    waiting = connection.execute(
+    waiting: Sequence[int] = connection.execute(
         sa.text(
             f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"  # noqa: S608
             " AND captured_minor = 0 AND voided_minor = 0"
         ),
         {"ids": as_ids(order_ids)},
-    ).scalars()
-    void(connection, actor, list(waiting))
+    ).scalars().all()
+    void(connection, actor, waiting)
     back = [
         RefundRequest(payment_id, rest, "order cancelled")
         for payments in refundable(connection, order_ids).values()
