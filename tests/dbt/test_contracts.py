@@ -85,7 +85,8 @@ def test_every_money_or_rate_of_an_aggregate_is_a_metric(name: str) -> None:
     measures = [
         column
         for column in MARTS[name]["columns"]
-        if column["data_type"].startswith(("decimal", "double")) and column["name"] not in ATTRIBUTES
+        if column["data_type"].startswith(("decimal", "double"))
+        and column["name"] not in ATTRIBUTES
     ]
     assert measures
     assert [column["name"] for column in measures if metric(column) is None] == []

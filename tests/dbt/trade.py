@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -131,6 +130,8 @@ def first_days(trade: Trade) -> dict[str, int]:
         trade.pay("2026-03-01", sold[name])
     trade.dispatch("2026-03-02", sold["delivered"])
     trade.dispatch("2026-03-02", sold["late"])
+    # Dated ahead, and the first of its SKU: on the books before any daily stock can show it.
+    _move(trade, "SKU-5", 3, "2026-03-05")
     trade.send_back("2026-03-02", sold["late"], 1)
     return sold
 
@@ -149,11 +150,17 @@ def changed_days(trade: Trade, sold: dict[str, int]) -> None:
     )
     # An order that turns out to be of another day, channel and warehouse, and one that never was.
     trade.by_sql(
-        "UPDATE orders SET placed_at = :at, channel = 'shop', warehouse_id = :nyc WHERE id = :moved",
+        "UPDATE orders SET placed_at = :at, channel = 'shop', warehouse_id = :nyc"
+        " WHERE id = :moved",
         at=trade.at("2026-02-27"), nyc=trade.shop.warehouse_ids["NYC"], moved=sold["moved"],
     )  # fmt: skip
     _delete(trade, sold["deleted"])
-    _count_late(trade, "SKU-3", 7, "2026-03-01")
+    # Units that were found on an earlier day.
+    _move(trade, "SKU-3", 7, "2026-03-01")
+    trade.by_sql(
+        "UPDATE stock_levels SET on_hand = on_hand + 7 WHERE sku_id = :sku AND warehouse_id = :atl",
+        sku=trade.shop.sku_ids["SKU-3"], atl=trade.shop.warehouse_ids["ATL"],
+    )  # fmt: skip
 
 
 def last_days(trade: Trade, sold: dict[str, int]) -> None:
@@ -183,17 +190,13 @@ def _delete(trade: Trade, order_id: int) -> None:
     )  # fmt: skip
 
 
-def _count_late(trade: Trade, sku: str, units: int, day: str) -> None:
-    """Book units that were found on an earlier day."""
-    values: Sequence[str] = ("sku_id", "from_location_id", "to_location_id", "quantity", "reason",
-                             "occurred_at", "changed_by")  # fmt: skip
-    place = "(SELECT id FROM locations WHERE kind = '{}' AND {})"
+def _move(trade: Trade, sku: str, units: int, day: str) -> None:
+    """Book units into Atlanta on some other day, behind the back of the levels."""
     trade.by_sql(
-        f"INSERT INTO stock_moves ({', '.join(values)}) VALUES (:sku,"
-        f" {place.format('adjustment', 'true')}, {place.format('storage', 'warehouse_id = :atl')},"
-        " :units, 'adjustment', :at, 'sql')",
-        "UPDATE stock_levels SET on_hand = on_hand + :units"
-        " WHERE sku_id = :sku AND warehouse_id = :atl",
+        "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
+        " occurred_at, changed_by) SELECT :sku, o.id, s.id, :units, 'adjustment', :at, 'sql'"
+        " FROM locations AS o, locations AS s WHERE o.kind = 'adjustment'"
+        " AND s.kind = 'storage' AND s.warehouse_id = :atl",
         sku=trade.shop.sku_ids[sku], atl=trade.shop.warehouse_ids["ATL"], units=units,
         at=trade.at(day),
     )  # fmt: skip

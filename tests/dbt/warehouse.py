@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ import duckdb
 
 from oms_ops.settings import settings
 from pipelines.lib import dbt
+
+#: Per mart its rows and how often each is there.
+Marts = dict[str, Counter[tuple[Any, ...]]]
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def query(home: Path, statement: str) -> list[tuple[Any, ...]]:
         return connection.sql(statement).fetchall()
 
 
-def marts(home: Path) -> dict[str, Counter[tuple[Any, ...]]]:
+def marts(home: Path) -> Marts:
     """Return the rows of every mart, with how often each is there."""
     names = query(
         home, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts'"
@@ -66,14 +70,27 @@ def marts(home: Path) -> dict[str, Counter[tuple[Any, ...]]]:
     return {name: Counter(query(home, f"SELECT * FROM marts.{name}")) for (name,) in sorted(names)}
 
 
-def differences(one: Path, other: Path) -> dict[str, list[tuple[Any, ...]]]:
+def rebuilt_marts(home: Path, business_date: str) -> Marts:
+    """Return the marts of a warehouse built from all of the lake at once; keep the one of ``home``.
+
+    It is built in the same home, which spares dbt to parse the project again.
+    """
+    place, aside = home / "warehouse", home / "warehouse-aside"
+    place.rename(aside)
+    build(home, business_date, full_refresh=True)
+    rebuilt = marts(home)
+    shutil.rmtree(place)
+    aside.rename(place)
+    return rebuilt
+
+
+def differences(ours: Marts, theirs: Marts) -> dict[str, list[tuple[Any, ...]]]:
     """Return per mart the rows that only one warehouse has; equal marts are left out."""
-    ours, theirs = marts(one), marts(other)
     assert ours.keys() == theirs.keys()
     found = {}
     for name, rows in ours.items():
-        only_ours = [("one", *row) for row in (rows - theirs[name]).elements()]
-        only_theirs = [("other", *row) for row in (theirs[name] - rows).elements()]
+        only_ours = [("ours", *row) for row in (rows - theirs[name]).elements()]
+        only_theirs = [("theirs", *row) for row in (theirs[name] - rows).elements()]
         if only_ours or only_theirs:
             found[name] = only_ours + only_theirs
     return found

@@ -9,13 +9,20 @@ with moved as (
         sku_id,
         min(moved_on) as from_day
     from {{ ref('int_stock_moves') }}
-    where
-        _file > '{{ processed_up_to() }}'
-    {% if known %}
-        or moved_on > (select max(known_days.day) from {{ have }} as known_days)
-    {% endif %}
+    where _file > '{{ processed_up_to() }}'
     group by warehouse_id, sku_id
 ){% if known %},
+
+-- Moves dated after the business date of the build that brought them.
+waiting as (
+    select
+        warehouse_id,
+        sku_id,
+        min(moved_on) as from_day
+    from {{ ref('int_stock_moves') }}
+    where moved_on > (select max(built.day) from {{ have }} as built)
+    group by warehouse_id, sku_id
+),
 
 kept as (
     select
@@ -27,8 +34,10 @@ kept as (
     group by warehouse_id, sku_id
 ),
 
-both_reasons as (
+all_reasons as (
     select * from moved
+    union all
+    select * from waiting
     union all
     select * from kept
 )
@@ -37,7 +46,7 @@ select
     warehouse_id,
     sku_id,
     min(from_day) as from_day
-from both_reasons
+from all_reasons
 group by warehouse_id, sku_id
 {% else %}
 
