@@ -1,0 +1,195 @@
+"""The yardstick: an order written by hand with the bare driver, statement by statement.
+
+The same tables, rows, triggers, constraints and durability as :mod:`oms_ops.orders.capture`, with
+one statement a table, and none of the rest: no validation, no routing rules, no retries.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import secrets
+import sqlite3
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.engine import make_url
+
+ACTOR = "bench"
+
+KEY = "SELECT request_hash, response FROM idempotency_keys WHERE scope = ? AND key = ?"
+STOCK = (
+    "SELECT s.id, s.code, s.name, s.price_minor, t.unit_cost_minor, l.warehouse_id,"
+    " l.on_hand - l.allocated FROM skus AS s"
+    " JOIN supplier_terms AS t ON t.sku_id = s.id AND t.is_preferred"
+    " JOIN stock_levels AS l ON l.sku_id = s.id WHERE s.is_active AND s.code IN ({marks})"
+)
+SITES = "SELECT id, code, region, country, rank FROM warehouses WHERE is_active"
+CUSTOMER = "SELECT id FROM customers WHERE email = ?"
+ORDER = (
+    "INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,"
+    " ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency, gross_minor,"
+    " discount_minor, shipping_minor, tax_minor, rounding_minor, total_minor, allow_backorder,"
+    " allow_split, routing, tracking_token, version, changed_by, changed_at)"
+    " VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, false, false, ?, ?, 1, ?, ?)"
+    " RETURNING id, number"
+)
+LINES = (
+    "INSERT INTO order_lines (order_id, line_no, sku_id, quantity, unit_price_minor,"
+    " unit_cost_minor, gross_minor, discount_minor, net_minor, tax_minor, allocated, backordered,"
+    " shipped, cancelled, returned, version, changed_by, changed_at) VALUES {marks} RETURNING id"
+)
+LINE = "(?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, 0, 0, 0, 0, 1, ?, ?)"
+SHIPMENT = (
+    "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version, changed_by,"
+    " changed_at) VALUES (?, ?, 'allocated', ?, 1, ?, ?) RETURNING id"
+)
+SHIPMENT_LINES = (
+    "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
+    " VALUES {marks}"
+)
+PAYMENT = (
+    "INSERT INTO payments (order_id, gateway, method, currency, amount_minor, captured_minor,"
+    " refunded_minor, voided_minor, created_at, changed_by, changed_at)"
+    " VALUES (?, 'manual', ?, ?, ?, 0, 0, 0, ?, ?, ?) RETURNING id"
+)
+MESSAGE = (
+    "INSERT INTO outbox_messages (kind, recipient, payload, created_at, attempts)"
+    " VALUES ('order.confirmed', ?, ?, ?, 0)"
+)
+KEEP = (
+    "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+CLAIM = (
+    "UPDATE stock_levels AS l SET allocated = l.allocated + d.column3, version = l.version + 1,"
+    " changed_by = ?, changed_at = ? FROM (VALUES {marks}) AS d"
+    " WHERE l.sku_id = d.column1 AND l.warehouse_id = d.column2"
+    " AND l.on_hand - l.allocated >= d.column3"
+)
+CLAIMED = "(CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint))"
+
+
+class Handwritten:
+    """One connection of the bare driver that captures orders."""
+
+    def __init__(self, url: str) -> None:
+        """Connect as durably as the product does."""
+        parsed = make_url(url)
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self.queue = None
+        if self.sqlite:
+            self.connection: Any = sqlite3.connect(
+                str(parsed.database), isolation_level=None, timeout=30
+            )
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+                           "cache_size=-65536", "temp_store=MEMORY"):  # fmt: skip
+                self.connection.execute(f"PRAGMA {pragma}")
+            # Without the product's queue several SQLite writers starve one another.
+            self.queue = open(f"{parsed.database}.lock", "w")  # noqa: SIM115, PTH123
+        else:
+            import psycopg
+
+            self.connection = psycopg.connect(url)
+
+    def _do(self, statement: str, *values: Any) -> Any:
+        return self.connection.execute(
+            statement if self.sqlite else statement.replace("?", "%s"), values
+        )
+
+    def place(self, order: dict[str, Any], key: str, digest: str) -> dict[str, Any]:
+        """Write the order in one transaction and return an answer of the product's shape."""
+        if self.queue:
+            fcntl.flock(self.queue, fcntl.LOCK_EX)
+            self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            answer = self._place(order, key, digest)
+            self.connection.commit()
+        except BaseException:
+            self.connection.rollback()
+            raise
+        finally:
+            if self.queue:
+                fcntl.flock(self.queue, fcntl.LOCK_UN)
+        return answer
+
+    def _place(self, order: dict[str, Any], key: str, digest: str) -> dict[str, Any]:
+        moment = datetime.now(UTC)
+        now: Any = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if self.sqlite else moment
+        stamp = (ACTOR, now)
+        if self._do(KEY, ACTOR, key).fetchone():
+            raise AssertionError("every submission of the benchmark has a key of its own")
+        codes = [line["sku"] for line in order["lines"]]
+        rows = self._do(STOCK.format(marks=", ".join("?" * len(codes))), *codes).fetchall()
+        skus = {row[1]: row[:5] for row in rows}
+        available = {(row[5], row[1]): row[6] for row in rows}
+        to = order["ship_to"]
+        sites = sorted(self._do(SITES).fetchall(), key=lambda s: (s[2] != to["region"], s[4]))
+        site = next(
+            s for s in sites
+            if all(available.get((s[0], n["sku"]), 0) >= n["quantity"] for n in order["lines"])
+        )  # fmt: skip
+        priced = [(*skus[n["sku"]], n["quantity"]) for n in order["lines"]]
+        total = sum(price * quantity for _, _, _, price, _, quantity in priced)
+        customer = self._do(CUSTOMER, order["customer"]["email"]).fetchone()[0]
+        routing = {"rule": "single_warehouse_fills_all", "warehouse": site[1],
+                   "considered": [s[1] for s in sites]}  # fmt: skip
+        token = secrets.token_urlsafe(24)
+        order_id, number = self._do(
+            ORDER, order["channel"], customer, site[0], now, to["name"], to["line1"], to["city"],
+            to["region"], to["postal_code"], to["country"], order["currency"], total, total,
+            json.dumps(routing), token, *stamp,
+        ).fetchone()  # fmt: skip
+        values: list[Any] = []
+        for place, (sku, _, _, price, cost, quantity) in enumerate(priced, 1):
+            net = price * quantity
+            values += (order_id, place, sku, quantity, price, cost, net, net, quantity, *stamp)
+        line_ids = self._do(LINES.format(marks=", ".join([LINE] * len(priced))), *values).fetchall()
+        shipment = self._do(SHIPMENT, order_id, site[0], now, *stamp).fetchone()[0]
+        values = []
+        for (line_id,), (sku, *_, quantity) in zip(line_ids, priced, strict=True):
+            values += (shipment, line_id, sku, quantity, ACTOR)
+        self._do(
+            SHIPMENT_LINES.format(marks=", ".join(["(?, ?, ?, ?, ?)"] * len(priced))), *values
+        )
+        self._do(PAYMENT, order_id, order["payment"]["method"], order["currency"], total, now, *stamp)
+        answer = _answer(order, number, moment, routing, priced, total, token)
+        message = {"order": number, "total": answer["totals"]["total"], "currency": "USD"}
+        self._do(MESSAGE, order["customer"]["email"], json.dumps(message), now)
+        self._do(KEEP, ACTOR, key, digest, json.dumps(answer), now)
+        values = []
+        for sku, *_, quantity in sorted(priced):
+            values += (sku, site[0], quantity)
+        claimed = self._do(CLAIM.format(marks=", ".join([CLAIMED] * len(priced))), *stamp, *values)
+        if claimed.rowcount != len(priced):
+            raise AssertionError("the shelves of the benchmark are never empty")
+        return answer
+
+
+def _answer(
+    order: dict[str, Any],
+    number: str,
+    moment: datetime,
+    routing: dict[str, Any],
+    priced: list[tuple[Any, ...]],
+    total: int,
+    token: str,
+) -> dict[str, Any]:
+    money = f"{total / 100:.2f}"
+    return {
+        "number": number, "external_id": None, "channel": order["channel"], "status": "open",
+        "payment_status": "unpaid", "fulfilment_status": "allocated", "currency": "USD",
+        "customer": {"email": order["customer"]["email"]}, "placed_at": moment.isoformat(),
+        "warehouse": routing["warehouse"], "promised_on": None, "routing": routing,
+        "ship_to": order["ship_to"],
+        "lines": [
+            {"line_no": place, "sku": code, "name": name, "quantity": quantity,
+             "unit_price": f"{price / 100:.2f}", "discount": "0.00",
+             "net": f"{price * quantity / 100:.2f}", "allocated": quantity, "backordered": 0,
+             "shipped": 0, "cancelled": 0, "returned": 0}
+            for place, (_, code, name, price, _, quantity) in enumerate(priced, 1)
+        ],
+        "totals": {"gross": money, "discount": "0.00", "shipping": "0.00", "tax": "0.00",
+                   "rounding": "0.00", "total": money, "captured": "0.00", "refunded": "0.00"},
+        "tracking_url": f"http://127.0.0.1:8000/track/{token}",
+    }  # fmt: skip
