@@ -75,7 +75,7 @@ st.subheader("Reconciliation with the operational ledger")
 if both_sides.empty:
     st.caption("This snapshot carries no reconciliation.")
 elif apart:
-    st.error(f"{formats.plural(apart, 'measure')} differ between the ledger and the warehouse.")
+    st.error(f"{apart} of {len(both_sides)} measures differ between ledger and data warehouse.")
 else:
     st.success(
         f"All {len(both_sides)} measures agree with the operational ledger at the same moment.",

@@ -26,33 +26,55 @@ _STATE = "reorder_drafts"
 
 @dataclass(slots=True)
 class Drafts:
-    """The ticks and changed quantities of one session."""
+    """The ticks and changed quantities of one session.
+
+    ``revision`` grows when something else than the table changes them: the table is then made anew,
+    without the edits that it still holds.
+    """
 
     list_id: str
     ticked: set[Key] = field(default_factory=set)
     quantities: dict[Key, int] = field(default_factory=dict)
     carried_over: int = 0
+    revision: int = 0
 
     def quantity(self, key: Key, suggested: int) -> int:
         """Return the units to order of a line: the edited ones, or the suggestion."""
         return self.quantities.get(key, suggested)
 
-    def tick(self, keys: Iterable[Key], on: bool) -> None:
-        """Tick or untick lines."""
-        self.ticked = self.ticked | set(keys) if on else self.ticked - set(keys)
+    def tick(self, keys: Iterable[Key]) -> None:
+        """Tick lines."""
+        self.ticked |= set(keys)
+        self.revision += 1
+
+    def untick_all(self) -> None:
+        """Untick every line."""
+        self.ticked.clear()
+        self.revision += 1
+
+    def set_quantities(self, quantities: dict[Key, int]) -> None:
+        """Change the units to order of lines."""
+        self.quantities |= quantities
+        self.revision += 1
+
+    def reset_quantities(self) -> None:
+        """Go back to the suggestions."""
+        self.quantities.clear()
+        self.revision += 1
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Drop the drafts of lines, because they were ordered or set back."""
+        """Drop the drafts of lines, because they were ordered."""
         for key in list(keys):
             self.ticked.discard(key)
             self.quantities.pop(key, None)
+        self.revision += 1
 
     def take(self, keys: list[Key], edited_rows: dict[Any, dict[str, Any]]) -> None:
         """Take over the table's pending edits; ``keys`` are the lines of its rows, in order."""
         for row, cells in edited_rows.items():
             key = keys[int(row)]
             if "tick" in cells:
-                self.tick([key], bool(cells["tick"]))
+                (self.ticked.add if cells["tick"] else self.ticked.discard)(key)
             if cells.get("order_quantity") is not None:
                 self.quantities[key] = int(cells["order_quantity"])
 

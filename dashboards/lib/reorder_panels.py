@@ -17,7 +17,6 @@ from dashboards.queries import reorder
 if TYPE_CHECKING:
     import pandas as pd
 
-EDITOR = "reorder_editor"
 _NAMES = (
     "sku", "sku_name", "warehouse", "urgency", "suggested_quantity", "order_quantity",
     "order_value", "on_hand", "on_order", "allocated", "backordered", "average_daily_demand",
@@ -78,6 +77,11 @@ def _configured(currency: str, on_explain: Callable[[], None]) -> dict[str, Any]
     }  # fmt: skip
 
 
+def editor_key(work: Drafts) -> str:
+    """Return the widget key of the table of lines."""
+    return f"reorder_editor_{work.revision}"
+
+
 def line_table(rows: pd.DataFrame, currency: str, work: Drafts, *, editable: bool) -> None:
     """Draw the lines; with ``editable`` they can be ticked and their quantities changed."""
     import pandas as pd
@@ -102,22 +106,21 @@ def line_table(rows: pd.DataFrame, currency: str, work: Drafts, *, editable: boo
     with st.container(horizontal=True, gap="small"):
         st.button(
             "Tick all shown", key="tick_all", icon=":material/done_all:",
-            on_click=work.tick, args=(keys, True),
+            on_click=work.tick, args=(keys,),
         )  # fmt: skip
+        st.button("Untick all", key="untick_all", on_click=work.untick_all, disabled=not work.ticked)
         st.button(
-            "Untick all", key="untick_all", on_click=work.tick, args=(list(work.ticked), False),
-            disabled=not work.ticked,
-        )  # fmt: skip
-        st.button(
-            "Back to suggestions", key="reset_all", on_click=work.quantities.clear,
+            "Back to suggestions", key="reset_all", on_click=work.reset_quantities,
             disabled=not work.quantities, help="Drops every changed quantity.",
         )  # fmt: skip
+    editor = editor_key(work)
     st.data_editor(
-        table, hide_index=True, column_config=configured, key=EDITOR, placeholder="–",
+        table, hide_index=True, column_config=configured, key=editor, placeholder="–",
         disabled=[name for name in table.columns if name not in ("tick", "order_quantity")],
-        on_change=lambda: work.take(keys, st.session_state[EDITOR]["edited_rows"]),
+        on_change=lambda: work.take(keys, st.session_state[editor]["edited_rows"]),
         alt="Reorder list with editable quantities",
     )  # fmt: skip
+    work.take(keys, st.session_state[editor]["edited_rows"])
 
 
 def order_panel(
@@ -164,14 +167,14 @@ def _objections(objections: dict[Key, list[str]], chosen: pd.DataFrame, work: Dr
         icon=":material/rule:",
     )
 
-    def mend() -> None:
-        for row in chosen.itertuples():
-            if row.key in objections:
-                work.quantities[row.key] = drafts.rounded(
-                    row.order_quantity, row.moq, row.pack_multiple
-                )
-
-    st.button("Round up to minimum and packs", key="mend", on_click=mend)
+    mended = {
+        row.key: drafts.rounded(row.order_quantity, row.moq, row.pack_multiple)
+        for row in chosen.itertuples()
+        if row.key in objections
+    }
+    st.button(
+        "Round up to minimum and packs", key="mend", on_click=work.set_quantities, args=(mended,)
+    )
 
 
 def line_name(sku: str, warehouse: str) -> str:

@@ -20,19 +20,19 @@ LEAD_DEVIATION = 1.5
 MARTS = Path(__file__).with_name("marts.sql")
 SEGMENTS = Path(__file__).parents[2] / "dbt_project" / "seeds" / "rfm_segments.csv"
 CURSOR = "1:0:0"
+RUN_ID = "run-of-yesterday"
 
 
 def publish(
     home: Path,
     *,
-    run_id: str = "20261122T231500",
+    run_id: str = RUN_ID,
     business_date: date | None = None,
     shop: Shop | None = None,
     cursor: str = CURSOR,
 ) -> Path:
     """Write ``published/warehouse-<run_id>.duckdb`` below ``home`` and make it current."""
-    day = business_date or datetime.now(UTC).date() - timedelta(days=1)
-    shop = shop or trade(day)
+    shop = shop or trade(business_date or yesterday())
     folder = home / "published"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"warehouse-{run_id}.duckdb"
@@ -51,6 +51,11 @@ def publish(
     os.replace(link, folder / "current.duckdb")
     status(home, "published", run_id=run_id, snapshot=path.name)
     return path
+
+
+def yesterday() -> date:
+    """Return a business date that is over and not too old to approve from."""
+    return datetime.now(UTC).date() - timedelta(days=1)
 
 
 def status(home: Path, state: str, *, run_id: str, snapshot: str | None, **more: Any) -> None:

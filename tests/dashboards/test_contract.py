@@ -1,0 +1,56 @@
+"""The simulated snapshot has the columns of the published one, and each page's totals agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.dashboards.conftest import Open, ask, metrics
+
+MARTS = Path(__file__).parents[2] / "dbt_project" / "models" / "marts"
+
+
+def _contracts() -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(MARTS.rglob("*.yml")):
+        for model in yaml.safe_load(path.read_text()).get("models", []):
+            found[model["name"]] = {c["name"]: c["data_type"] for c in model["columns"]}
+    return found
+
+
+@pytest.mark.parametrize("mart", sorted(_contracts()))
+def test_the_simulated_mart_keeps_the_contract_of_the_published_one(mart: str, home: Path) -> None:
+    rows = ask(
+        home,
+        "SELECT column_name, lower(data_type) FROM information_schema.columns"
+        " WHERE table_schema = 'marts' AND table_name = ?",
+        [mart],
+    )
+    named = {"timestamp with time zone": "timestamptz"}
+    simulated = {name: named.get(kind, kind) for name, kind in rows}
+    declared = {
+        name: named.get(kind.lower(), kind.lower()) for name, kind in _contracts()[mart].items()
+    }
+    assert simulated == declared
+
+
+def test_overview_and_sales_show_the_same_net_sales(open_page: Open) -> None:
+    assert metrics(open_page())["Net sales"] == metrics(open_page("sales"))["Net sales"]
+
+
+def test_overview_and_inventory_show_the_same_stock(open_page: Open) -> None:
+    overview, inventory = metrics(open_page()), metrics(open_page("inventory"))
+    assert overview["Stock value"] == inventory["Stock value"]
+    assert overview["Stock-outs"] == inventory["Stock-outs"]
+
+
+def test_overview_and_reorder_show_the_same_list(open_page: Open) -> None:
+    reorder = metrics(open_page("reorder"))
+    assert metrics(open_page())["Lines to reorder"] == reorder["Lines to order"]
+
+
+def test_customers_and_sales_of_all_days_show_the_same_net_sales(open_page: Open) -> None:
+    sales = metrics(open_page("sales", period="All days"))
+    assert metrics(open_page("customers"))["Net sales"] == sales["Net sales"]
