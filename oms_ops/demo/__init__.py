@@ -1,1 +1,1 @@
-"""Loads a year of a real grocery chain through the write path, and simulates what it lacks."""
+"""Loads the baskets of a grocery chain through the write path, and simulates what it lacks."""

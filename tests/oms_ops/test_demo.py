@@ -82,6 +82,18 @@ def dump(path: Path) -> dict[str, list[Any]]:
     return rows
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "UTC"])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("later", [1, 3, 45])
+def test_a_resumed_load_keeps_its_calendar(zone: str, full: bool, later: int) -> None:
+    began = source.read(full=full, today=TODAY.date(), timezone=zone)
+    resumed = source.read(
+        full=full, today=TODAY.date() + timedelta(days=later), timezone=zone, first=began.first
+    )
+    assert (resumed.first, resumed.last) == (began.first, began.last)
+    assert resumed.lines["placed_at"].equals(began.lines["placed_at"])
+
+
 @pytest.mark.usefixtures("small")
 def test_a_load_that_was_cut_off_goes_on_as_if_it_had_not(
     sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
