@@ -82,9 +82,7 @@ else:
         icon=":material/balance:",
     )
 tables.show(both_sides, snapshot, alt="Reconciliation", key="reconciliation")
-tables.download(
-    snapshot, *health.RECONCILIATION, name="reconciliation", key="csv_reconciliation"
-)
+tables.download(snapshot, *health.RECONCILIATION, name="reconciliation", key="csv_reconciliation")
 
 st.subheader("Checks")
 results = snapshot.frame(*health.CHECKS)

@@ -45,7 +45,8 @@ with st.grid(4, min_column_width=160, gap="small"):
     st.metric(
         "Gross margin", formats.percent(now["gross_margin_share"]),
         formats.points(now["gross_margin_share"], before.get("gross_margin_share")),
-        help=explain("gross_margin_share"), border=True, height="stretch", delta_description=against,
+        help=explain("gross_margin_share"), border=True, height="stretch",
+        delta_description=against,
     )  # fmt: skip
     st.metric(
         "Stock value", formats.money(stock_now.get("stock_value"), currency),
@@ -104,7 +105,9 @@ for (name, (title, nothing)), tab in zip(
         with st.container(horizontal=True, vertical_alignment="center"):
             tables.download(snapshot, sql, parameters, name=name, key=f"csv_{name}")
             if sizes[name] > TOP:
-                st.caption(f"The first {TOP} of {formats.count(sizes[name])} rows; the CSV has all.")
+                st.caption(
+                    f"The first {TOP} of {formats.count(sizes[name])} rows; the CSV has all."
+                )
 
 st.page_link("app_pages/reorder.py", label="Open the reorder list", icon=":material/arrow_forward:")
 

@@ -94,15 +94,15 @@ sku = st.selectbox(
     "SKU", top["sku"].tolist(), index=None, key="sku", bind="query-params", width=280,
     accept_new_options=True, placeholder="Type a code, or open one above",
 )  # fmt: skip
-name = sales.sku_name(snapshot, sku) if sku else None
+product = sales.sku_name(snapshot, sku) if sku else None
 if not sku:
     st.caption("Choose a SKU to see the order lines that its figures are made of.")
-elif name is None:
+elif product is None:
     st.info(f"There is no SKU {sku}.")
 else:
     query = sales.order_lines(scope, sku)
     lines = snapshot.frame(f"{query[0]} LIMIT 500", query[1])
-    st.caption(f"**{name}** · {scope.text()}")
+    st.caption(f"**{product}** · {scope.text()}")
     if lines.empty:
         st.info("No order lines of this SKU in the scope.")
     else:

@@ -20,8 +20,9 @@ REAL = (
     "**Stores**, grouped into a few warehouses; the cities are made up.",
 )
 SIMULATED = (
-    "**Calendar.** The history is moved by whole weeks, so that it ends yesterday and weekdays stay."
-    " Holidays move along: a day without sales is Christmas Day, when the stores were closed.",
+    "**Calendar.** The history is moved by whole weeks, so that it ends yesterday and weekdays"
+    " stay. Holidays move along: a day without sales is Christmas Day, when the stores were"
+    " closed.",
     "**Unit cost**: 48 to 62 % of the list price. Discounts are real, so a deep one can push a"
     " margin below zero. **Suppliers**, their lead times of 2 to 9 days, minimum orders and packs.",
     f"**Opening stock, purchase orders and receipts.** {percent(assume.LATE, 0)} of the deliveries"
@@ -42,6 +43,6 @@ def text(snapshot: Snapshot) -> str:
         f"##### Real\n{real}\n\n"
         "##### Simulated: with a fixed seed, day by day, through the same services that serve live"
         f" orders\n{simulated}\n\n"
-        "Orders that you capture through the API are as real as you make them. A shop with a history"
-        " of its own has nothing simulated in it."
+        "Orders that you capture through the API are as real as you make them. A shop with a"
+        " history of its own has nothing simulated in it."
     )

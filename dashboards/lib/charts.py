@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+    Layers = alt.LayerChart | alt.FacetChart
+
 #: The name of the row that sums what is not listed.
 OTHERS = "All others"
 ACCENT, MUTED, WARN, GOOD = "#0f766e", "#cbd5e1", "#dc2626", "#15803d"
@@ -40,7 +42,7 @@ def _amounts(title: str) -> Any:
     return alt.Axis(title=title, labelExpr="format(datum.value, '~s')", tickCount=5)
 
 
-def daily_with_average(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
+def daily_with_average(frame: pd.DataFrame, currency: str) -> Layers:
     """Bars of ``net_sales`` per ``day`` with the line of ``average`` over seven days."""
     import altair as alt
 
@@ -58,7 +60,7 @@ def daily_with_average(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
     return alt.layer(bars, line).properties(height=_HEIGHT)
 
 
-def daily_against_before(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
+def daily_against_before(frame: pd.DataFrame, currency: str) -> Layers:
     """Line of ``net_sales`` per ``day`` over the dashed line of ``before``, one period earlier."""
     import altair as alt
 
@@ -78,7 +80,7 @@ def daily_against_before(frame: pd.DataFrame, currency: str) -> alt.LayerChart:
 
 def ranked_bars(
     frame: pd.DataFrame, name: str, value: str, title: str, *, form: str = ".3~s"
-) -> alt.LayerChart:
+) -> Layers:
     """Horizontal bars of ``value`` by ``name`` in the frame's order, with the value written."""
     import altair as alt
 
@@ -103,7 +105,7 @@ def ranked_bars(
     return alt.layer(bars, text).properties(height=24 + 28 * len(frame))
 
 
-def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
+def stock_history(frame: pd.DataFrame) -> Layers:
     """Closing ``on_hand`` per ``day``; days without stock are marked along the bottom."""
     import altair as alt
 
@@ -114,7 +116,9 @@ def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
         alt.Tooltip("shipped:Q", title="Shipped, units", format=",d"),
     ]
     base = alt.Chart(frame)
-    area = base.mark_area(color=ACCENT, opacity=0.25, line={"color": ACCENT}, interpolate="step-after")
+    area = base.mark_area(
+        color=ACCENT, opacity=0.25, line={"color": ACCENT}, interpolate="step-after"
+    )
     level = area.encode(x=_days(), y=alt.Y("on_hand:Q", title="On hand, units"), tooltip=tips)
     empty = (
         base.transform_filter("datum.is_stocked_out")
@@ -124,7 +128,7 @@ def stock_history(frame: pd.DataFrame) -> alt.LayerChart:
     return alt.layer(level, empty).properties(height=_HEIGHT)
 
 
-def rfm_heat_map(frame: pd.DataFrame) -> alt.LayerChart:
+def rfm_heat_map(frame: pd.DataFrame) -> Layers:
     """Customers per recency and value score, the best corner at the top right."""
     import altair as alt
 
@@ -148,12 +152,14 @@ def rfm_heat_map(frame: pd.DataFrame) -> alt.LayerChart:
     middle = float(frame["customers"].max() or 0) * 0.75
     text = base.mark_text().encode(
         text=alt.Text("customers:Q", format=",d"),
-        color=alt.condition(f"datum.customers > {middle}", alt.value("white"), alt.value("#134e4a")),
+        color=alt.condition(
+            f"datum.customers > {middle}", alt.value("white"), alt.value("#134e4a")
+        ),
     )
     return alt.layer(cells, text).properties(height=300)
 
 
-def waterfall(frame: pd.DataFrame) -> alt.LayerChart:
+def waterfall(frame: pd.DataFrame) -> Layers:
     """Steps (``step``, ``units``, ``start``, ``end``, ``kind``) from demand to the suggestion."""
     import altair as alt
 
@@ -169,17 +175,17 @@ def waterfall(frame: pd.DataFrame) -> alt.LayerChart:
         y2="end:Q",
         color=alt.Color(
             "kind:N",
-            scale=alt.Scale(domain=["adds", "covers", "total"], range=["#f59e0b", "#64748b", ACCENT]),
+            scale=alt.Scale(
+                domain=["adds", "covers", "total"], range=["#f59e0b", "#64748b", ACCENT]
+            ),
             legend=None,
         ),
     )
-    text = base.mark_text(dy=-8, color="#334155").encode(
-        y="top:Q", text=alt.Text("label:N")
-    )
+    text = base.mark_text(dy=-8, color="#334155").encode(y="top:Q", text=alt.Text("label:N"))
     return alt.layer(bars, text).properties(height=280)
 
 
-def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
+def demand_days(frame: pd.DataFrame, mean: float) -> Layers:
     """Units ordered per ``day`` by ``kind`` (counted, earlier, empty), and the mean counted on."""
     import altair as alt
 
@@ -188,9 +194,13 @@ def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
     bars = base.mark_bar().encode(
         x=_days(),
         y=alt.Y("units:Q", title="Units ordered", axis=alt.Axis(tickMinStep=1, format=",d")),
-        color=alt.Color("kind:N", legend=None, scale=alt.Scale(
-            domain=["counted", "earlier", "empty"], range=["#64748b", MUTED, "#fca5a5"]
-        )),
+        color=alt.Color(
+            "kind:N",
+            legend=None,
+            scale=alt.Scale(
+                domain=["counted", "earlier", "empty"], range=["#64748b", MUTED, "#fca5a5"]
+            ),
+        ),
         tooltip=tips,
     )
     rule = (
@@ -201,7 +211,7 @@ def demand_days(frame: pd.DataFrame, mean: float) -> alt.LayerChart:
     return alt.layer(bars, rule).properties(height=200)
 
 
-def stage_bars(frame: pd.DataFrame) -> alt.LayerChart:
+def stage_bars(frame: pd.DataFrame) -> Layers:
     """Seconds per pipeline stage, in the order they ran."""
     return ranked_bars(frame, "stage", "seconds", "Seconds", form=",.1f")
 

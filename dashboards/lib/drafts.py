@@ -118,7 +118,10 @@ def approval_lines(rows: pd.DataFrame) -> list[ApprovalLine]:
 
 
 def merged(rows: pd.DataFrame, work: Drafts, ordered: Iterable[Key]) -> pd.DataFrame:
-    """Return the lines that are not ordered yet with ``key``, ``tick``, ``order_quantity``, ``order_value``."""
+    """Return the lines that are not ordered yet with this session's work on them.
+
+    Adds ``key``, ``tick``, ``order_quantity`` and ``order_value``.
+    """
     gone = set(ordered)
     keys = list(zip(rows["sku"], rows["warehouse"], strict=True))
     suggested = zip(keys, rows["suggested_quantity"], strict=True)

@@ -22,7 +22,9 @@ def money(value: Number | None, currency: str, *, cents: bool | None = None) -> 
     """Return an amount such as ``$1,234.50``; without ``cents`` given, large ones show none."""
     if value is None:
         return "–"
-    places = 2 if (cents if cents is not None else abs(value) < _NO_CENTS) else 0
+    if cents is None:
+        cents = abs(float(value)) < _NO_CENTS
+    places = 2 if cents else 0
     sign = SIGNS.get(currency, f"{currency} ")
     return f"{'-' if value < 0 else ''}{sign}{abs(value):,.{places}f}"
 

@@ -1,4 +1,4 @@
-"""What stands above every page: as-of time, business date, and a banner when the last run failed."""
+"""What stands above every page: as-of time, business date, a banner after a failed run."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ DEFINITIONS = {
     "returns": "Money refunded for returned goods, on the day of the refund.",
     "return_rate": "Returns divided by gross sales less discounts of the same period.",
     "orders": "Orders placed in the period; cancelled ones are left out.",
-    "average_order_value": "Net sales divided by the orders of the same period. Shipping and tax are"
-    " left out.",
+    "average_order_value": "Net sales divided by the orders of the same period. Shipping and tax"
+    " are left out.",
     "units": "Units sold, cancelled units left out.",
     "gross_margin": "Net sales less the cost of the units sold, at the unit cost known when the"
     " order was captured.",
@@ -21,7 +21,8 @@ DEFINITIONS = {
     " compares with the day before the period began.",
     "stock_outs": "SKUs with no unit on hand in a warehouse that stocks or sells them, counted per"
     " warehouse. The arrow counts the change among those that it has stocked.",
-    "reorder_lines": "SKUs per warehouse whose inventory position is at or below the reorder point.",
+    "reorder_lines": "SKUs per warehouse whose inventory position is at or below the reorder"
+    " point.",
     "inventory_position": "On hand + on order - allocated - backordered.",
     "reorder_point": "Demand over the lead time plus safety stock: at or below it, reorder.",
     "order_up_to": "Demand over lead time and review period plus safety stock.",
@@ -33,8 +34,9 @@ DEFINITIONS = {
     " stock are left out, because they hide demand. Today is not among them.",
     "cover_days": "Days that the available units last at the average daily demand.",
     "total_cover_days": "Days that the stock lasts at the average daily demand, both at cost.",
-    "inventory_status": "Stocked out: none on hand. Low: cover is shorter than the lead time. Excess:"
-    " cover is longer than 60 days. Dead: on hand, and no demand in 28 days. Healthy: the rest.",
+    "inventory_status": "Stocked out: none on hand. Low: cover is shorter than the lead time."
+    " Excess: cover is longer than 60 days. Dead: on hand, and no demand in 28 days. Healthy: the"
+    " rest.",
     "excess_value": "Stock at cost of the SKUs whose status is excess or dead.",
     "stock_out_days": "Days of the last 28 that ended with no unit on hand.",
     "available": "On hand less allocated: what can be promised to a new order.",
@@ -48,6 +50,7 @@ DEFINITIONS = {
     "monetary": "5 for the fifth of the customers with the highest net sales, 1 for the lowest.",
     "segment": "Ten named groups by the recency score and the mean of frequency and money score.",
     "value_score": "The mean of frequency and money score, rounded.",
+    "outstanding_value": "Units on purchase orders that have not arrived, at their unit cost.",
     "days_late": "Days between the expected date and the receipt, or today while it is open.",
     "share": "Part of the net sales of everything in the table.",
     "change": "Change against the previous period of equal length.",

@@ -95,7 +95,7 @@ def line_table(rows: pd.DataFrame, currency: str, work: Drafts, *, editable: boo
     configured = _configured(currency, on_explain)
     table = rows[["tick", *_NAMES]].copy(deep=False)
     table.insert(1, "why", "Why?")
-    # Pending edits belong to rows by position; another set of rows has another index and drops them.
+    # Pending edits belong to rows by position; other rows have another index, which drops them.
     table.index = pd.Index([line_name(*key) for key in keys])
     if not editable:
         st.dataframe(
@@ -108,7 +108,9 @@ def line_table(rows: pd.DataFrame, currency: str, work: Drafts, *, editable: boo
             "Tick all shown", key="tick_all", icon=":material/done_all:",
             on_click=work.tick, args=(keys,),
         )  # fmt: skip
-        st.button("Untick all", key="untick_all", on_click=work.untick_all, disabled=not work.ticked)
+        st.button(
+            "Untick all", key="untick_all", on_click=work.untick_all, disabled=not work.ticked
+        )
         st.button(
             "Back to suggestions", key="reset_all", on_click=work.reset_quantities,
             disabled=not work.quantities, help="Drops every changed quantity.",
@@ -127,7 +129,7 @@ def order_panel(
     chosen: pd.DataFrame, shown: set[Key], snapshot: Snapshot, work: Drafts,
     *, approve: Callable[[], None], buyer: str, too_old: bool,
 ) -> None:  # fmt: skip
-    """Draw what would be ordered, what the suppliers would object to, and the button that orders."""
+    """Draw what would be ordered, what suppliers would object to, and the button that orders."""
     st.subheader("Purchase orders to place")
     if chosen.empty:
         st.caption("Tick the lines to order; each supplier and warehouse gets one purchase order.")

@@ -61,11 +61,12 @@ class Scope:
         fields: Sequence[str] = ("department", "category", "warehouse", "channel"),
         period: tuple[date, date] | None = None,
     ) -> tuple[str, list[Any]]:
-        """Return a SQL condition and its parameters for a table with a ``day`` column and ``fields``.
+        """Return a SQL condition on a ``day`` column and ``fields``, and its parameters.
 
         ``period`` replaces the scope's own days; ``day=None`` leaves the days out.
         """
-        parts, values = ["true"], []
+        parts: list[str] = ["true"]
+        values: list[Any] = []
         if day is not None:
             parts.append(f"{day} BETWEEN ? AND ?")
             values.extend(period or (self.period.start, self.period.end))
@@ -105,9 +106,7 @@ def choose(snapshot: Snapshot, *fields: str) -> Scope:
         period = _period(snapshot) if "period" in fields else resolve(snapshot, DEFAULT_PERIOD)
         for field in fields:
             if field != "period":
-                chosen[field] = pick(
-                    field, options(snapshot, field, chosen.get("department"))
-                )
+                chosen[field] = pick(field, options(snapshot, field, chosen.get("department")))
     return Scope(period, **chosen)
 
 

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """How one column is shown; ``kind`` is text, count, money, unit_money, decimal, percent,
-    tenth, share or date, ``metric`` names the definition in its tooltip."""
+    """How one column is shown.
+
+    ``kind`` is text, count, money, unit_money, decimal, tenth, percent, share or date; ``metric``
+    names the definition in the column's tooltip.
+    """
 
     label: str
     kind: str = "text"
@@ -80,7 +83,7 @@ COLUMNS = {
     "average_order_value": Column("Average order", "money", "average_order_value"),
     "lost_per_day": Column("Sales at risk per day", "money"),
     "outstanding": Column("Open, units", "count", "on_order"),
-    "outstanding_value": Column("Open value", "money"),
+    "outstanding_value": Column("Open value", "money", "outstanding_value"),
     "days_late": Column("Late, days", "count", "days_late"),
     "on_hand": Column("On hand, units", "count"),
     "available": Column("Available, units", "count", "available"),

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from dashboards.lib.charts import OTHERS
 from dashboards.lib.scope import Scope
 from dashboards.lib.snapshot import Snapshot
 
@@ -23,7 +24,8 @@ def trade(snapshot: Snapshot, scope: Scope, days: tuple[date, date]) -> dict[str
         " coalesce(sum(gross_sales - discounts), 0) AS sold,"
         " coalesce(sum(gross_margin), 0) AS gross_margin,"
         " coalesce(sum(returns), 0) AS returns, coalesce(sum(gross_sales), 0) AS gross_sales,"
-        f" (SELECT coalesce(sum(orders - cancelled_orders), 0) FROM marts.orders_daily WHERE {placed}) AS orders"
+        " (SELECT coalesce(sum(orders - cancelled_orders), 0)"
+        f" FROM marts.orders_daily WHERE {placed}) AS orders"
         f" FROM marts.sales_daily WHERE {sales}",
         [*placed_parameters, *parameters],
     )
@@ -99,8 +101,9 @@ def by(snapshot: Snapshot, scope: Scope, field: str, limit: int = 8) -> pd.DataF
     return snapshot.frame(
         f"WITH sums AS (SELECT {field} AS name, sum(net_sales) AS net_sales"  # noqa: S608
         f" FROM marts.sales_daily WHERE {where} GROUP BY 1),"
-        " ranked AS (SELECT *, row_number() OVER (ORDER BY net_sales DESC, name) AS place FROM sums)"
-        " SELECT CASE WHEN place <= ? THEN name ELSE 'All others' END AS name,"
+        " ranked AS (SELECT *, row_number() OVER (ORDER BY net_sales DESC, name) AS place"
+        " FROM sums)"
+        f" SELECT CASE WHEN place <= ? THEN name ELSE '{OTHERS}' END AS name,"
         " sum(net_sales) AS net_sales, min(place) AS place FROM ranked GROUP BY 1 ORDER BY place",
         [*parameters, limit],
     )

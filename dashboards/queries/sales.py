@@ -37,8 +37,8 @@ def categories(scope: Scope) -> Query:
         "false", []
     )  # fmt: skip
     return (
-        "WITH now AS (SELECT department, category, sum(net_sales) AS net_sales, sum(units) AS units,"  # noqa: S608
-        " sum(gross_sales - discounts) AS sold, sum(returns) AS returns,"
+        "WITH now AS (SELECT department, category, sum(net_sales) AS net_sales,"  # noqa: S608
+        " sum(units) AS units, sum(gross_sales - discounts) AS sold, sum(returns) AS returns,"
         f" sum(gross_margin) AS gross_margin FROM marts.sales_daily WHERE {now} GROUP BY ALL),"
         " before AS (SELECT department, category, sum(net_sales) AS net_sales"
         f" FROM marts.sales_daily WHERE {then} GROUP BY ALL)"

@@ -54,7 +54,7 @@ class Shop:
 
 def trade(business_date: date, days: int = 60, sku_count: int = 200) -> Shop:
     """Run the shop for ``days`` days that end on ``business_date``."""
-    rng = random.Random(20_26)  # noqa: S311 - a reproducible shop, not a secret
+    rng = random.Random(20_26)
     shop = Shop(business_date, days)
     _range(shop, rng, sku_count)
     shop.customers = [
@@ -95,8 +95,10 @@ def _range(shop: Shop, rng: random.Random, count: int) -> None:
     for sku in shop.skus:
         for warehouse, *_ in WAREHOUSES:
             # A few SKUs are not stocked everywhere, a few are stocked far too well.
-            opening = 0 if sku["sku_id"] % 23 == 0 and warehouse == "WEST" else round(
-                5 + 5 * min(sku["pull"], 12)
+            opening = (
+                0
+                if sku["sku_id"] % 23 == 0 and warehouse == "WEST"
+                else round(5 + 5 * min(sku["pull"], 12))
             )
             shop.on_hand[sku["sku_id"], warehouse] = opening * (9 if n_is_dead(sku) else 1)
 
@@ -153,7 +155,9 @@ class _Day:
             if line["arrives_on"] != self.day:
                 continue
             sku = self.shop.skus[line["sku_id"] - 1]
-            self._move(sku, line["warehouse"], "receipt", line["outstanding"], line["purchase_order"])
+            self._move(
+                sku, line["warehouse"], "receipt", line["outstanding"], line["purchase_order"]
+            )
             line |= {"received": line["ordered"], "outstanding": 0, "status": "closed",
                      "first_received_on": self.day, "last_received_on": self.day}  # fmt: skip
             self._fill(sku, line["warehouse"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def publish(
         con.execute("DROP FUNCTION money; DROP FUNCTION today")
     link = folder / "next.duckdb"
     link.symlink_to(path.name)
-    os.replace(link, folder / "current.duckdb")
+    link.replace(folder / "current.duckdb")
     status(home, "published", run_id=run_id, snapshot=path.name)
     return path
 
@@ -72,7 +71,7 @@ def status(home: Path, state: str, *, run_id: str, snapshot: str | None, **more:
 
 def _table(con: duckdb.DuckDBPyConnection, name: str, rows: list[Row]) -> None:
     con.register("incoming", pa.Table.from_pylist(rows))
-    con.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")  # noqa: S608
+    con.execute(f"CREATE TABLE {name} AS SELECT * FROM incoming")
     con.unregister("incoming")
 
 
@@ -109,9 +108,7 @@ def _line(row: Row, shop: Shop, list_id: str) -> Row | None:
     """Return the reorder line of one SKU in one warehouse, or None when it has enough."""
     demand, sigma = row["average_daily_demand"], row["demand_standard_deviation"]
     lead, review = row["lead_time_days"], row["review_days"]
-    safety = math.ceil(
-        Z * math.sqrt((lead + review) * sigma**2 + demand**2 * LEAD_DEVIATION**2)
-    )
+    safety = math.ceil(Z * math.sqrt((lead + review) * sigma**2 + demand**2 * LEAD_DEVIATION**2))
     point = math.ceil(demand * lead) + safety
     cycle = math.ceil(demand * (lead + review))
     position = row["on_hand"] + row["on_order"] - row["allocated"] - row["backordered"]
@@ -147,8 +144,9 @@ def _reconciliation(con: duckdb.DuckDBPyConnection) -> None:
         " SELECT measure, CAST(value AS decimal(18, 2)) AS operational,"
         " CAST(value AS decimal(18, 2)) AS warehouse_value,"
         " CAST(0 AS decimal(18, 2)) AS difference, true AS is_reconciled FROM ("
-        " SELECT 'orders in fct_orders' AS measure, CAST(count(*) AS decimal(18, 2)) AS value FROM marts.fct_orders"
-        " UNION ALL SELECT 'gross_sales in fct_order_lines', sum(gross_sales) FROM marts.fct_order_lines"
+        " SELECT 'orders in fct_orders' AS measure, CAST(count(*) AS decimal(18, 2)) AS value"
+        " FROM marts.fct_orders UNION ALL SELECT 'gross_sales in fct_order_lines',"
+        " sum(gross_sales) FROM marts.fct_order_lines"
         " UNION ALL SELECT 'returns in fct_returns', sum(refund) FROM marts.fct_returns)"
     )
 

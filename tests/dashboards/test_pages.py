@@ -55,9 +55,7 @@ def test_overview_counts_what_the_facts_add_up_to(open_page: Open, simulated: Sh
     )
 
 
-def test_overview_compares_with_the_period_just_before(
-    open_page: Open, simulated: Shop
-) -> None:
+def test_overview_compares_with_the_period_just_before(open_page: Open, simulated: Shop) -> None:
     def units(first: int, last: int) -> int:
         return sum(
             li["quantity"] - li["cancelled"]
@@ -137,7 +135,9 @@ def test_an_unknown_sku_gets_a_plain_answer(open_page: Open) -> None:
 
 
 def test_an_empty_scope_says_how_to_widen_it(open_page: Open, home: Path) -> None:
-    change(home, "DELETE FROM marts.sales_daily WHERE day > (SELECT min(day) FROM marts.sales_daily)")
+    change(
+        home, "DELETE FROM marts.sales_daily WHERE day > (SELECT min(day) FROM marts.sales_daily)"
+    )
     assert "Widen the period" in open_page("sales").info[0].value
     assert "Clear a filter" in open_page("inventory", q="no such product").info[0].value
 

@@ -1,4 +1,4 @@
-"""A whole shop on free ports: API and dashboards as processes, and Debian's Chromium as the user."""
+"""A whole shop on free ports: API and dashboards as processes, Chromium as the user."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _await(url: str, log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own server
+            urllib.request.urlopen(url, timeout=2).close()
             return
         time.sleep(0.2)
     pytest.fail(f"{url} did not answer:\n{log.read_text()[-3000:]}")
@@ -95,9 +95,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.headless=true",
         "--server.address=127.0.0.1", f"--server.port={page_port}", "--server.fileWatcherType=none",
     ]  # fmt: skip
-    answer = Served(
-        home, f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{page_port}", key
-    )
+    answer = Served(home, f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{page_port}", key)
     api_log, page_log = home / "api.log", home / "dashboards.log"
     with _process(api, environment, api_log), _process(pages, environment, page_log):
         _await(f"{answer.api}/healthz", api_log)
