@@ -17,6 +17,7 @@ from pydantic import PrivateAttr
 from oms_ops import clock
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
+from pipelines import instance
 from pipelines.lib import status
 from pipelines.lib.files import exclusive
 from pipelines.lib.journal import Check, Journal, Severity
@@ -41,13 +42,15 @@ class PipelineRun(dg.ConfigurableResource):
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[PipelineRun]:  # type: ignore[override]
         """Hold the pipeline for one run."""
-        with exclusive(settings().home / "pipeline.lock", wait_seconds=self.wait_seconds):
-            self._journal = Journal(context.run_id or "unknown")
+        lock = settings().home / "pipeline.lock"
+        with exclusive(lock, wait_seconds=self.wait_seconds), instance.quick_log():
+            self._journal = Journal(context.run.run_id if context.run else "unknown")
             yield self
 
     def finish(self, state: status.State, message: str, basis: status.Basis | None = None) -> None:
-        """Write ``status.json`` for this run."""
+        """Write ``status.json`` for this run; without ``basis`` the snapshot stays the one before."""
         journal = self.journal
+        published = settings().published
         status.Status(
             state,
             journal.run_id,
@@ -55,9 +58,9 @@ class PipelineRun(dg.ConfigurableResource):
             clock.now().isoformat(),
             message,
             journal.failed_checks if state == "failed" else (),
-            status.current_snapshot(settings().published),
-            basis,
-        ).save(settings().published)
+            status.current_snapshot(published),
+            basis or status.last_basis(published),
+        ).save(published)
 
     @property
     def business_date(self) -> date:

@@ -41,9 +41,9 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
         return
     now = clock.now().isoformat()
     message = context.failure_event.message or "The run ended without a word."
-    status.Status(
-        "failed", run.run_id, now, now, message, (), status.current_snapshot(published)
-    ).save(published)
+    snapshot = status.current_snapshot(published)
+    basis = status.last_basis(published)
+    status.Status("failed", run.run_id, now, now, message, (), snapshot, basis).save(published)
     _alert(context.log, run.run_id, message)
 
 

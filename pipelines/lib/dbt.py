@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oms_ops import clock
 from oms_ops.settings import settings
+from pipelines.lib import status
 from pipelines.lib.files import exclusive, replace_text
 from pipelines.lib.status import DBT_PROJECT, code_version
 
@@ -54,7 +56,9 @@ def manifest() -> Path:
     if not path.exists():
         with exclusive(home() / ".lock", wait_seconds=120):
             if not path.exists():
-                _invoke(["parse"])
+                # With the variables of a run, or the first build would parse all over again.
+                day = status.business_date(clock.now()).isoformat()
+                _invoke(["parse", "--vars", json.dumps({"business_date": day})])
                 replace_text(path, (home() / "target" / "manifest.json").read_text("utf-8"))
                 for other in home().glob("manifest-*.json"):
                     if other != path:

@@ -72,11 +72,6 @@ def unique(*columns: str) -> Expect:
     return Expect("ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
 
 
-def row_count(low: int, high: int | None = None) -> Expect:
-    """The frame has between ``low`` and ``high`` rows."""
-    return Expect("ExpectTableRowCountToBeBetween", {"min_value": low, "max_value": high})
-
-
 def warm_up() -> None:
     """Begin the import in the background; validation waits for it by itself."""
     threading.Thread(target=_session, name="great-expectations", daemon=True).start()

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 from oms_ops import clock
@@ -61,14 +60,13 @@ listeners: list[Listener] = []
 
 @dataclass(slots=True)
 class Journal:
-    """The record of one run in this process; ``landed`` are the lake files that it added."""
+    """The record of one run in this process."""
 
     run_id: str
     started_at: datetime = field(default_factory=clock.now)
     stages: list[Stage] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    landed: tuple[Path, ...] = ()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:

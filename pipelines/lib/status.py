@@ -38,7 +38,11 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The end of a run. ``snapshot`` is the file that dashboards read after it, None at first."""
+    """The end of a run.
+
+    ``snapshot`` is the file that dashboards read after it, and ``basis`` what that was made from;
+    both are None as long as nothing was published.
+    """
 
     state: State
     run_id: str
@@ -63,6 +67,12 @@ def load(published: Path) -> Status | None:
     basis = content.pop("basis", None)
     content["failed_checks"] = tuple(content["failed_checks"])
     return Status(**content, basis=Basis(**basis) if basis else None)
+
+
+def last_basis(published: Path) -> Basis | None:
+    """Return what the newest snapshot was made from."""
+    last = load(published)
+    return last.basis if last else None
 
 
 def is_current(published: Path, basis: Basis) -> bool:

@@ -19,7 +19,6 @@ from pipelines.lib.expectations import (
     between,
     not_null,
     one_of,
-    row_count,
     unique,
     validate,
 )
@@ -76,7 +75,6 @@ MARTS = (
         " discounts, returns, CAST(net_sales - (gross_sales - discounts - returns) AS DOUBLE)"
         " AS net_sales_gap FROM marts.sales_daily",
         (
-            row_count(1),
             not_null("day"),
             unique("day", "department", "category", "warehouse", "channel"),
             between("units", 0),
@@ -94,7 +92,6 @@ MARTS = (
         " coalesce(CAST(day - lag(day) OVER (PARTITION BY warehouse ORDER BY day) AS INTEGER), 1)"
         " AS step FROM marts.stock_daily GROUP BY warehouse, day",
         (
-            row_count(1),
             between("skus", 1),
             between("least", 0),
             between("imbalance", 0, 0),
@@ -106,7 +103,6 @@ MARTS = (
         "SELECT warehouse, sku_id, on_hand, allocated, backordered, on_order,"
         " average_daily_demand, demand_standard_deviation, status FROM marts.inventory_health",
         (
-            row_count(1),
             unique("warehouse", "sku_id"),
             between("on_hand", 0),
             between("backordered", 0),
@@ -120,7 +116,6 @@ MARTS = (
         "SELECT customer_id, segment, recency_score, frequency_score, monetary_score, order_count"
         " FROM marts.customers",
         (
-            row_count(1),
             unique("customer_id"),
             between("recency_score", 1, 5),
             between("frequency_score", 1, 5),

@@ -53,7 +53,6 @@ def changes(
             landed = landing.land(engine, folder)
         finally:
             engine.dispose()
-        run.journal.landed = tuple(file.path for file in landed.files)
         stage.rows_read = stage.rows_written = landed.rows
         stage.bytes = landed.bytes
         stage.note = f"{landed.rows:,} changes landed"

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import _administer, _named
+from tests.pipelines.world import World, open_shop
+
+_numbers = itertools.count()
+
+#: Puts a world back to where it was published first.
+Restore = Callable[[], None]
+
+
+@pytest.fixture(scope="session")
+def sqlite_world(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[World, Restore]:
+    """Return a shop on SQLite that was published once."""
+    home = tmp_path_factory.mktemp("world") / "home"
+    home.mkdir()
+    shutil.copyfile(sqlite_template, home / "oms.db")
+    world = open_shop(home, f"sqlite:///{home / 'oms.db'}")
+    world.publish()
+    return world, _keep(home)
+
+
+@pytest.fixture(scope="session")
+def postgres_world(
+    postgres_server: str, postgres_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[World, Restore]:
+    """Return a shop on PostgreSQL that was published once."""
+    name = f"world_{next(_numbers)}"
+    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    world = open_shop(tmp_path_factory.mktemp("world") / "home", _named(postgres_server, name))
+    world.publish()
+    _administer(postgres_server, f"CREATE DATABASE {name}_kept TEMPLATE {name}")
+    restore_home = _keep(world.home)
+
+    def restore() -> None:
+        restore_home()
+        _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+        _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {name}_kept")
+
+    return world, restore
+
+
+def _keep(home: Path) -> Restore:
+    """Copy a folder aside; return what puts it back in its place.
+
+    In its place, because dbt parses everything again when a path of its profile changes.
+    """
+    kept = home.with_name("kept")
+    shutil.copytree(home, kept, symlinks=True)
+
+    def restore() -> None:
+        shutil.rmtree(home)
+        shutil.copytree(kept, home, symlinks=True)
+
+    return restore
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgres"])
+def _world(request: pytest.FixtureRequest) -> tuple[World, Restore]:
+    found: tuple[World, Restore] = request.getfixturevalue(f"{request.param}_world")
+    return found
+
+
+@pytest.fixture
+def published(_world: tuple[World, Restore]) -> World:
+    """Return a shop that was published once, on SQLite and on PostgreSQL: to look at only."""
+    return _world[0]
+
+
+@pytest.fixture
+def world(_world: tuple[World, Restore]) -> Iterator[World]:
+    """Return a shop that was published once, to go on with; it is put back afterwards."""
+    yield _world[0]
+    _world[1]()
+
+
+@pytest.fixture
+def shop_on_sqlite(sqlite_world: tuple[World, Restore]) -> Iterator[World]:
+    """Return a published shop to go on with, on SQLite only."""
+    yield sqlite_world[0]
+    sqlite_world[1]()
