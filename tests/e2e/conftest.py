@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from oms_ops.database import make_engine
 from oms_ops.setup import init
@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 START_SECONDS = 90
+#: A test machine may be busy with other tests; what is slow is not wrong here.
+PATIENCE_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,8 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
             else outside.append(request.url)
         ),
     )
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
     yield opened
     context.close()
     assert not outside, f"the page asked others: {outside}"
