@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
-from oms_ops.database import as_ids, as_rows, as_time, ids, rowset
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.payments.tables import PAYMENT_METHODS
 
@@ -35,18 +35,30 @@ def create(
     connection: Connection, actor: Actor, order_id: int, method: str, currency: str, amount: int
 ) -> int:
     """Record how ``amount`` minor units of an order are going to be paid; return the payment id."""
+    return int(_insert(connection, actor, order_id, method, currency, amount).fetchone()[0])
+
+
+def expect(
+    connection: Connection, actor: Actor, order_id: int, method: str, currency: str, amount: int
+) -> None:
+    """Do as :func:`create`, without waiting for the id: a pipeline need not stop for it."""
+    _insert(connection, actor, order_id, method, currency, amount)
+
+
+def _insert(
+    connection: Connection, actor: Actor, order_id: int, method: str, currency: str, amount: int
+) -> Any:
     if method not in PAYMENT_METHODS:
         raise ValidationFailed(
             "The payment has bad fields.",
             [FieldError("method", "unknown_method", f"one of {', '.join(PAYMENT_METHODS)}")],
         )
-    payment_id: int = connection.execute(
-        sa.text(
-            "INSERT INTO payments (order_id, gateway, method, currency, amount_minor,"
-            " captured_minor, refunded_minor, voided_minor, created_at, changed_by, changed_at)"
-            " VALUES (:order_id, 'manual', :method, :currency, :amount, 0, 0, 0, :now, :actor, :now)"
-            " RETURNING id"
-        ),
+    return execute(
+        connection,
+        "INSERT INTO payments (order_id, gateway, method, currency, amount_minor,"
+        " captured_minor, refunded_minor, voided_minor, created_at, changed_by, changed_at)"
+        " VALUES (:order_id, 'manual', :method, :currency, :amount, 0, 0, 0, :now, :actor, :now)"
+        " RETURNING id",
         {
             "order_id": order_id,
             "method": method,
@@ -54,8 +66,7 @@ def create(
             "amount": amount,
             **_stamp(connection, actor),
         },
-    ).scalar_one()
-    return payment_id
+    )
 
 
 def capture(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import Actor
-from oms_ops.database import as_rows, as_time, for_update, rowset
+from oms_ops.database import as_rows, as_time, execute, for_update, rowset
 from oms_ops.errors import FieldError, OutOfStock
 
 #: What an allocation needs: the units are on hand and promised to nobody else.
@@ -180,19 +180,19 @@ def _change(
 ) -> int:
     # The inner query locks the rows in the order of their ids: UPDATE ... FROM alone would lock
     # them in whatever order its plan visits.
-    result = connection.execute(
-        sa.text(
-            f"UPDATE stock_levels AS l SET {change}, version = l.version + 1,"  # noqa: S608
-            " changed_by = :actor, changed_at = :now"
-            " FROM (SELECT s.id, r.quantity FROM stock_levels AS s"
-            f" JOIN ({wanted}) AS r"
-            " ON r.sku_id = s.sku_id AND r.warehouse_id = s.warehouse_id"
-            f" ORDER BY s.id {_lock_of(connection)}) AS d"
-            f" WHERE l.id = d.id {guard}"
-        ),
+    changed = execute(
+        connection,
+        f"UPDATE stock_levels AS l SET {change}, version = l.version + 1,"  # noqa: S608
+        " changed_by = :actor, changed_at = :now"
+        " FROM (SELECT s.id, r.quantity FROM stock_levels AS s"
+        f" JOIN ({wanted}) AS r"
+        " ON r.sku_id = s.sku_id AND r.warehouse_id = s.warehouse_id"
+        f" ORDER BY s.id {_lock_of(connection)}) AS d"
+        # Rows, unlike a row count, can be waited for inside a pipeline.
+        f" WHERE l.id = d.id {guard} RETURNING 1",
         parameters,
     )
-    return result.rowcount
+    return len(changed.fetchall())
 
 
 def _lock_of(connection: Connection) -> str:

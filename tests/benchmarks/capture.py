@@ -16,13 +16,13 @@ from oms_ops.database import make_engine, reading
 from oms_ops.orders.capture import capture
 from tests.benchmarks import databases
 from tests.benchmarks.handwritten import ACTOR, Handwritten
-from tests.benchmarks.report import Figure, milliseconds, rate
+from tests.benchmarks.report import NAMES, Figure, milliseconds, rate
 
 SIDES = ("ours", "hand")
 
 
 def measure(dialect: str, *, preload: int, rounds: int, seconds: float) -> list[Figure]:
-    """Measure 1 and 8 clients; ``preload`` lines are there first, a round a side takes ``seconds``."""
+    """Measure 1 and 8 clients, ``preload`` lines being there; a round a side takes ``seconds``."""
     with databases.fresh(dialect) as url:
         engine = make_engine(url)
         databases.fill(engine, 2, preload // 2)
@@ -69,15 +69,12 @@ def _clients(url: str, dialect: str, clients: int, rounds: int, seconds: float) 
     )
     return Figure(
         "Capture, orders/s",
-        f"{_NAMES[dialect]}, {clients} client{'s' if clients > 1 else ''}",
+        f"{NAMES[dialect]}, {clients} client{'s' if clients > 1 else ''}",
         rate(statistics.median(rates["ours"])),
         rate(statistics.median(rates["hand"])),
         f"{statistics.median(ratios):.2f}",
         note,
     )
-
-
-_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 def _quantile(values: list[float], share: float) -> float:
@@ -87,7 +84,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 def _client(url: str, seed: int, pipe: Connection) -> None:
     """Be one client: connect afresh, warm up, then run the rounds that are asked for."""
-    draw = random.Random(seed)  # noqa: S311 - a fixed sequence, no secret
+    draw = random.Random(seed)
     engine = make_engine(url, pool_size=1)
     actor = Actor(ACTOR, "clerk")
     hand = Handwritten(url)

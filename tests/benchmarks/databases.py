@@ -34,6 +34,10 @@ SHELF = 100_000_000
 FIRST_DAY = datetime(2026, 1, 1, 8, tzinfo=UTC)
 
 
+#: The versions of the databases that were measured so far, by dialect.
+versions: dict[str, str] = {}
+
+
 @contextmanager
 def fresh(dialect: str) -> Iterator[str]:
     """Give the URL of a migrated database with a catalogue and full shelves, for the block."""
@@ -49,13 +53,20 @@ def fresh(dialect: str) -> Iterator[str]:
             url = server.get_uri()
         engine = make_engine(url)
         init(engine)
-        run(engine, _catalogue)
+        fill_catalogue(engine)
+        with engine.connect() as connection:
+            versions[dialect] = ".".join(map(str, connection.dialect.server_version_info or ()))
         engine.dispose()
         yield url
     finally:
         if server is not None:
             server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def fill_catalogue(engine: Engine) -> None:
+    """Lay SKUs, customers and more stock than any run sells."""
+    run(engine, _catalogue)
 
 
 def _catalogue(connection: Connection) -> None:
@@ -119,7 +130,7 @@ def email(number: int) -> str:
 
 def day_of_orders(day: int, lines: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the orders and lines of one day for the bulk path: three lines an order."""
-    draw = random.Random(day)  # noqa: S311 - a fixed sequence, no secret
+    draw = random.Random(day)
     count = max(1, lines // 3)
     start = FIRST_DAY + timedelta(days=day)
     people = [draw.randrange(CUSTOMERS) for _ in range(count)]

@@ -149,10 +149,10 @@ class Handwritten:
         values = []
         for (line_id,), (sku, *_, quantity) in zip(line_ids, priced, strict=True):
             values += (shipment, line_id, sku, quantity, ACTOR)
+        self._do(SHIPMENT_LINES.format(marks=", ".join(["(?, ?, ?, ?, ?)"] * len(priced))), *values)
         self._do(
-            SHIPMENT_LINES.format(marks=", ".join(["(?, ?, ?, ?, ?)"] * len(priced))), *values
+            PAYMENT, order_id, order["payment"]["method"], order["currency"], total, now, *stamp
         )
-        self._do(PAYMENT, order_id, order["payment"]["method"], order["currency"], total, now, *stamp)
         answer = _answer(order, number, moment, routing, priced, total, token)
         message = {"order": number, "total": answer["totals"]["total"], "currency": "USD"}
         self._do(MESSAGE, order["customer"]["email"], json.dumps(message), now)

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+#: How people write the databases.
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -61,8 +64,7 @@ def machine(postgresql: str) -> str:
         f" {platform.release().split('-')[0]}; Python {platform.python_version()},"
         f" SQLite {sqlite3.sqlite_version}, PostgreSQL {postgresql or 'not used'},"
         f" SQLAlchemy {version('sqlalchemy')}, psycopg {version('psycopg')},"
-        f" DuckDB {version('duckdb')}. Load average before the run was taken into account by"
-        f" measuring each pair in turns; at the end of this run it was {load:.1f}."
+        f" DuckDB {version('duckdb')}. Load average at the end: {load:.1f}."
     )
 
 

@@ -1,0 +1,41 @@
+"""Lines per second through the bulk path, in batches of a day."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy.engine import Engine
+
+from oms_ops.access.actor import SYSTEM
+from oms_ops.database import run
+from oms_ops.orders.bulk import capture_many
+from tests.benchmarks import databases
+from tests.benchmarks.report import NAMES, Figure, rate
+
+#: Lines per second that a history load must reach on SQLite.
+TARGET = 20_000
+
+
+def measure(engine: Engine, *, lines: int, days: int) -> Figure:
+    """Capture ``lines`` lines over ``days`` batches; making the frames is not counted."""
+    took = 0.0
+    written = 0
+    for day in range(days):
+        frames = databases.day_of_orders(day, lines // days)
+        start = time.perf_counter()
+        result = run(
+            engine, lambda connection, frames=frames: capture_many(connection, SYSTEM, *frames)
+        )
+        took += time.perf_counter() - start
+        written += result.lines
+        if result.rejected:
+            raise AssertionError(result.rejected[0])
+    name = engine.dialect.name
+    target = rate(TARGET) if name == "sqlite" else ""
+    return Figure(
+        "Bulk, lines/s",
+        f"{NAMES[name]}, {written:,} lines in {days} batches",
+        rate(written / took),
+        target and f"target {target}",
+        f"{written / took / TARGET:.2f}" if target else "",
+    )
