@@ -28,18 +28,19 @@ against = "vs period before" if before else None
 since = f"since {formats.day(period.start)}" if stock_then else None
 
 with st.grid(4, min_column_width=160, gap="small"):
-    for name, label, value in (
-        ("net_sales", "Net sales", formats.money(now["net_sales"], currency)),
-        ("orders", "Orders", formats.count(now["orders"])),
-        ("units", "Units sold", formats.count(now["units"])),
+    for name, metric, label, value in (
+        ("net_sales", "net_sales", "Net sales", formats.money(now["net_sales"], currency)),
+        ("orders", "kept_orders", "Orders", formats.count(now["orders"])),
+        ("units", "units", "Units sold", formats.count(now["units"])),
         (
+            "average_order_value",
             "average_order_value",
             "Average order",
             formats.money(now["average_order_value"], currency, cents=True),
         ),
     ):
         st.metric(
-            label, value, formats.change(now[name], before.get(name)), help=explain(name),
+            label, value, formats.change(now[name], before.get(name)), help=explain(metric),
             border=True, height="stretch", delta_description=against,
         )  # fmt: skip
     st.metric(

@@ -63,14 +63,14 @@ with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
     category = pick("category", reorder.choices(snapshot, "category", department))
 urgency = next((code for code, words in reorder.URGENCIES.items() if words == spoken), None)
 kept = reorder.Filter(supplier, warehouse, urgency, department, category)
-matching = drafts.merged(reorder.lines(snapshot, kept), work, ordered)
+listed = reorder.lines(snapshot, kept)
+matching = drafts.merged(listed, work, ordered)
 rows = matching.head(TOP)
 reorder_panels.summary(matching, snapshot.currency)
 
 st.subheader("Lines")
 if rows.empty:
-    everything = len(ordered) >= len(every)
-    st.info("Every line is ordered." if everything else "No open line matches the filters.")
+    st.info("Every line is ordered." if len(listed) else "No line matches the filters.")
 else:
     reorder_panels.line_table(rows, snapshot.currency, work, editable=actor is not None)
 with st.container(horizontal=True, vertical_alignment="center"):

@@ -1,6 +1,15 @@
-"""What each metric means, said once: the text of tooltips on cards, charts and column headers."""
+"""What each metric means: the text of tooltips on cards, charts and column headers.
+
+The sentences are for people. A metric that a mart defines also shows the mart's formula, read from
+the ``meta`` of its model, so that the tooltip cannot claim another computation than the model's.
+"""
 
 from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+MODELS = Path(__file__).parents[2] / "dbt_project" / "models" / "marts"
 
 DEFINITIONS = {
     "net_sales": "Gross sales less discounts less returns. A sale counts on the day of the order,"
@@ -10,7 +19,7 @@ DEFINITIONS = {
     "discounts": "Reductions of the price that were given on order lines.",
     "returns": "Money refunded for returned goods, on the day of the refund.",
     "return_rate": "Returns divided by gross sales less discounts of the same period.",
-    "orders": "Orders placed in the period; cancelled ones are left out.",
+    "kept_orders": "Orders placed in the period less those that were cancelled.",
     "average_order_value": "Net sales divided by the orders of the same period. Shipping and tax"
     " are left out.",
     "units": "Units sold, cancelled units left out.",
@@ -62,4 +71,22 @@ DEFINITIONS = {
 
 def explain(metric: str) -> str:
     """Return the definition of ``metric``; an unknown name is a mistake and raises KeyError."""
-    return DEFINITIONS[metric]
+    formula = formulas().get(metric)
+    said = DEFINITIONS[metric]
+    return f"{said}\n\nFormula: `{formula}`" if formula else said
+
+
+@cache
+def formulas() -> dict[str, str]:
+    """Return the formula of every metric that the marts define; empty without their sources."""
+    import yaml  # type: ignore[import-untyped]
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    found: dict[str, str] = {}
+    for path in sorted(MODELS.rglob("*.yml")):
+        for model in yaml.load(path.read_text(), loader).get("models", []):  # noqa: S506 - a safe loader
+            for column in model.get("columns", []):
+                metric = column.get("config", {}).get("meta", {}).get("metric")
+                if metric:
+                    found[column["name"]] = metric["formula"]
+    return found

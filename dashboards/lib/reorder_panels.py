@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -34,7 +36,8 @@ def tell(outcome: Outcome) -> None:
     listed = "\n".join(
         f"- **{order['number']}** · {order['supplier_name']} to {order['warehouse']} ·"
         f" {formats.plural(len(order['lines']), 'line')} ·"
-        f" {order['total']} {order['currency']} · expected {order['expected_on']}"
+        f" {formats.money(Decimal(order['total']), order['currency'], cents=True)} ·"
+        f" expected {formats.day(date.fromisoformat(order['expected_on']))}"
         for order in outcome.orders
     )
     title = f"{formats.plural(len(outcome.orders), 'purchase order')} placed"

@@ -130,7 +130,8 @@ LATE_ORDERS = (
 
 BACKORDERS = (
     "SELECT l.sku, any_value(l.sku_name) AS sku_name, l.warehouse,"
-    " CAST(sum(l.backordered) AS bigint) AS backordered, count(DISTINCT l.order_id) AS orders,"
+    " CAST(sum(l.backordered) AS bigint) AS backordered,"
+    " count(DISTINCT l.order_id) AS waiting_orders,"
     " min(l.ordered_on) AS oldest_order_on, max(h.next_expected_on) AS next_expected_on"
     " FROM marts.fct_order_lines AS l LEFT JOIN marts.inventory_health AS h"
     " ON h.sku_id = l.sku_id AND h.warehouse = l.warehouse"

@@ -138,7 +138,7 @@ def demand(snapshot: Snapshot, sku: str, warehouse: str) -> pd.DataFrame:
         " FROM marts.fct_order_lines WHERE sku = ? AND warehouse = ? GROUP BY 1)"
         " SELECT d.day, coalesce(s.units, 0) AS units,"
         " CASE WHEN d.day < CAST(? AS date) - 28 OR d.day >= CAST(? AS date) THEN 'earlier'"
-        " WHEN k.is_stocked_out THEN 'empty' ELSE 'counted' END AS kind"
+        " WHEN k.is_stocked_out IS NOT false THEN 'empty' ELSE 'counted' END AS kind"
         " FROM days AS d LEFT JOIN sold AS s ON s.day = d.day"
         " LEFT JOIN marts.stock_daily AS k"
         " ON k.day = d.day AND k.sku = ? AND k.warehouse = ? ORDER BY d.day",
