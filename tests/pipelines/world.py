@@ -38,12 +38,13 @@ class World:
 
     def run(self, *arguments: str) -> tuple[int, str]:
         """Run the pipeline in this process; return the exit code and what it printed."""
-        with self._settings(), redirect_stdout(StringIO()) as printed:
+        with self.settings(), redirect_stdout(StringIO()) as printed:
             code = run.main(list(arguments))
         return code, printed.getvalue()
 
     @contextmanager
-    def _settings(self) -> Iterator[None]:
+    def settings(self) -> Iterator[None]:
+        """Make this world the one that the code under test works in."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("OMS_HOME", str(self.home))
             patch.setenv("OMS_DATABASE_URL", self.url)

@@ -11,6 +11,7 @@ from oms_ops.settings import settings
 from pipelines.defs.capture.assets import CHANGES
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
 from pipelines.lib import dbt, status
+from pipelines.lib.failpoints import reach
 from pipelines.lib.files import replace_text
 from pipelines.lib.journal import Progress, Severity, tell
 from pipelines.resources import PipelineRun
@@ -75,6 +76,8 @@ def dbt_models(
         for result in dbt.build(variables, select=select, full_refresh=full):
             name = result.unique_id.split(".")[2]
             tell(Progress("warehouse", result.done, total, name))
+            if result.done == total // 2:
+                reach("warehouse.half_built")
             if not result.ok and result.status != "skipped":
                 failed.append(f"{name}: {result.message}")
             if result.unique_id in checks and result.status != "skipped":

@@ -1,0 +1,119 @@
+"""A run that is killed loses nothing and repeats nothing: the next one mends it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+from sqlalchemy.engine import Engine
+
+from oms_ops.database import reading
+from pipelines.lib import lake, landing
+from tests.oms_ops.shop import Shop
+from tests.pipelines.world import ROOT, World
+
+#: Lands once, in a process that can be killed.
+LAND = """
+import sys
+from pathlib import Path
+from oms_ops.database import make_engine
+from pipelines.lib import landing
+landing.land(make_engine(sys.argv[1]), Path(sys.argv[2]), batch=20)
+"""
+
+
+def _identities(folder: Path) -> list[tuple[int, int]]:
+    return sorted(pl.read_parquet(folder / "*.parquet").select("epoch", "seq").rows())
+
+
+@pytest.mark.parametrize("point", ["landing.before_rename", "landing.after_rename"])
+def test_a_landing_killed_around_its_rename_lands_every_change_once(
+    database: Engine, tmp_path: Path, point: str
+) -> None:
+    folder = tmp_path / "lake"
+    shop = Shop(database)
+    for number in range(1, 5):
+        shop.stock(f"SKU-{number}", 10)
+    url = database.url.render_as_string(hide_password=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", LAND, url, str(folder)],
+        env={**os.environ, "OMS_FAILPOINT": point},
+        cwd=ROOT,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    files = list(folder.glob("*.parquet"))
+    assert len(files) == (0 if point == "landing.before_rename" else 1)
+    assert len(list(folder.glob(".*.tmp"))) == (1 if point == "landing.before_rename" else 0)
+
+    landing.land(database, folder, batch=20)
+    with reading(database) as connection:
+        rows = connection.exec_driver_sql("SELECT epoch, seq FROM change_log")
+        changes = sorted(tuple(row) for row in rows)
+    assert len(changes) > 20
+    assert _identities(folder) == changes
+    assert list(folder.glob(".*.tmp")) == []
+    lake.verify_chain(lake.landed(folder))
+
+
+@pytest.fixture(scope="module")
+def disturbed(
+    sqlite_world: tuple[World, Callable[[], None]],
+) -> Iterator[tuple[World, Callable[[], None], dict[str, list[tuple[Any, ...]]]]]:
+    """Return a shop with new orders, what puts it back, and the marts of an undisturbed run."""
+    world, restore_world = sqlite_world
+    world.sell(10)
+    kept = world.home.with_name("sold")
+    shutil.copytree(world.home, kept, symlinks=True)
+
+    def restore() -> None:
+        shutil.rmtree(world.home)
+        shutil.copytree(kept, world.home, symlinks=True)
+
+    world.publish()
+    yield world, restore, world.marts()
+    shutil.rmtree(kept)
+    restore_world()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "landing.before_rename",
+        "landing.after_rename",
+        "warehouse.half_built",
+        "publish.before_swap",
+    ],
+)
+def test_a_run_after_a_killed_one_equals_an_undisturbed_run(
+    disturbed: tuple[World, Callable[[], None], dict[str, list[tuple[Any, ...]]]], point: str
+) -> None:
+    world, restore, undisturbed = disturbed
+    restore()
+    good = world.snapshot
+    content = good.read_bytes()
+
+    world.is_killed_at(point)
+    # Whatever the moment, readers still have the whole snapshot of before.
+    assert world.snapshot == good
+    assert good.read_bytes() == content
+
+    world.publish()
+    assert world.landed() == world.log()
+    assert world.marts() == undisturbed
+    assert world.status["state"] == "published"
+    with world.settings(), DagsterInstance.get() as instance:
+        # The killed run does not stay open: the next one closes it.
+        ends = {run.status for run in instance.get_runs()}
+    assert ends == {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE}
+    leftovers = [*world.home.glob("lake/**/.*.tmp"), *world.home.glob("published/.*.tmp")]
+    assert leftovers == []

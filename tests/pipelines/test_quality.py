@@ -1,0 +1,199 @@
+"""Every check can fail: each is shown data that it must refuse."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from pipelines.lib import alerts, expectations, policy, reconcile, reorder_lines, status, suites
+from pipelines.lib.expectations import between, not_null, one_of, unique
+from tests.pipelines.test_policy import stock
+
+
+@pytest.mark.parametrize(
+    ("expectation", "good", "bad"),
+    [
+        (not_null("a"), "SELECT 1 AS a", "SELECT CAST(NULL AS INTEGER) AS a"),
+        (one_of("a", ["x", "y"]), "SELECT 'x' AS a", "SELECT 'z' AS a"),
+        (one_of("a", [True]), "SELECT true AS a", "SELECT false AS a"),
+        (between("a", 0, 0), "SELECT 0.0 AS a", "SELECT 0.01 AS a"),
+        (between("a", 1), "SELECT 1 AS a", "SELECT 0 AS a"),
+        (unique("a"), "SELECT unnest([1, 2]) AS a", "SELECT unnest([1, 1]) AS a"),
+        (
+            unique("a", "b"),
+            "SELECT unnest([1, 2]) AS a, 'b' AS b",
+            "SELECT unnest([1, 1]) AS a, 'b' AS b",
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, expectations.Expect) else "",
+)
+def test_an_expectation_tells_good_from_bad(
+    expectation: expectations.Expect, good: str, bad: str
+) -> None:
+    assert expectations.validate("suite", duckdb.sql(good).df(), [expectation]).passed
+    refused = expectations.validate("suite", duckdb.sql(bad).df(), [expectation])
+    assert not refused.passed
+    assert "1 of 1 failed" in refused.detail
+
+
+GOOD = {
+    "epoch": 1,
+    "xid": 0,
+    "seq": 1,
+    "entity": "orders",
+    "entity_id": 5,
+    "op": "I",
+    "version": 1,
+    "payload": "{}",
+    "changed_by": "ann",
+    "occurred_at": datetime(2026, 11, 1, tzinfo=UTC),
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"entity": "gremlins"},
+        {"op": "X"},
+        {"entity_id": None},
+        {"occurred_at": None},
+        {"version": 0},
+        {"payload": "not json"},
+        {"payload": None},
+        {"seq": 2},
+    ],
+    ids=str,
+)
+def test_a_landed_batch_with_one_bad_change_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    path = tmp_path / "batch.parquet"
+    second = {**GOOD, "seq": 2}
+    pl.DataFrame([GOOD, second], schema_overrides={"payload": pl.String}).write_parquet(path)
+    assert suites.validate_landed([path]).passed
+    pl.DataFrame([{**GOOD, **change}, second], infer_schema_length=None).write_parquet(path)
+    assert not suites.validate_landed([path]).passed
+
+
+@pytest.fixture
+def marts() -> Iterator[duckdb.DuckDBPyConnection]:
+    """Return a warehouse with one mart of one sale over 19.99."""
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA marts")
+        connection.execute("CREATE TABLE marts.sales AS SELECT 19.99::DECIMAL(18, 2) AS gross_sales")
+        yield connection
+
+
+SALES = [reconcile.Comparison("gross_sales", "sales", "sum(gross_sales)", is_money=True)]
+
+
+def test_a_cent_is_a_difference(marts: duckdb.DuckDBPyConnection) -> None:
+    [equal] = reconcile.compare(marts, {"gross_sales": 1999}, "USD", SALES)
+    [short] = reconcile.compare(marts, {"gross_sales": 2000}, "USD", SALES)
+    assert equal.difference == 0
+    assert short.difference == Decimal("-0.01")
+    reconcile.store(marts, [equal, replace(short, measure="other")])
+    assert marts.execute(
+        "SELECT measure, is_reconciled FROM marts.reconciliation ORDER BY ALL"
+    ).fetchall() == [("gross_sales in sales", True), ("other", False)]
+
+
+def test_minor_units_follow_the_currency(marts: duckdb.DuckDBPyConnection) -> None:
+    marts.execute("UPDATE marts.sales SET gross_sales = 1999")
+    [yen] = reconcile.compare(marts, {"gross_sales": 1999}, "JPY", SALES)
+    assert yen.difference == 0
+
+
+def test_the_reorder_table_refuses_a_line_that_does_not_add_up(
+    marts: duckdb.DuckDBPyConnection,
+) -> None:
+    names = {
+        name: "x" for name in ("sku_name", "department", "category", "supplier", "supplier_name")
+    }
+    rest = {"sku_id": 1, "demand_days": 28, "unit_cost": Decimal("1.25"), "cover_days": 1.0}
+    lines = policy.reorder(
+        stock(**names, **rest, next_expected_on=None, demand_standard_deviation=2.0), 0.95
+    )
+    moment = datetime(2026, 11, 1, tzinfo=UTC)
+    reorder_lines.store(marts, lines, list_id="a", as_of=moment, currency="USD")
+    assert marts.execute(
+        "SELECT line_value = suggested_quantity * 1.25 FROM marts.reorder_lines"
+    ).fetchall() == [(True,)]
+    for column in ("suggested_quantity", "safety_quantity", "on_hand", "pack_excess"):
+        wrong = lines.with_columns(pl.col(column) + 1)
+        with pytest.raises(duckdb.ConstraintException):
+            reorder_lines.store(marts, wrong, list_id="b", as_of=moment, currency="USD")
+    # A refused list leaves the one before in place.
+    assert marts.execute("SELECT list_id FROM marts.reorder_lines").fetchall() == [("a",)]
+
+
+def test_only_an_equal_basis_after_a_good_run_is_current(tmp_path: Path) -> None:
+    basis = status.Basis("1:0:7", "2026-11-22", "abc")
+    (tmp_path / "warehouse-a.duckdb").touch()
+    (tmp_path / "current.duckdb").symlink_to("warehouse-a.duckdb")
+    good = status.Status(
+        "published", "a", "t", "t", "m", snapshot="warehouse-a.duckdb", basis=basis
+    )
+    assert not status.is_current(tmp_path, basis)
+    good.save(tmp_path)
+    assert status.load(tmp_path) == good
+    assert status.is_current(tmp_path, basis)
+    for other in (
+        replace(basis, cursor="1:0:8"),
+        replace(basis, business_date="2026-11-23"),
+        replace(basis, code="def"),
+    ):
+        assert not status.is_current(tmp_path, other)
+    replace(good, state="failed").save(tmp_path)
+    assert not status.is_current(tmp_path, basis)
+    good.save(tmp_path)
+    (tmp_path / "current.duckdb").unlink()
+    assert not status.is_current(tmp_path, basis)
+
+
+class _Sink(socketserver.StreamRequestHandler):
+    """Speaks enough SMTP to take one message."""
+
+    received: list[str] = []  # noqa: RUF012 - one sink a test process
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 sink\r\n")
+        while line := self.rfile.readline().decode().strip():
+            if line.upper() == "DATA":
+                self.wfile.write(b"354 go on\r\n")
+                body = iter(lambda: self.rfile.readline().decode(), ".\r\n")
+                self.received.append("".join(body))
+            if line.upper() == "QUIT":
+                self.wfile.write(b"221 bye\r\n")
+                return
+            self.wfile.write(b"250 ok\r\n")
+
+
+def test_an_alert_reaches_the_mailbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), _Sink) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        url = f"smtp://127.0.0.1:{port}?from=pipeline@example.com&to=ops@example.com"
+        monkeypatch.setenv("OMS_ALERT_SMTP", url)
+        assert alerts.send("The data pipeline failed", "Run 7 failed.")
+        server.shutdown()
+    [message] = _Sink.received
+    assert "Subject: The data pipeline failed" in message
+    assert "To: ops@example.com" in message
+    assert "Run 7 failed." in message
+
+
+def test_without_an_address_no_alert_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMS_ALERT_SMTP", raising=False)
+    monkeypatch.setattr(socket, "create_connection", None)
+    assert not alerts.send("subject", "body")
