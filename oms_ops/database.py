@@ -293,18 +293,26 @@ def _pyformat(statement: str) -> str:
     return re.sub(r"(?<!:):([a-z_][a-z_0-9]*)", r"%(\1)s", statement.replace("%", "%%"))
 
 
-def rowset(connection: Connection, name: str, columns: dict[str, str]) -> str:
+#: Up to so many rows, a statement on a :func:`rowset` is planned for its number of rows.
+_FEW = 12
+
+
+def rowset(
+    connection: Connection, name: str, columns: dict[str, str], *, count: int | None = None
+) -> str:
     """Return SQL that reads the JSON parameter ``:name`` as a table: ``FROM ({rowset(...)}) AS d``.
 
     ``columns`` maps each name to ``bigint``, ``text`` or ``boolean``; the parameter's value comes
     from :func:`as_rows`. One statement then serves one row or a hundred thousand, whatever the
-    driver's limit on parameters.
+    driver's limit on parameters. PostgreSQL cannot look into the JSON and plans for a hundred rows;
+    ``count``, the number of rows where it is known, keeps it from scanning a table for three.
     """
     if connection.dialect.name == "sqlite":
         picked = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
         return f"SELECT {picked} FROM json_each(:{name})"  # noqa: S608
     typed = ", ".join(f"{c} {kind}" for c, kind in columns.items())
-    return f"SELECT * FROM jsonb_to_recordset(CAST(:{name} AS jsonb)) AS r({typed})"  # noqa: S608
+    limit = f" LIMIT {count}" if count is not None and count <= _FEW else ""
+    return f"SELECT * FROM jsonb_to_recordset(CAST(:{name} AS jsonb)) AS r({typed}){limit}"  # noqa: S608
 
 
 def as_rows(rows: Iterable[dict[str, Any]]) -> str:

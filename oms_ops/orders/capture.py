@@ -181,7 +181,7 @@ def _look(
             connection,
             "SELECT s.id, s.code, s.name, s.is_active, s.currency, s.price_minor,"  # noqa: S608
             " coalesce(t.unit_cost_minor, 0), l.warehouse_id, l.on_hand - l.allocated"
-            f" FROM ({rowset(connection, 'codes', {'code': 'text'})}) AS c"
+            f" FROM ({rowset(connection, 'codes', {'code': 'text'}, count=len(codes))}) AS c"
             " JOIN skus AS s ON s.code = c.code"
             " LEFT JOIN supplier_terms AS t ON t.sku_id = s.id AND t.is_preferred"
             " LEFT JOIN stock_levels AS l ON l.sku_id = s.id",
@@ -368,7 +368,7 @@ def _insert_lines(
         f"INSERT INTO order_lines (order_id, {names}, tax_minor, shipped, cancelled, returned,"  # noqa: S608
         " version, changed_by, changed_at)"
         f" SELECT :order_id, {names}, 0, 0, 0, 0, 1, :actor, :now"
-        f" FROM ({rowset(connection, 'rows', _LINE_COLUMNS)}) AS r",
+        f" FROM ({rowset(connection, 'rows', _LINE_COLUMNS, count=len(lines))}) AS r",
         {
             "order_id": order_id,
             "rows": as_rows({name: line[name] for name in _LINE_COLUMNS} for line in lines),
@@ -386,12 +386,12 @@ def _insert_shipments(
     """Write one shipment per warehouse; its lines are the allocation."""
     if not routing.allocations:
         return
-    shares = (
+    shares = [
         {"warehouse_id": warehouse_id, "line_no": index + 1, "quantity": units}
         for warehouse_id, index, units in routing.allocations
-    )
+    ]
     parameters = {"order_id": order_id, "rows": as_rows(shares), **stamp}
-    rows = f"({rowset(connection, 'rows', _SHARE_COLUMNS)}) AS r"
+    rows = f"({rowset(connection, 'rows', _SHARE_COLUMNS, count=len(shares))}) AS r"
     execute(
         connection,
         "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"  # noqa: S608

@@ -172,7 +172,8 @@ def _update_levels(
     if not totals:
         return 0
     parameters = {"rows": as_rows(totals), **_stamp(connection, actor)}
-    return _change(connection, rowset(connection, "rows", _PAIRS), change, guard, parameters)
+    wanted = rowset(connection, "rows", _PAIRS, count=len(totals))
+    return _change(connection, wanted, change, guard, parameters)
 
 
 def _change(

@@ -31,8 +31,8 @@ ORDER = (
     " ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency, gross_minor,"
     " discount_minor, shipping_minor, tax_minor, rounding_minor, total_minor, allow_backorder,"
     " allow_split, routing, tracking_token, version, changed_by, changed_at)"
-    " VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, false, false, ?, ?, 1, ?, ?)"
-    " RETURNING id, number"
+    " VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, false, false, ?, ?, 1,"
+    " ?, ?) RETURNING id, number"
 )
 LINES = (
     "INSERT INTO order_lines (order_id, line_no, sku_id, quantity, unit_price_minor,"

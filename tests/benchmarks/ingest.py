@@ -91,8 +91,13 @@ def _scan(engine: Engine, after: int, target: Path) -> tuple[int, float]:
     if engine.dialect.name == "sqlite":
         task = ["sqlite", str(url.database), after, str(target)]
     else:
-        parts = {"host": url.host or url.query.get("host"), "port": url.port,
-                 "user": url.username, "password": url.password, "dbname": url.database}  # fmt: skip
+        parts = {
+            "host": url.host or url.query.get("host"),
+            "port": url.port,
+            "user": url.username,
+            "password": url.password,
+            "dbname": url.database,
+        }
         place = " ".join(f"{name}={value}" for name, value in parts.items() if value)
         task = ["postgres", place, after, str(target)]
     done = subprocess.run(

@@ -83,7 +83,8 @@ def _orders(home: Path, count: int) -> None:
         codes = list(
             connection.scalars(
                 sa.text(
-                    "SELECT DISTINCT s.code FROM skus AS s JOIN stock_levels AS l ON l.sku_id = s.id"
+                    "SELECT DISTINCT s.code FROM skus AS s"
+                    " JOIN stock_levels AS l ON l.sku_id = s.id"
                     " WHERE s.is_active AND l.on_hand > l.allocated"
                 )
             )
