@@ -1,187 +1,208 @@
-"""``make demo``: a shop with real orders, from nothing to served pages.
+"""``make demo``: database, real orders, one pipeline run, a summary; then all of it is served.
 
-Loads the orders through the write path, runs the pipeline once, prints what came of it, and
-serves API, dashboards and Dagster until Ctrl-C (``SERVE=0``: ends after the summary). Run again, it
-finds everything done.
+Everything is done once: a second run finds each stage's work done and goes on. ``SERVE=0`` in the
+environment ends after the summary.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oms_ops.settings import settings
-from tools import processes
-from tools.processes import Program
+from tools.supervisor import ChildFailed, Service, Supervisor, end, signals_interrupt
 
-PYTHON = sys.executable
+if TYPE_CHECKING:
+    from rich.console import Console
+    from sqlalchemy.engine import Engine
+
 ROOT = Path(__file__).parents[1]
+#: A cold machine reads a gigabyte of packages before the slowest of the services answers.
+START_SECONDS = 180
+
+
+class StageFailed(RuntimeError):
+    """A stage could not do its work; it has said why."""
+
+
+class Demo:
+    """One run of the demo on the shop below ``OMS_HOME``."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        from oms_ops.database import make_engine
+        from oms_ops.settings import settings
+
+        self.home = settings().home
+        self.snapshot = settings().published / "current.duckdb"
+        self.console: Console = Console(highlight=False, soft_wrap=True)
+        self.engine: Engine = make_engine(settings().url)
+        self.seconds: dict[str, float] = {}
+        self.notes: dict[str, str] = {}
+
+    def line(self, name: str, seconds: float, note: str = "") -> None:
+        """Print a finished stage."""
+        self.console.print(f"{name:<26}{seconds:7.1f} s   {note}", markup=False)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take the time of the block and print it, with the note that the block leaves."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        self.line(name, self.seconds[name], self.notes.get(name, ""))
+
+    # --- the stages ---------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Create what is not there yet, up to a published snapshot.
+
+        Raises:
+            StageFailed: the pipeline published nothing.
+        """
+        pipeline = None if self.snapshot.exists() else _pipeline("tools.warm_pipeline")
+        try:
+            with self.stage("database"):
+                self._create()
+            with self.stage("orders"):
+                self._load()
+            with self.stage("pipeline"):
+                pipeline = pipeline or _pipeline("pipelines.run")
+                _run(pipeline)
+        finally:
+            if pipeline is not None:
+                # As Ctrl-C would: Dagster then closes the run instead of leaving it open.
+                end([pipeline], 10, first=signal.SIGINT)
+
+    def _create(self) -> None:
+        from oms_ops.setup import init
+
+        init(self.engine)
+        self.notes["database"] = self.engine.url.render_as_string(hide_password=True)
+
+    def _load(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+        from oms_ops.demo.load import load
+
+        parts = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        bars = Progress(
+            *parts, console=self.console, transient=True, disable=not self.console.is_terminal
+        )
+        with bars:
+            task = bars.add_task("orders, day by day", total=None)
+            done = load(
+                self.engine,
+                progress=lambda day, days: bars.update(task, completed=day, total=days),
+            )
+        self.notes["orders"] = (
+            f"{done.orders:,} orders with {done.lines:,} lines over {done.days} days"
+            if done.days
+            else "loaded already"
+        )
+
+    def summarise(self) -> None:
+        """Print the figures of the snapshot and where the time went."""
+        from tools import summary
+
+        rows = summary.read(self.snapshot).rows()
+        times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
+        rows.append(("seconds", f"{times}; {sum(self.seconds.values()):.1f} in all"))
+        self.console.print()
+        for label, figure in rows:
+            self.console.print(f"  {label:<18}{figure}", markup=False)
+        self.console.print()
+
+    # --- serving ------------------------------------------------------------------------------
+
+    def serve(self) -> int:
+        """Serve until a signal comes or nothing is left to serve; return the exit code."""
+        from pipelines.lib.files import Busy, exclusive
+        from tools import services
+
+        told = self.home / "addresses.txt"
+        try:
+            with exclusive(self.home / "serving.lock", wait_seconds=0):
+                served = services.plan(self.home, services.keys(self.engine, self.home))
+                with Supervisor(self.home / "logs", ROOT) as supervisor:
+                    for service in served.in_order():
+                        supervisor.start(service)
+                    for service in self._waiting(supervisor):
+                        self.console.print(f"  {service.name:<18}{service.address}", markup=False)
+                    if not supervisor.stopped:
+                        told.write_text("\n".join(s.address for s in served.in_order()), "utf-8")
+                        self.console.print(f"\n  {served.example()}\n", markup=False)
+                        self.console.print(
+                            f"  Keys are in {self.home / 'keys.json'}.", markup=False
+                        )
+                        self.console.print("  Ctrl-C ends all of it.\n")
+                    asked = supervisor.watch(lambda text: self.console.print(text, markup=False))
+                self.console.print("ended")
+                return 0 if asked else 1
+        except Busy:
+            self.console.print("This shop is served already:")
+            self.console.print(told.read_text("utf-8") if told.exists() else "", markup=False)
+            return 0
+
+    def _waiting(self, supervisor: Supervisor) -> Iterator[Service]:
+        """Yield services as they answer, behind a sign of life."""
+        with self.console.status("starting dashboards, API and Dagster"):
+            yield from supervisor.answering(START_SECONDS)
+
+
+def _pipeline(module: str) -> subprocess.Popen[bytes]:
+    """Start a pipeline run, out of the terminal's reach: the demo ends it in its own way."""
+    return subprocess.Popen(  # noqa: S603 - the command is ours
+        [sys.executable, "-m", module], cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True
+    )
+
+
+def _run(pipeline: subprocess.Popen[bytes]) -> None:
+    """Tell a pipeline that waits to go; wait for its end."""
+    try:
+        pipeline.communicate(b"go\n")
+    except BrokenPipeError:
+        pipeline.wait()
+    if pipeline.returncode:
+        raise StageFailed("The pipeline published nothing; what failed stands above.")
+
+
+def _since_make() -> float | None:
+    """Return the seconds since make began, which has made the environment before it came here."""
+    started = os.environ.get("DEMO_STARTED", "")
+    return time.time() - float(started) if started.isdigit() else None
 
 
 def main() -> int:
-    """Run the demo; return the exit status."""
-    begun = time.perf_counter()
-    signal.signal(signal.SIGTERM, _interrupt)
-    os.chdir(ROOT)
+    """Run the demo; return the exit code."""
+    waited = _since_make()
+    from oms_ops.errors import OmsError
+    from oms_ops.settings import settings
+
+    settings().home.mkdir(parents=True, exist_ok=True)
     os.environ["OMS_HOME"] = str(settings().home)
-    seconds: dict[str, float] = {}
+    demo = Demo()
+    if waited is not None and waited >= 2:
+        demo.seconds["environment"] = waited
+        demo.line("environment", waited, "from the lock")
     try:
-        # Parsing the models takes a core for some seconds; the load needs only the other one.
-        parsing = subprocess.Popen(_parse(), start_new_session=True, **_silent())  # type: ignore[call-overload]  # noqa: S603
-        try:
-            _stage(seconds, "load orders", [PYTHON, "-m", "oms_ops", "demo", "load"])
-            parsing.wait()
-        finally:
-            processes.end([parsing])
-        _stage(seconds, "run the pipeline", [PYTHON, "-m", "pipelines.run"])
-        _summary(seconds, time.perf_counter() - begun)
-        if os.environ.get("SERVE", "1") not in ("0", "no", "false"):
-            _serve()
+        with signals_interrupt():
+            demo.prepare()
+            demo.summarise()
+        return demo.serve() if os.environ.get("SERVE", "1") != "0" else 0
     except KeyboardInterrupt:
-        print("\nended")
-    except processes.Died as error:
+        print("\ninterrupted; the next run goes on from here", file=sys.stderr)
+        return 130
+    except (StageFailed, ChildFailed, OmsError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
-    except subprocess.CalledProcessError as error:
-        print(f"demo: {shlex.join(error.cmd)} failed", file=sys.stderr)
-        return error.returncode or 1
-    return 0
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def _parse() -> list[str]:
-    return [PYTHON, "-c", "from pipelines.lib.dbt import manifest; manifest()"]
-
-
-def _silent() -> dict[str, int]:
-    return {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-
-
-def _stage(seconds: dict[str, float], name: str, command: list[str]) -> None:
-    """Run one stage in the foreground; it shows its own progress."""
-    print(f"-- {name}", flush=True)
-    begun = time.perf_counter()
-    subprocess.run(command, check=True)  # noqa: S603 - our own commands
-    seconds[name] = time.perf_counter() - begun
-
-
-_FIGURES = """
-SELECT (SELECT count(*) FROM marts.fct_orders) AS orders,
-    (SELECT count(*) FROM marts.fct_order_lines) AS lines,
-    (SELECT sum(net_sales) FROM marts.sales_daily) AS net_sales,
-    (SELECT sum(stock_value) FROM marts.inventory_health) AS stock_value,
-    (SELECT count(DISTINCT sku) FROM marts.reorder_lines) AS skus,
-    (SELECT count(*) FROM marts.reorder_lines) AS reorder_lines,
-    (SELECT currency FROM meta.snapshot) AS currency
-"""
-
-
-def _summary(seconds: dict[str, float], whole: float) -> None:
-    """Print the figures of the published snapshot, and where the time went."""
-    import duckdb
-
-    path = (settings().published / "current.duckdb").resolve()
-    with duckdb.connect(str(path), read_only=True) as connection:
-        row = connection.execute(_FIGURES).fetchone()
-    assert row is not None  # noqa: S101 - a query of aggregates has one row
-    orders, lines, net_sales, stock_value, skus, reorder_lines, currency = row
-    print(
-        f"""
-  orders            {orders:>14,}
-  order lines       {lines:>14,}
-  net sales         {net_sales:>14,.2f} {currency}
-  stock value       {stock_value:>14,.2f} {currency}
-  SKUs to reorder   {skus:>14,}  ({reorder_lines:,} lines over the warehouses)
-"""
-    )
-    for name, spent in seconds.items():
-        print(f"  {name:<18}{spent:>13.1f} s")
-    print(f"  {'in all':<18}{whole:>13.1f} s", flush=True)
-
-
-def _keys() -> dict[str, str]:
-    """Return the demo's API keys, made on the first run and kept readable by their owner only."""
-    path = settings().home / "keys.json"
-    if path.exists():
-        kept: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        return kept
-    from oms_ops.access import keys
-    from oms_ops.database import make_engine, run
-
-    engine = make_engine(settings().url)
-    # A name is used once: a second file of keys belongs to new names.
-    mark = time.strftime("%Y%m%d%H%M%S")
-    made = {
-        role: run(engine, lambda c, r=role: keys.create(c, r, f"demo-{r}-{mark}"))  # type: ignore[misc]
-        for role in ("admin", "merchandiser")
-    }
-    engine.dispose()
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump(made, file)
-    return made
-
-
-def _programs(keys: dict[str, str]) -> list[Program]:
-    """Return the three servers, on free ports of 127.0.0.1."""
-    home = settings().home
-    ports = {"api": 8000, "dashboards": 8501, "dagster": 3000}
-    at = {name: processes.free_port(port) for name, port in ports.items()}
-    urls = {name: f"http://127.0.0.1:{port}" for name, port in at.items()}
-    shared = {
-        "OMS_HOME": str(home),
-        "OMS_PUBLIC_URL": urls["api"],
-        "OMS_API_URL": urls["api"],
-        "OMS_DAGSTER_URL": urls["dagster"],
-        "DAGSTER_HOME": str(home / "dagster"),
-        "DAGSTER_DISABLE_TELEMETRY": "yes",
-    }
-    local = ["127.0.0.1", "--port"]
-    commands = {
-        "api": [PYTHON, "-m", "oms_ops", "serve", "--host", *local, str(at["api"])],
-        "dashboards": [
-            *(PYTHON, "-m", "streamlit", "run", "dashboards/app.py", "--server.headless=true"),
-            *("--server.address=127.0.0.1", f"--server.port={at['dashboards']}"),
-            *("--browser.gatherUsageStats=false", "--server.fileWatcherType=none"),
-        ],
-        "dagster": [PYTHON, "-m", "dagster", "dev", "--host", *local, str(at["dagster"])],
-    }
-    answers = {"api": "/healthz", "dashboards": "/_stcore/health", "dagster": "/server_info"}
-    secret = {"dashboards": {"OMS_API_KEY": keys["merchandiser"]}}
-    return [
-        Program(
-            name,
-            command,
-            shared | secret.get(name, {}),
-            urls[name] + answers[name],
-            home / "logs" / f"{name}.log",
-        )
-        for name, command in commands.items()
-    ]
-
-
-def _serve() -> None:
-    """Serve until somebody ends it or a server dies."""
-    keys = _keys()
-    programs = _programs(keys)
-    print("\n-- serve (Ctrl-C ends all of it)", flush=True)
-    with processes.running(programs) as started:
-        for program in processes.wait_until_up(programs, started):
-            address = program.url.rsplit("/", 2 if "_stcore" in program.url else 1)[0]
-            print(f"  {program.name:<12}{address}", flush=True)
-        api = programs[0].url.removesuffix("/healthz")
-        bearer = f'"Authorization: Bearer {keys["admin"]}"'
-        print(f"\n  try: curl -s -H {bearer} '{api}/v1/orders?limit=1'", flush=True)
-        print(f"  API reference: {api}/docs; logs: {settings().home / 'logs'}", flush=True)
-        processes.watch(programs, started)
 
 
 if __name__ == "__main__":
