@@ -1,1 +1,1 @@
-"""The Dagster code location: change feed -> lake -> warehouse -> checks -> decisions -> snapshot."""
+"""The Dagster code location: change feed, lake, warehouse, checks, decisions, snapshot."""

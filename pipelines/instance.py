@@ -1,4 +1,4 @@
-"""The Dagster instance below ``OMS_HOME``: its settings, its log, the runs that a crash left open."""
+"""The Dagster instance below ``OMS_HOME``: its settings, its log, and runs that were cut short."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def _file(connection: Any, folder: str) -> str | None:
 def close_abandoned(instance: DagsterInstance) -> int:
     """Mark runs as failed whose process is gone; return how many there were.
 
-    The daemon watches over runs that it started itself, not over those of a command that was killed.
+    The daemon watches over runs that it started itself, not over those of a killed command.
     """
-    from dagster import DagsterRunStatus, RunsFilter  # noqa: PLC0415 - half a second
+    from dagster import DagsterRunStatus, RunsFilter
 
     under_way = RunsFilter(statuses=[DagsterRunStatus.STARTED, DagsterRunStatus.STARTING])
     closed = 0

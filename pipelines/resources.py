@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from typing import Any
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -23,7 +24,7 @@ from pipelines.lib.files import exclusive
 from pipelines.lib.journal import Check, Journal, Severity
 
 
-class PipelineRun(dg.ConfigurableResource):
+class PipelineRun(dg.ConfigurableResource[Any]):
     """Serialises runs and keeps their journal.
 
     ``wait_seconds`` is how long a run waits for another one, started elsewhere, to end.
@@ -40,7 +41,7 @@ class PipelineRun(dg.ConfigurableResource):
         return self._journal
 
     @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[PipelineRun]:  # type: ignore[override]
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[PipelineRun]:
         """Hold the pipeline for one run."""
         lock = settings().home / "pipeline.lock"
         with exclusive(lock, wait_seconds=self.wait_seconds), instance.quick_log():
@@ -48,7 +49,7 @@ class PipelineRun(dg.ConfigurableResource):
             yield self
 
     def finish(self, state: status.State, message: str, basis: status.Basis | None = None) -> None:
-        """Write ``status.json`` for this run; without ``basis`` the snapshot stays the one before."""
+        """Write ``status.json`` for this run; without ``basis`` the last snapshot stays."""
         journal = self.journal
         published = settings().published
         status.Status(

@@ -31,12 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     tags = {instance.PROCESS: str(os.getpid())}
     if options.full_refresh:
         tags[FULL_REFRESH] = "true"
-    from pipelines.console import StageLines  # noqa: PLC0415 - a fifth of a second
+    from pipelines.console import StageLines
 
     with StageLines() as lines, instance.quick_log():
-        from dagster import DagsterInstance  # noqa: PLC0415 - half a second
+        from dagster import DagsterInstance
 
-        from pipelines.definitions import defs  # noqa: PLC0415 - two seconds
+        from pipelines.definitions import defs
 
         # It warns of each check that has nothing to check because nothing changed.
         logging.getLogger("dagster._core").setLevel(logging.ERROR)

@@ -4,13 +4,13 @@ The hook runs in the failing run itself, wherever that was started. The sensor s
 cannot tell any more, a killed process for one; it needs the daemon.
 """
 
+import logging
 import smtplib
 
 import dagster as dg
 
 from oms_ops import clock
 from oms_ops.settings import settings
-from pipelines.defs.common import JOB
 from pipelines.lib import alerts, status
 
 
@@ -47,7 +47,7 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
     _alert(context.log, run.run_id, message)
 
 
-def _alert(log: dg.DagsterLogManager, run_id: str, message: str) -> None:
+def _alert(log: logging.Logger, run_id: str, message: str) -> None:
     """Send the mail; a mail server that is down must not hide the failure itself."""
     log.error(f"Run {run_id} failed, the last good snapshot stays: {message}")
     try:

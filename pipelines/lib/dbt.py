@@ -11,7 +11,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class BuildFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """How one model or test ended: ``status`` is dbt's (success, pass, warn, fail, error, skipped)."""
+    """How one node ended: ``status`` is dbt's (success, pass, warn, fail, error, skipped)."""
 
     unique_id: str
     kind: str
@@ -75,7 +75,13 @@ def build(
         BuildFailed: at the end, when dbt itself failed. A failed test is only a result.
     """
     # Unit tests are about the code, not the data: they run where the code is tested.
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(dict(variables))]
+    arguments = [
+        "build",
+        "--exclude-resource-type",
+        "unit_test",
+        "--vars",
+        json.dumps(dict(variables)),
+    ]
     if full_refresh:
         arguments.append("--full-refresh")
     if select:
@@ -114,7 +120,7 @@ def _result(data: Any, done: int) -> NodeResult:
 
 
 def _invoke(arguments: Sequence[str], listener: Any = None) -> None:
-    from dbt.cli.main import dbtRunner  # noqa: PLC0415 - a second of imports
+    from dbt.cli.main import dbtRunner
 
     home().mkdir(parents=True, exist_ok=True)
     settings().warehouse.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +160,7 @@ def _environment() -> Iterator[None]:
 
 def _close_connections() -> None:
     """Let go of the warehouse file: dbt's adapter keeps it open for the life of the process."""
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager  # noqa: PLC0415
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-    DuckDBConnectionManager.close_all_connections()
+    close: Callable[[], None] = DuckDBConnectionManager.close_all_connections
+    close()

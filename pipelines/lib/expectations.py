@@ -79,8 +79,8 @@ def warm_up() -> None:
 
 def validate(suite: str, frame: pd.DataFrame, expectations: Sequence[Expect]) -> Outcome:
     """Validate ``frame`` (from ``relation.df()``) against ``expectations``."""
-    import great_expectations as gx  # noqa: PLC0415 - three seconds
-    import great_expectations.expectations as gxe  # noqa: PLC0415
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
 
     definition = gx.ExpectationSuite(
         name=suite, expectations=[getattr(gxe, e.kind)(**e.arguments) for e in expectations]
@@ -102,7 +102,7 @@ def _session() -> Any:
 @lru_cache(maxsize=1)
 def _open_session() -> Any:
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations as gx  # noqa: PLC0415 - three seconds
+    import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]

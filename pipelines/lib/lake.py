@@ -1,9 +1,9 @@
-"""Names and files of the lake: the newest file name is the cursor, so landing and advancing are one.
+"""Names and files of the lake: the newest file name is the cursor.
 
 A file holds the changes of one cursor range, ``after`` (exclusive) to ``upto`` (inclusive), and its
-name says so. Names sort in commit order. A file is written aside, fsynced, renamed, and the folder
-is fsynced: after a crash at any point the batch is either there, and the next read begins behind
-it, or it is not, and the next read begins with it again.
+name says so: landing and advancing are one act. Names sort in commit order. A file is written
+aside, fsynced, renamed, and the folder is fsynced: after a crash at any point the batch is either
+there, and the next read begins behind it, or it is not, and the next read begins with it again.
 """
 
 from __future__ import annotations

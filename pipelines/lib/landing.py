@@ -189,23 +189,22 @@ def _land_backlog(
         done.append((file, counts[0]))
 
 
-def _range(
-    engine: Engine, cursor: Cursor, batch: int, backlog: int
-) -> tuple[int, Cursor] | None:
+def _range(engine: Engine, cursor: Cursor, batch: int, backlog: int) -> tuple[int, Cursor] | None:
     """Return the first waiting number and the last place of a batch, None without a backlog."""
     after = after_sql("sqlite", cursor)
     with reading(engine) as connection:
-        first, last = connection.exec_driver_sql(
-            f"SELECT min(c.seq), max(c.seq) FROM change_log AS c WHERE {after}"  # noqa: S608
+        waiting = connection.exec_driver_sql(
+            f"SELECT min(c.seq) AS first, max(c.seq) AS last FROM change_log AS c WHERE {after}"  # noqa: S608
         ).one()
-        if first is None or last - first < backlog:
+        if waiting.first is None or waiting.last - waiting.first < backlog:
             return None
-        # Within one file the number grows with the epoch, so a range of numbers is a range of places.
-        epoch, seq = connection.exec_driver_sql(
+        first: int = waiting.first
+        # In one database the number grows with the epoch: a range of numbers is one of places.
+        end = connection.exec_driver_sql(
             "SELECT c.epoch, c.seq FROM change_log AS c"  # noqa: S608
-            f" WHERE c.seq < {int(first) + batch} ORDER BY c.seq DESC LIMIT 1"
+            f" WHERE c.seq < {first + batch} ORDER BY c.seq DESC LIMIT 1"
         ).one()
-    return int(first), Cursor(epoch, 0, seq)
+    return first, Cursor(end.epoch, 0, end.seq)
 
 
 def _scan_in_child(database: str, first: int, last: int, path: Path) -> int:

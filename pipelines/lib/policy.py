@@ -74,7 +74,11 @@ def lead_times(receipts: pl.DataFrame, suppliers: pl.DataFrame) -> pl.DataFrame:
     )
     weight = pl.col("n") + PRIOR_RECEIPTS
     mean = (pl.col("total") + PRIOR_RECEIPTS * pl.col("agreed_days")) / weight
-    around = pl.col("squares") - 2 * pl.col("mean") * pl.col("total") + pl.col("n") * pl.col("mean").pow(2)
+    around = (
+        pl.col("squares")
+        - 2 * pl.col("mean") * pl.col("total")
+        + pl.col("n") * pl.col("mean").pow(2)
+    )
     return (
         suppliers.join(observed, on="supplier", how="left")
         .with_columns(pl.col("n", "total", "squares").fill_null(0))

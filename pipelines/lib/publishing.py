@@ -68,7 +68,7 @@ def publish(
     checks: Sequence[Check],
     stages: Sequence[Stage],
 ) -> Snapshot:
-    """Copy schema ``marts`` of ``warehouse`` with the ``meta`` tables, and make it the current one."""
+    """Copy schema ``marts`` of ``warehouse``, add schema ``meta``, and make it the current one."""
     published.mkdir(parents=True, exist_ok=True)
     for leftover in published.glob(".*.tmp*"):
         leftover.unlink()

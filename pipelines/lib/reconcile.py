@@ -109,7 +109,13 @@ def store(warehouse: duckdb.DuckDBPyConnection, lines: Sequence[Line]) -> None:
     warehouse.executemany(
         "INSERT INTO marts.reconciliation VALUES (?, ?, ?, ?, ?)",
         [
-            (line.measure, line.operational, line.warehouse_value, line.difference, not line.difference)
+            (
+                line.measure,
+                line.operational,
+                line.warehouse_value,
+                line.difference,
+                not line.difference,
+            )
             for line in lines
         ],
     )

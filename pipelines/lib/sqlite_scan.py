@@ -35,7 +35,9 @@ def extension(name: str) -> Path:
 
 def copy(database: str, first: int, last: int, path: str) -> int:
     """Write the changes numbered ``first`` to ``last`` to ``path``; return how many there are."""
-    columns = ", ".join(f"CAST(c.{name} AS {_TYPES.get(name, 'VARCHAR')}) AS {name}" for name in COLUMNS)
+    columns = ", ".join(
+        f"CAST(c.{name} AS {_TYPES.get(name, 'VARCHAR')}) AS {name}" for name in COLUMNS
+    )
     with duckdb.connect() as connection:
         connection.execute(f"LOAD '{extension('sqlite_scanner')}'")
         connection.execute(f"ATTACH '{database}' AS oms (TYPE sqlite, READ_ONLY)")

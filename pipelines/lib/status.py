@@ -94,7 +94,7 @@ def current_snapshot(published: Path) -> str | None:
 
 
 def basis(cursor: Cursor, moment: datetime) -> Basis:
-    """Return what a snapshot made at ``moment`` from a lake that ends at ``cursor`` is made from."""
+    """Return what a snapshot made at ``moment`` from the lake up to ``cursor`` is made from."""
     code = code_version(*SOURCES)
     return Basis(str(cursor), business_date(moment).isoformat(), code)
 

@@ -127,10 +127,10 @@ MARTS = (
 
 REORDER = Suite(
     "reorder_lines",
-    "SELECT warehouse, sku_id, suggested_quantity, moq, suggested_quantity % pack_multiple AS loose,"
-    " suggested_quantity - (demand_quantity + safety_quantity - on_hand - on_order + allocated"
-    " + backordered + moq_excess + pack_excess) AS waterfall_gap, suggested_quantity - moq"
-    " AS above_minimum FROM marts.reorder_lines",
+    "SELECT warehouse, sku_id, suggested_quantity, suggested_quantity - moq AS above_minimum,"
+    " suggested_quantity % pack_multiple AS loose, suggested_quantity - (demand_quantity"
+    " + safety_quantity - on_hand - on_order + allocated + backordered + moq_excess + pack_excess)"
+    " AS waterfall_gap FROM marts.reorder_lines",
     (
         unique("warehouse", "sku_id"),
         between("suggested_quantity", 1),

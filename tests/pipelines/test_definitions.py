@@ -103,10 +103,7 @@ def test_definitions_load_without_a_database(tmp_path: Path) -> None:
 
 def test_an_idle_command_imports_nothing_heavy() -> None:
     heavy = ("dagster", "dbt", "great_expectations", "pandas", "polars", "duckdb")
-    program = (
-        "import sys, pipelines.run; "
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
+    program = f"import sys, pipelines.run; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

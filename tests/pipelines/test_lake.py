@@ -73,5 +73,5 @@ def test_a_lock_is_free_again_after_its_block(tmp_path: Path) -> None:
 
 def test_a_stranger_in_the_lake_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.parquet").write_text("")
-    with pytest.raises(ValueError, match="notes.parquet"):
+    with pytest.raises(ValueError, match=r"notes\.parquet"):
         lake.cursor(tmp_path)

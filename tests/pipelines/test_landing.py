@@ -258,8 +258,9 @@ def _set_stock(connection: Connection, total: int) -> None:
             "INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,"
             " ship_line1, ship_city, ship_country, currency, gross_minor, total_minor,"
             " allow_backorder, allow_split, routing, tracking_token, version, changed_by,"
-            " changed_at) SELECT 'web', c.id, w.id, 'open', :at, 'n', 'l', 'c', 'US', 'USD', :total,"
-            " :total, true, true, '{}', :token, 1, 'sql', :at FROM customers AS c, warehouses AS w"
+            " changed_at) SELECT 'web', c.id, w.id, 'open', :at, 'n', 'l', 'c', 'US', 'USD',"
+            " :total, :total, true, true, '{}', :token, 1, 'sql', :at"
+            " FROM customers AS c, warehouses AS w"
             " WHERE c.email = :email AND w.code = :code"
         ),
         {
@@ -300,7 +301,9 @@ def test_totals_leave_out_what_committed_but_has_not_landed(
         assert (held.horizon.totals["orders"], held.horizon.totals["order_totals"]) == (1, 1000)
         with reading(engine) as connection:
             # The negative control: plain sums run ahead of the lake.
-            plain = connection.exec_driver_sql("SELECT count(*), sum(total_minor) FROM orders").one()
+            plain = connection.exec_driver_sql(
+                "SELECT count(*), sum(total_minor) FROM orders"
+            ).one()
         assert tuple(plain) == (2, 507)
     caught_up = landing.land(engine, folder).horizon
     assert (caught_up.totals["orders"], caught_up.totals["order_totals"]) == (2, 507)

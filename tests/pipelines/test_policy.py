@@ -141,7 +141,9 @@ def test_every_waterfall_sums_exactly(rows: list[dict[str, object]], service_lev
         assert position >= line["order_up_to"]
 
 
-def _times(receipts: dict[str, list[float]], agreed: dict[str, int]) -> dict[str, tuple[int, float]]:
+def _times(
+    receipts: dict[str, list[float]], agreed: dict[str, int]
+) -> dict[str, tuple[int, float]]:
     frame = pl.DataFrame(
         [(supplier, days) for supplier, all_days in receipts.items() for days in all_days],
         schema={"supplier": pl.String, "days": pl.Float64},

@@ -90,7 +90,9 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
     """Return a warehouse with one mart of one sale over 19.99."""
     with duckdb.connect() as connection:
         connection.execute("CREATE SCHEMA marts")
-        connection.execute("CREATE TABLE marts.sales AS SELECT 19.99::DECIMAL(18, 2) AS gross_sales")
+        connection.execute(
+            "CREATE TABLE marts.sales AS SELECT 19.99::DECIMAL(18, 2) AS gross_sales"
+        )
         yield connection
 
 
@@ -117,9 +119,7 @@ def test_minor_units_follow_the_currency(marts: duckdb.DuckDBPyConnection) -> No
 def test_the_reorder_table_refuses_a_line_that_does_not_add_up(
     marts: duckdb.DuckDBPyConnection,
 ) -> None:
-    names = {
-        name: "x" for name in ("sku_name", "department", "category", "supplier", "supplier_name")
-    }
+    names = dict.fromkeys(("sku_name", "department", "category", "supplier", "supplier_name"), "x")
     rest = {"sku_id": 1, "demand_days": 28, "unit_cost": Decimal("1.25"), "cover_days": 1.0}
     lines = policy.reorder(
         stock(**names, **rest, next_expected_on=None, demand_standard_deviation=2.0), 0.95

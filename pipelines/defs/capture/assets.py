@@ -35,7 +35,7 @@ change_log = dg.AssetSpec(
 )
 def changes(
     context: dg.AssetExecutionContext, run: PipelineRun
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[dg.MaterializeResult[None]]:
     """Land what was committed since the last file; end the run here when nothing is new."""
     shop = settings()
     folder = shop.lake / "changes"

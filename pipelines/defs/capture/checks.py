@@ -42,6 +42,4 @@ def landed_changes(run: PipelineRun) -> dg.AssetCheckResult:
             return run.check_result(CHANGES, "landed_changes", passed=True, detail=stage.note)
         outcome = suites.validate_landed(new)
         stage.note = outcome.detail
-    return run.check_result(
-        CHANGES, "landed_changes", passed=outcome.passed, detail=outcome.detail
-    )
+    return run.check_result(CHANGES, "landed_changes", passed=outcome.passed, detail=outcome.detail)

@@ -1,5 +1,7 @@
 """The reorder list: which SKUs to buy, how many, and why."""
 
+from typing import Any
+
 import dagster as dg
 import duckdb
 
@@ -12,7 +14,7 @@ from pipelines.resources import PipelineRun
 REORDER_LINES = dg.AssetKey(["marts", "reorder_lines"])
 
 
-class ReorderPolicy(dg.ConfigurableResource):
+class ReorderPolicy(dg.ConfigurableResource[Any]):
     """What the shop decides about its stock; ``service_level`` is per replenishment cycle."""
 
     service_level: float = 0.95
@@ -31,7 +33,7 @@ class ReorderPolicy(dg.ConfigurableResource):
     description="One line per SKU and warehouse to reorder now, with the waterfall that sums"
     " exactly to the suggested quantity.",
 )
-def reorder_lines(run: PipelineRun, policy: ReorderPolicy) -> dg.MaterializeResult:
+def reorder_lines(run: PipelineRun, policy: ReorderPolicy) -> dg.MaterializeResult[None]:
     """Decide what to reorder, as of the moment up to which the feed has landed."""
     shop = settings()
     horizon = Horizon.load(shop.lake / "changes")

@@ -62,7 +62,7 @@ MANIFEST: Mapping[str, Any] = json.loads(dbt.manifest().read_text(encoding="utf-
 )
 def dbt_models(
     context: dg.AssetExecutionContext, run: PipelineRun
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Build staging, intermediate and marts; the tests between them block what follows."""
     keys = {spec.metadata[UNIQUE_ID]: spec.key for spec in dbt_models.specs}
     checks = {spec.metadata[UNIQUE_ID]: spec for spec in dbt_models.check_specs}
@@ -125,4 +125,6 @@ def _code_changed() -> bool:
     path = _built_with()
     if not settings().warehouse.exists():
         return False
-    return not path.exists() or path.read_text(encoding="utf-8") != status.code_version(status.DBT_PROJECT)
+    return not path.exists() or path.read_text(encoding="utf-8") != status.code_version(
+        status.DBT_PROJECT
+    )
