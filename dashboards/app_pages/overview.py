@@ -24,8 +24,8 @@ stock_now = overview.stock(snapshot, snapshot.business_date, scope.warehouse) or
 stock_then = overview.stock(snapshot, period.start - timedelta(days=1), scope.warehouse) or {}
 to_reorder = overview.reorder(snapshot, scope.warehouse)
 
-against = "vs period before" if before else None
-since = f"since {formats.day(period.start)}" if stock_then else None
+against = "vs prior" if before else None
+since = f"since {period.start.day} {period.start:%b}" if stock_then else None
 
 with st.grid(4, min_column_width=160, gap="small"):
     for name, metric, label, value in (

@@ -21,7 +21,7 @@ before = overview.trade(snapshot, scope, scope.period.before) if scope.period.be
 for row in (now, before):
     if row:
         row["return_rate"] = row["returns"] / row["sold"] if row["sold"] else None
-against = "vs period before" if before else None
+against = "vs prior" if before else None
 with st.grid(4, min_column_width=160, gap="small"):
     for name, title in (("net_sales", "Net sales"), ("gross_sales", "Gross sales")):
         st.metric(

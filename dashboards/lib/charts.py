@@ -230,7 +230,7 @@ def status_bars(frame: pd.DataFrame) -> alt.Chart:
             x=alt.X("sum(skus):Q", title="SKUs", axis=alt.Axis(tickCount=5, format=",d")),
             color=alt.Color(
                 "status:N", title=None, scale=alt.Scale(domain=order, range=colours),
-                legend=alt.Legend(orient="bottom", columns=5, symbolSize=80),
+                legend=alt.Legend(orient="bottom", columns=3, symbolSize=80),
             ),
             order=alt.Order("place:Q"),
             tooltip=[

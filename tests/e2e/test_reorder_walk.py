@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.conftest import Served
 
 #: Pixels of the list of lines: a header, then rows; the widths of the columns up to the quantity.
-ROW = 35
+ROW = 33
 TICK, BEFORE_QUANTITY, QUANTITY = 70, 70 + 60 + 90 + 225 + 95 + 150 + 125, 115
 
 
