@@ -8,9 +8,12 @@ import urllib.request
 from typing import Any
 
 import duckdb
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import Served
+
+pytestmark = pytest.mark.e2e
 
 #: Pixels of the list of lines: a header, then rows; the widths of the columns up to the quantity.
 ROW = 33
