@@ -1,1 +1,1 @@
-"""The transactional write path: orders, stock moves and payments. Knows no other room of the house."""
+"""The transactional write path: orders, stock moves, payments. Knows no other room of the house."""

@@ -51,7 +51,9 @@ def examine() -> Iterator[Check]:
 def _untriggered(connection: sa.Connection) -> list[str]:
     """Return the tables whose changes would not reach the feed."""
     if connection.dialect.name == "sqlite":
-        query = "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'oms_feed%'"
+        query = (
+            "SELECT tbl_name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'oms_feed%'"
+        )
     else:
         query = (
             "SELECT tgrelid::regclass::text FROM pg_trigger"

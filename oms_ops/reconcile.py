@@ -1,4 +1,4 @@
-"""The promises of the write path, asked of the whole database: each query counts what breaks one."""
+"""The promises of the write path, asked of the whole database: a query counts what breaks one."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _LOCK = 7_315_001
 
 
 def init(engine: Engine) -> None:
-    """Bring the schema to the newest revision, install the feed's triggers, seed what must exist."""
+    """Bring the schema to the newest revision, install the feed's triggers, seed what must be."""
     with transaction(engine) as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

@@ -11,7 +11,7 @@ from oms_ops.database import Base, Id, UtcDateTime
 
 
 class ApiKey(Base):
-    """A caller's key, known by its SHA-256 (a key has 256 random bits, so no slow hash is needed)."""
+    """A caller's key, known by its SHA-256 (of 256 random bits: no slow hash is needed)."""
 
     __tablename__ = "api_keys"
 

@@ -75,9 +75,7 @@ def cancel_order(
     """Cancel a whole order before anything of it is picked."""
 
     def work(connection: Any) -> dict[str, Any]:
-        cancellation.cancel(
-            connection, actor, [queries.order_id(connection, number)], body.reason
-        )
+        cancellation.cancel(connection, actor, [queries.order_id(connection, number)], body.reason)
         return queries.get(connection, number)
 
     return run(engine, work)

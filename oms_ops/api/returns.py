@@ -54,9 +54,7 @@ def receive_return(engine: Database, actor: Caller, body: ReturnBody) -> dict[st
         lines = tuple(
             ReturnedLine(ids[line.line_no], line.quantity, line.disposition) for line in body.lines
         )
-        numbers = commands.receive(
-            connection, actor, [ReturnRequest(order_id, lines, body.reason)]
-        )
+        numbers = commands.receive(connection, actor, [ReturnRequest(order_id, lines, body.reason)])
         return {"number": numbers[0], "order": queries.get(connection, body.order)}
 
     return run(engine, work)

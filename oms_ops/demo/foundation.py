@@ -1,4 +1,4 @@
-"""What must be there before the first day of the demo: warehouses, SKUs, suppliers, opening stock."""
+"""What is there before the first day of the demo: warehouses, SKUs, suppliers, opening stock."""
 
 from __future__ import annotations
 

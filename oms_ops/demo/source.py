@@ -156,9 +156,7 @@ def _moved(lines: pl.DataFrame, weeks: int, timezone: str) -> pl.DataFrame:
     import polars as pl
 
     moment = pl.col("transaction_timestamp").dt.replace_time_zone("UTC") + pl.duration(weeks=weeks)
-    return lines.with_columns(
-        placed_at=moment, day=moment.dt.convert_time_zone(timezone).dt.date()
-    )
+    return lines.with_columns(placed_at=moment, day=moment.dt.convert_time_zone(timezone).dt.date())
 
 
 def _shift_all(

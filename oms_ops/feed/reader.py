@@ -93,7 +93,8 @@ def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
     if dialect == "sqlite":
         # The first term lets the primary key serve the range; a new epoch is read from its start.
         return (
-            f"{alias}.seq > CASE WHEN (SELECT epoch FROM feed_state) = {epoch} THEN {seq} ELSE 0 END"
+            f"{alias}.seq > CASE WHEN (SELECT epoch FROM feed_state) = {epoch}"
+            f" THEN {seq} ELSE 0 END"
             f" AND ({alias}.epoch, {alias}.seq) > ({epoch}, {seq})"
         )
     return f"({alias}.epoch, {alias}.xid, {alias}.seq) > ({epoch}, '{xid}'::xid8, {seq})"

@@ -25,6 +25,10 @@ class OutboxMessage(Base):
     attempts: Mapped[Count]
 
     __table_args__ = (
-        sa.Index("ix_outbox_messages_waiting", "id", sqlite_where=sa.text("delivered_at IS NULL"),
-                 postgresql_where=sa.text("delivered_at IS NULL")),
+        sa.Index(
+            "ix_outbox_messages_waiting",
+            "id",
+            sqlite_where=sa.text("delivered_at IS NULL"),
+            postgresql_where=sa.text("delivered_at IS NULL"),
+        ),
     )

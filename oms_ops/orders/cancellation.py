@@ -68,4 +68,8 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
         parameters,
     )
     payments.settle_cancelled(connection, actor, order_ids)
-    ledger.release(connection, actor, [Quantity(row.warehouse_id, row.sku_id, row.quantity) for row in promised])
+    ledger.release(
+        connection,
+        actor,
+        [Quantity(row.warehouse_id, row.sku_id, row.quantity) for row in promised],
+    )

@@ -64,8 +64,12 @@ class Order(Tracked, Base):
             " + rounding_minor",
             name="total_adds_up",
         ),
-        sa.Index("ix_orders_open", "status", sqlite_where=sa.text("status IN ('open', 'on_hold')"),
-                 postgresql_where=sa.text("status IN ('open', 'on_hold')")),
+        sa.Index(
+            "ix_orders_open",
+            "status",
+            sqlite_where=sa.text("status IN ('open', 'on_hold')"),
+            postgresql_where=sa.text("status IN ('open', 'on_hold')"),
+        ),
     )
 
 
@@ -108,9 +112,13 @@ class OrderLine(Tracked, Base):
         sa.CheckConstraint("gross_minor = quantity * unit_price_minor", name="gross_adds_up"),
         sa.CheckConstraint("net_minor = gross_minor - discount_minor", name="net_adds_up"),
         # Backorders wait in the order of capture; the index holds only those that wait.
-        sa.Index("ix_order_lines_backordered", "sku_id", "id",
-                 sqlite_where=sa.text("backordered > 0"),
-                 postgresql_where=sa.text("backordered > 0")),
+        sa.Index(
+            "ix_order_lines_backordered",
+            "sku_id",
+            "id",
+            sqlite_where=sa.text("backordered > 0"),
+            postgresql_where=sa.text("backordered > 0"),
+        ),
     )
 
 

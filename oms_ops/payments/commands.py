@@ -103,7 +103,8 @@ def _settle(
     connection.execute(
         sa.text(
             "INSERT INTO payment_events"  # noqa: S608
-            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at, changed_by)"
+            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
+            " changed_by)"
             " SELECT id, :kind, amount_minor, currency, 'manual-' || id, :now, :actor"
             f" FROM payments WHERE id IN ({ids(connection, 'ids')})"
         ),
@@ -178,7 +179,8 @@ def _insert_refunds(
     connection.execute(
         sa.text(
             "INSERT INTO payment_events"  # noqa: S608
-            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at, changed_by)"
+            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
+            " changed_by)"
             " SELECT payment_id, 'refunded', amount_minor, currency, 'refund-' || id, :now, :actor"
             f" FROM refunds WHERE id IN ({ids(connection, 'ids')})"
         ),
@@ -186,7 +188,9 @@ def _insert_refunds(
     )
 
 
-def refundable(connection: Connection, order_ids: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+def refundable(
+    connection: Connection, order_ids: Sequence[int]
+) -> dict[int, list[tuple[int, int]]]:
     """Return per order its payments (id, minor units left to refund), the largest rest first."""
     rows = connection.execute(
         sa.text(
@@ -204,13 +208,17 @@ def refundable(connection: Connection, order_ids: Sequence[int]) -> dict[int, li
 
 def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
     """Void what was not captured and refund what was, for orders that are cancelled whole."""
-    waiting: Sequence[int] = connection.execute(
-        sa.text(
-            f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"  # noqa: S608
-            " AND captured_minor = 0 AND voided_minor = 0"
-        ),
-        {"ids": as_ids(order_ids)},
-    ).scalars().all()
+    waiting: Sequence[int] = (
+        connection.execute(
+            sa.text(
+                f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"  # noqa: S608
+                " AND captured_minor = 0 AND voided_minor = 0"
+            ),
+            {"ids": as_ids(order_ids)},
+        )
+        .scalars()
+        .all()
+    )
     void(connection, actor, waiting)
     back = [
         RefundRequest(payment_id, rest, "order cancelled")
@@ -226,9 +234,11 @@ def get(connection: Connection, payment_id: int) -> dict[str, Any]:
     Raises:
         NotFound: there is no such payment.
     """
-    row = connection.execute(
-        sa.text("SELECT * FROM payments WHERE id = :id"), {"id": payment_id}
-    ).mappings().one_or_none()
+    row = (
+        connection.execute(sa.text("SELECT * FROM payments WHERE id = :id"), {"id": payment_id})
+        .mappings()
+        .one_or_none()
+    )
     if row is None:
         raise NotFound(f"There is no payment {payment_id}.")
     return dict(row)

@@ -139,7 +139,9 @@ def _faults(
         where = f"lines[{index}]"
         term = terms.get(line.sku)
         if term is None:
-            errors.append(FieldError(f"{where}.sku", "unknown_sku", f"there is no SKU {line.sku!r}"))
+            errors.append(
+                FieldError(f"{where}.sku", "unknown_sku", f"there is no SKU {line.sku!r}")
+            )
         elif term.moq is None:
             if head.supplier_id is not None:
                 message = f"{supplier} has no terms for {line.sku}"
@@ -201,9 +203,7 @@ def get(connection: Connection, number: str) -> dict[str, Any]:
 def listing(connection: Connection, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
     """Return purchase orders, newest first, below id ``after`` (0 for the newest page)."""
     rows = connection.execute(
-        sa.text(
-            f"{_HEAD_SQL} WHERE (:after = 0 OR p.id < :after) ORDER BY p.id DESC LIMIT :limit"
-        ),
+        sa.text(f"{_HEAD_SQL} WHERE (:after = 0 OR p.id < :after) ORDER BY p.id DESC LIMIT :limit"),
         {"after": after, "limit": limit},
     ).mappings()
     return [_render(row, None) for row in rows]

@@ -80,7 +80,10 @@ def approve(
             " allowed). Run the pipeline and approve from the new list."
         )
     try:
-        return run(engine, lambda c: _approve(c, actor, ReorderList(list_id, list_as_of, list_cursor), lines))
+        return run(
+            engine,
+            lambda c: _approve(c, actor, ReorderList(list_id, list_as_of, list_cursor), lines),
+        )
     except IntegrityError as error:
         if "reorder_approvals" not in str(error.orig):
             raise

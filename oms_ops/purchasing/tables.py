@@ -1,4 +1,4 @@
-"""Tables of purchasing: orders to suppliers, what arrived, and which reorder lines were approved."""
+"""Tables of purchasing: orders to suppliers, what arrived, which reorder lines were approved."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ class PurchaseOrderLine(Tracked, Base):
     __tablename__ = "purchase_order_lines"
 
     id: Mapped[Id]
-    purchase_order_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("purchase_orders.id"), index=True
-    )
+    purchase_order_id: Mapped[int] = mapped_column(sa.ForeignKey("purchase_orders.id"), index=True)
     line_no: Mapped[int] = mapped_column(sa.Integer)
     sku_id: Mapped[int] = mapped_column(sa.ForeignKey("skus.id"), index=True)
     quantity: Mapped[int] = mapped_column(sa.BigInteger)
@@ -64,9 +62,7 @@ class Receipt(Base):
 
     id: Mapped[Id]
     number: Mapped[str] = numbered("GR")
-    purchase_order_id: Mapped[int] = mapped_column(
-        sa.ForeignKey("purchase_orders.id"), index=True
-    )
+    purchase_order_id: Mapped[int] = mapped_column(sa.ForeignKey("purchase_orders.id"), index=True)
     warehouse_id: Mapped[int] = mapped_column(sa.ForeignKey("warehouses.id"))
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_by: Mapped[str] = mapped_column(sa.Text)

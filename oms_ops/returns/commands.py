@@ -16,9 +16,9 @@ from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.orders import backorders
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
+from oms_ops.returns.tables import DISPOSITIONS
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Move
-from oms_ops.returns.tables import DISPOSITIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,9 @@ def refund_of(net_minor: int, quantity: int, returned_before: int, units: int) -
 
     The difference of two running totals: however the returns are cut, they sum to the net price.
     """
-    return net_minor * (returned_before + units) // quantity - net_minor * returned_before // quantity
+    return (
+        net_minor * (returned_before + units) // quantity - net_minor * returned_before // quantity
+    )
 
 
 def _insert_returns(

@@ -67,7 +67,9 @@ class Shop:
         """Return (on hand, allocated)."""
         rows = self.rows(
             "SELECT on_hand, allocated FROM stock_levels"
-            f" WHERE sku_id = {self.sku_ids[sku]} AND warehouse_id = {self.warehouse_ids[warehouse]}"
+            " WHERE sku_id = :sku AND warehouse_id = :warehouse",
+            sku=self.sku_ids[sku],
+            warehouse=self.warehouse_ids[warehouse],
         )
         return tuple(rows[0]) if rows else (0, 0)
 

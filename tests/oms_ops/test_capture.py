@@ -102,9 +102,7 @@ def test_concurrent_repeats_make_one_order(shop: Shop) -> None:
     body = order(("SKU-1", 2), external_id="W-1")
     with ThreadPoolExecutor(8) as pool:
         answers = list(
-            pool.map(
-                lambda _: capture(shop.engine, CLERK, body, idempotency_key="k"), range(16)
-            )
+            pool.map(lambda _: capture(shop.engine, CLERK, body, idempotency_key="k"), range(16))
         )
     assert len({answer["number"] for answer in answers}) == 1
     assert shop.count("orders") == 1

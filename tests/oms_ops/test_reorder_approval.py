@@ -98,9 +98,7 @@ def test_a_line_ordered_since_the_list_is_stale(shop: Shop) -> None:
     reorder.approve(
         shop.engine, BUYER, "list-2", clock.now(), [line("SKU-1")], list_cursor=horizon(shop)
     )
-    reorder.approve(
-        shop.engine, BUYER, "list-1", clock.now(), [line("SKU-2")], list_cursor=cursor
-    )
+    reorder.approve(shop.engine, BUYER, "list-1", clock.now(), [line("SKU-2")], list_cursor=cursor)
 
 
 def test_an_old_list_is_refused(shop: Shop) -> None:
