@@ -274,16 +274,21 @@ FROM (
 WHERE bulk_lines.ref = t.ref AND bulk_lines.line_no = t.line_no
 """
 
-#: Short lines of orders that allow no backorder, where no other such order stands before in the
-#: same queue: refusing those can only help the ones behind them, which the next round looks at.
+#: Short lines of orders that allow no backorder, where no other order to be refused stands before
+#: in the same queue, whichever of its lines is short: what is refused frees all that it claimed,
+#: so those behind it are looked at again in the next round.
 _FIRST_SHORT = """
-WITH short AS (
-    SELECT l.ref, l.line_no, l.take, l.quantity, row_number() OVER (
-        PARTITION BY b.warehouse_id, l.sku_id ORDER BY l.before, l.ref, l.line_no) AS place
-    FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref
+WITH doomed AS (
+    SELECT DISTINCT l.ref FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref
     WHERE l.take < l.quantity AND NOT b.allow_backorder
+), queue AS (
+    SELECT l.ref, l.line_no, l.take, l.quantity, first_value(l.ref) OVER (
+        PARTITION BY b.warehouse_id, l.sku_id ORDER BY l.before) AS first_ref
+    FROM bulk_lines AS l
+    JOIN doomed AS d ON d.ref = l.ref
+    JOIN bulk_orders AS b ON b.ref = l.ref
 )
-SELECT ref, line_no, take, quantity FROM short WHERE place = 1
+SELECT ref, line_no, take, quantity FROM queue WHERE ref = first_ref AND take < quantity
 """
 
 
