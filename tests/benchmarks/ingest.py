@@ -107,5 +107,6 @@ def _scan(engine: Engine, after: int, target: Path) -> tuple[int, float]:
         text=True,
         cwd=Path(__file__).parents[2],
     )
-    rows, seconds = done.stdout.split()
+    # A slow copy draws its progress on the lines before.
+    rows, seconds = done.stdout.split()[-2:]
     return int(rows), float(seconds)
