@@ -144,6 +144,7 @@ class Demo:
                         )
                         self.console.print("  Ctrl-C ends all of it.\n")
                     asked = supervisor.watch(lambda text: self.console.print(text, markup=False))
+                    self.console.print("ending")
                 self.console.print("ended")
                 return 0 if asked else 1
         except Busy:

@@ -1,7 +1,7 @@
 """Imports what a pipeline run needs, waits for a line on standard input, then runs the pipeline.
 
-``make demo`` starts it beside the load of the orders, which leaves a core idle: imports, the parsing
-of the dbt project and Dagster's own database together take as long as a third of a first run.
+``make demo`` starts it beside the load of the orders, which leaves a core idle: imports, parsing
+the dbt project and Dagster's own database together take as long as a third of a first run.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def get_ready() -> None:
     from dagster import DagsterInstance
 
     import pipelines.console  # noqa: F401
-    from pipelines.defs.common import JOB
     from pipelines.definitions import defs
+    from pipelines.defs.common import JOB
 
     defs.resolve_job_def(JOB)
     with instance.quick_log(), DagsterInstance.get():
