@@ -39,12 +39,15 @@
     select cast(unnest(generate_series({{ first }}, {{ last }}, interval 1 day)) as date) as day
 {%- endmacro %}
 
-{#- The value below which a share of the group's values lies, interpolated. -#}
+{#-
+    The value below which a share of the group's values lies, interpolated as a double: between two
+    decimals it would be rounded to a cent, and might become one of the values.
+-#}
 {% macro quantile(column, share) -%}
     {{ adapter.dispatch('quantile')(column, share) }}
 {%- endmacro %}
 {% macro default__quantile(column, share) -%}
-    percentile_cont({{ share }}) within group (order by {{ column }})
+    percentile_cont({{ share }}) within group (order by cast({{ column }} as double))
 {%- endmacro %}
 
 {#- JSON text as a struct of typed fields, in one pass over it. -#}
@@ -64,4 +67,29 @@
 {% macro lake_changes() -%}{{ adapter.dispatch('lake_changes')() }}{%- endmacro %}
 {% macro default__lake_changes() -%}
     read_parquet('{{ lake_folder() }}/*.parquet', filename = true)
+{%- endmacro %}
+
+{#- The same columns without a row, where there is no new file to read. -#}
+{% macro no_changes() -%}{{ adapter.dispatch('no_changes')() }}{%- endmacro %}
+{% macro default__no_changes() -%}
+    (
+        select
+            cast(null as integer) as epoch,
+            cast(null as bigint) as seq,
+            cast(null as varchar) as entity,
+            cast(null as bigint) as entity_id,
+            cast(null as varchar) as op,
+            cast(null as varchar) as payload,
+            cast(null as varchar) as filename
+        where false
+    ) as no_changes
+{%- endmacro %}
+
+{#- Before every build: keep in mind which file is the newest, see landed_up_to. -#}
+{% macro note_horizon() -%}{{ adapter.dispatch('note_horizon')() }}{%- endmacro %}
+{% macro default__note_horizon() -%}
+    create schema if not exists intermediate;
+    create or replace table intermediate.lake_horizon as
+    select coalesce(max(replace(file, '{{ lake_folder() }}/', '')), '') as file_name
+    from glob('{{ lake_folder() }}/*.parquet')
 {%- endmacro %}

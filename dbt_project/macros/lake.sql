@@ -16,6 +16,17 @@
 {%- endmacro %}
 
 {#-
+    The name of the newest file that was there when this build began, '' for an empty lake. All
+    models read up to it: a file that lands while a build runs waits for the next one, or some of
+    the models would have seen it, and it would count as processed for the others.
+-#}
+{% macro landed_up_to() -%}
+    {%- if execute -%}
+        {{- run_query('select file_name from intermediate.lake_horizon').columns[0][0] -}}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
     A staging model: the newest state of every row of an entity, deleted rows marked.
 
     `fields` maps the table's columns to types. Of a row's changes the one with the greatest
@@ -25,6 +36,7 @@
 -#}
 {% macro stage(entity, fields) %}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
+{%- set upto = landed_up_to() -%}
 with landed as (
     select
         entity_id,
@@ -32,13 +44,12 @@ with landed as (
         epoch as _epoch,
         seq as _seq,
         filename as _path,
-        {{ json_fields('payload', fields) }} as fields
-    from {{ lake_changes() }}
+        payload
+    from {{ lake_changes() if upto > since or not execute else no_changes() }}
     where
         entity = '{{ entity }}'
-        {%- if since %}
         and filename > '{{ lake_folder() }}/{{ since }}'
-        {%- endif %}
+        and filename <= '{{ lake_folder() }}/{{ upto }}'
 ),
 
 ranked as (
@@ -48,6 +59,15 @@ ranked as (
             partition by entity_id order by _epoch desc, _seq desc, _path
         ) as recency
     from landed
+),
+
+-- Only what stays is taken apart: a row changes several times in its life.
+newest as (
+    select
+        *,
+        {{ json_fields('payload', fields) }} as fields
+    from ranked
+    where recency = 1
 )
 
 select
@@ -58,63 +78,17 @@ select
     _epoch,
     _seq,
     replace(_path, '{{ lake_folder() }}/', '') as _file
-from ranked
+from newest
+{%- if is_incremental() %}
 where
-    recency = 1
-    {%- if is_incremental() %}
-    and not exists (
+    not exists (
         select 1 from {{ this }} as known
         where
-            known.id = ranked.entity_id
+            known.id = newest.entity_id
             and (
-                known._epoch > ranked._epoch
-                or (known._epoch = ranked._epoch and known._seq >= ranked._seq)
+                known._epoch > newest._epoch
+                or (known._epoch = newest._epoch and known._seq >= newest._seq)
             )
     )
-    {%- endif %}
+{%- endif %}
 {% endmacro %}
-
-{#- Money: minor units of the base currency to decimals, exactly. -#}
-{% macro money(minor) -%}cast(({{ minor }}) * 0.01 as decimal(18, 2)){%- endmacro %}
-
-{#- The last day of the daily marts: the run's business date, or the shop's today. -#}
-{% macro business_date() -%}
-    {%- if var('business_date') -%}
-        cast('{{ var("business_date") }}' as date)
-    {%- else -%}
-        {{ shop_day('current_timestamp') }}
-    {%- endif -%}
-{%- endmacro %}
-
-{#- Before an increment: remove the rows of the keys that it brings again. -#}
-{% macro forget(keys, touched) -%}
-    {%- if is_incremental() -%}
-        delete from {{ this }} where {{ keys }} in (select {{ keys }} from {{ touched }})
-    {%- else -%}
-        select 1 as nothing_to_forget
-    {%- endif -%}
-{%- endmacro %}
-
-{#- Before an increment: remove the days that earlier, finished builds touched. -#}
-{% macro forget_finished_days() -%}
-    {%- if is_incremental() -%}
-        delete from {{ this }} where since <> '{{ processed_up_to() }}'
-    {%- else -%}
-        select 1 as nothing_to_forget
-    {%- endif -%}
-{%- endmacro %}
-
-{#- Before an increment of the daily stock: remove the days that it brings again, and later ones. -#}
-{% macro forget_stock_from_day() -%}
-    {%- if is_incremental() -%}
-        delete from {{ this }} where day > {{ business_date() }} or exists (
-            select 1 from {{ ref('int_touched_stock') }} as touched
-            where
-                touched.warehouse_id = {{ this }}.warehouse_id
-                and touched.sku_id = {{ this }}.sku_id
-                and touched.from_day <= {{ this }}.day
-        )
-    {%- else -%}
-        select 1 as nothing_to_forget
-    {%- endif -%}
-{%- endmacro %}
