@@ -309,10 +309,10 @@ def rowset(
     """
     if connection.dialect.name == "sqlite":
         picked = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
-        return f"SELECT {picked} FROM json_each(:{name})"  # noqa: S608
+        return f"SELECT {picked} FROM json_each(:{name})"
     typed = ", ".join(f"{c} {kind}" for c, kind in columns.items())
     limit = f" LIMIT {count}" if count is not None and count <= _FEW else ""
-    return f"SELECT * FROM jsonb_to_recordset(CAST(:{name} AS jsonb)) AS r({typed}){limit}"  # noqa: S608
+    return f"SELECT * FROM jsonb_to_recordset(CAST(:{name} AS jsonb)) AS r({typed}){limit}"
 
 
 def as_rows(rows: Iterable[dict[str, Any]]) -> str:
@@ -323,8 +323,8 @@ def as_rows(rows: Iterable[dict[str, Any]]) -> str:
 def ids(connection: Connection, name: str) -> str:
     """Return SQL that reads the JSON list of integers ``:name``, for ``WHERE id IN (...)``."""
     if connection.dialect.name == "sqlite":
-        return f"SELECT value FROM json_each(:{name})"  # noqa: S608
-    return f"SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(:{name} AS jsonb))"  # noqa: S608
+        return f"SELECT value FROM json_each(:{name})"
+    return f"SELECT CAST(value AS bigint) FROM jsonb_array_elements_text(CAST(:{name} AS jsonb))"
 
 
 def as_ids(values: Iterable[int]) -> str:

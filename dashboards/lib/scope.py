@@ -152,7 +152,5 @@ def options(snapshot: Snapshot, field: str, department: str | None = None) -> li
     else:
         table = {"department": "sales_daily", "channel": "sales_daily",
                  "warehouse": "dim_warehouses"}[field]  # fmt: skip
-        rows = snapshot.frame(
-            f"SELECT DISTINCT {field} AS value FROM marts.{table} ORDER BY 1"  # noqa: S608
-        )
+        rows = snapshot.frame(f"SELECT DISTINCT {field} AS value FROM marts.{table} ORDER BY 1")
     return [str(value) for value in rows["value"]]

@@ -51,7 +51,7 @@ def totals(snapshot: Snapshot, kept: Filter) -> dict[str, Any]:
     """Return value, SKUs, stock-outs, cover in days and slow-moving value of the stock kept."""
     where, values = kept.where()
     return snapshot.one(
-        "SELECT coalesce(sum(stock_value), 0) AS stock_value, count(DISTINCT sku_id) AS skus,"  # noqa: S608
+        "SELECT coalesce(sum(stock_value), 0) AS stock_value, count(DISTINCT sku_id) AS skus,"
         " count(*) FILTER (status = 'stocked_out') AS stock_outs,"
         " count(*) FILTER (status = 'stocked_out'"
         " AND (average_daily_demand > 0 OR backordered > 0)) AS stock_outs_wanted,"
@@ -66,7 +66,7 @@ def by_warehouse(kept: Filter) -> Query:
     """Return the query of the stock per warehouse."""
     where, values = kept.where()
     return (
-        "SELECT warehouse, sum(stock_value) AS stock_value,"  # noqa: S608
+        "SELECT warehouse, sum(stock_value) AS stock_value,"
         " sum(stock_value) / nullif(sum(average_daily_demand * unit_cost), 0) AS cover_days,"
         " count(*) FILTER (status = 'stocked_out') AS stock_outs,"
         " coalesce(sum(stock_value) FILTER (status IN ('excess', 'dead')), 0) AS excess_value,"
@@ -81,7 +81,7 @@ def statuses(snapshot: Snapshot, kept: Filter) -> pd.DataFrame:
     """Return SKUs and value per warehouse and status, in the order of concern."""
     where, values = kept.where()
     return snapshot.frame(
-        f"SELECT warehouse, {_SPOKEN} AS status, count(*) AS skus,"  # noqa: S608
+        f"SELECT warehouse, {_SPOKEN} AS status, count(*) AS skus,"
         " sum(stock_value) AS stock_value,"
         f" list_position({list(STATUSES)}, status) AS place"
         f" FROM marts.inventory_health WHERE {where} GROUP BY ALL ORDER BY warehouse, place",
@@ -93,7 +93,7 @@ def listing(kept: Filter) -> Query:
     """Return the query of the SKUs kept, the most urgent first."""
     where, values = kept.where()
     return (
-        f"SELECT sku, sku_name, warehouse, {_SPOKEN} AS status, on_hand, allocated, available,"  # noqa: S608
+        f"SELECT sku, sku_name, warehouse, {_SPOKEN} AS status, on_hand, allocated, available,"
         " backordered, on_order, next_expected_on, average_daily_demand, cover_days,"
         " stock_out_days, unit_cost, stock_value, last_sold_on, department, category, supplier"
         f" FROM marts.inventory_health WHERE {where}"
@@ -123,7 +123,7 @@ def places(snapshot: Snapshot, sku: str) -> list[str]:
 def position(snapshot: Snapshot, sku: str, warehouse: str) -> dict[str, Any] | None:
     """Return the stock position of a SKU in a warehouse now, or None."""
     rows = snapshot.frame(
-        f"SELECT sku_name, {_SPOKEN} AS status, on_hand, available, backordered, on_order,"  # noqa: S608
+        f"SELECT sku_name, {_SPOKEN} AS status, on_hand, available, backordered, on_order,"
         " next_expected_on, average_daily_demand, cover_days, stock_out_days"
         " FROM marts.inventory_health WHERE sku = ? AND warehouse = ?",
         [sku, warehouse],

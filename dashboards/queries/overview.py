@@ -20,7 +20,7 @@ def trade(snapshot: Snapshot, scope: Scope, days: tuple[date, date]) -> dict[str
     sales, parameters = scope.where(period=days, fields=fields)
     placed, placed_parameters = scope.where(period=days, fields=("warehouse", "channel"))
     row = snapshot.one(
-        "SELECT coalesce(sum(net_sales), 0) AS net_sales, coalesce(sum(units), 0) AS units,"  # noqa: S608
+        "SELECT coalesce(sum(net_sales), 0) AS net_sales, coalesce(sum(units), 0) AS units,"
         " coalesce(sum(gross_sales - discounts), 0) AS sold,"
         " coalesce(sum(gross_margin), 0) AS gross_margin,"
         " coalesce(sum(returns), 0) AS returns, coalesce(sum(gross_sales), 0) AS gross_sales,"
@@ -77,7 +77,7 @@ def daily(snapshot: Snapshot, scope: Scope) -> pd.DataFrame:
     placed, placed_parameters = scope.where(None, fields=("warehouse", "channel"))
     start, end = scope.period.start, scope.period.end
     return snapshot.frame(
-        "WITH days AS (SELECT CAST(unnest(generate_series(CAST(? AS date), CAST(? AS date),"  # noqa: S608
+        "WITH days AS (SELECT CAST(unnest(generate_series(CAST(? AS date), CAST(? AS date),"
         " INTERVAL 1 DAY)) AS date) AS day),"
         " sold AS (SELECT day, sum(net_sales) AS net_sales, sum(units) AS units"
         f" FROM marts.sales_daily WHERE {sales} GROUP BY day),"
@@ -99,7 +99,7 @@ def by(snapshot: Snapshot, scope: Scope, field: str, limit: int = 8) -> pd.DataF
     """Return net sales by ``field`` (category, warehouse, ...), the rest in one last row."""
     where, parameters = scope.where()
     return snapshot.frame(
-        f"WITH sums AS (SELECT {field} AS name, sum(net_sales) AS net_sales"  # noqa: S608
+        f"WITH sums AS (SELECT {field} AS name, sum(net_sales) AS net_sales"
         f" FROM marts.sales_daily WHERE {where} GROUP BY 1),"
         " ranked AS (SELECT *, row_number() OVER (ORDER BY net_sales DESC, name) AS place"
         " FROM sums)"
@@ -154,4 +154,4 @@ def attention(snapshot: Snapshot, warehouse: str | None) -> dict[str, tuple[str,
 def size(snapshot: Snapshot, query: tuple[str, list[Any]]) -> int:
     """Return the number of rows of a list."""
     sql, parameters = query
-    return int(snapshot.one(f"SELECT count(*) AS n FROM ({sql}) AS q", parameters)["n"])  # noqa: S608
+    return int(snapshot.one(f"SELECT count(*) AS n FROM ({sql}) AS q", parameters)["n"])

@@ -65,7 +65,7 @@ def lines(snapshot: Snapshot, kept: Filter) -> pd.DataFrame:
     """Return the lines kept, the most urgent first, each with its weekly demand as a list."""
     where, values = kept.where()
     return snapshot.frame(
-        "WITH weeks AS (SELECT unnest(range(?)) AS week),"  # noqa: S608
+        "WITH weeks AS (SELECT unnest(range(?)) AS week),"
         " kept AS (SELECT * FROM marts.reorder_lines AS r"
         f" WHERE {where}),"
         " sold AS (SELECT l.sku_id, l.warehouse,"
@@ -90,7 +90,7 @@ def lines(snapshot: Snapshot, kept: Filter) -> pd.DataFrame:
 def choices(snapshot: Snapshot, field: str, department: str | None = None) -> list[str]:
     """Return the values of ``field`` that occur on the list."""
     rows = snapshot.frame(
-        f"SELECT DISTINCT {field} AS value FROM marts.reorder_lines"  # noqa: S608
+        f"SELECT DISTINCT {field} AS value FROM marts.reorder_lines"
         " WHERE ? IS NULL OR department = ? ORDER BY 1",
         [department, department],
     )
@@ -151,7 +151,7 @@ def export(kept: Filter) -> Query:
     """Return the query of the lines kept, for export, with every part of the sum."""
     where, values = kept.where()
     return (
-        "SELECT r.sku, r.sku_name, r.warehouse, r.supplier_name, r.department, r.category,"  # noqa: S608
+        "SELECT r.sku, r.sku_name, r.warehouse, r.supplier_name, r.department, r.category,"
         f" {_SPOKEN} AS urgency, r.suggested_quantity, r.demand_quantity, r.safety_quantity,"
         " r.on_hand, r.on_order, r.allocated, r.backordered, r.moq_excess, r.pack_excess,"
         " r.inventory_position, r.reorder_point, r.order_up_to, r.average_daily_demand,"

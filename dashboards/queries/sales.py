@@ -18,7 +18,7 @@ def trend(snapshot: Snapshot, scope: Scope) -> pd.DataFrame:
     where, parameters = scope.where(None)
     start, end, length = scope.period.start, scope.period.end, scope.period.days
     return snapshot.frame(
-        "WITH days AS (SELECT CAST(unnest(generate_series(CAST(? AS date), CAST(? AS date),"  # noqa: S608
+        "WITH days AS (SELECT CAST(unnest(generate_series(CAST(? AS date), CAST(? AS date),"
         " INTERVAL 1 DAY)) AS date) AS day),"
         f" sold AS (SELECT day, sum(net_sales) AS net_sales FROM marts.sales_daily WHERE {where}"
         " GROUP BY day)"
@@ -37,7 +37,7 @@ def categories(scope: Scope) -> Query:
         "false", []
     )  # fmt: skip
     return (
-        "WITH now AS (SELECT department, category, sum(net_sales) AS net_sales,"  # noqa: S608
+        "WITH now AS (SELECT department, category, sum(net_sales) AS net_sales,"
         " sum(units) AS units, sum(gross_sales - discounts) AS sold, sum(returns) AS returns,"
         f" sum(gross_margin) AS gross_margin FROM marts.sales_daily WHERE {now} GROUP BY ALL),"
         " before AS (SELECT department, category, sum(net_sales) AS net_sales"
@@ -60,7 +60,7 @@ def skus(scope: Scope) -> Query:
     sold, sold_values = scope.where("ordered_on")
     back, back_values = scope.where("refunded_on")
     return (
-        "WITH sold AS (SELECT sku_id, sum(quantity - cancelled) AS units,"  # noqa: S608
+        "WITH sold AS (SELECT sku_id, sum(quantity - cancelled) AS units,"
         " sum(gross_sales - discounts) AS sold, sum(cost) AS cost"
         f" FROM marts.fct_order_lines WHERE {sold} GROUP BY sku_id),"
         " back AS (SELECT sku_id, sum(refund) AS returns FROM marts.fct_returns"
@@ -82,7 +82,7 @@ def order_lines(scope: Scope, sku: str) -> Query:
     """Return the query of one SKU's order lines in the scope, the newest first."""
     where, values = scope.where("ordered_on")
     return (
-        "SELECT ordered_on, order_number, channel, warehouse, quantity, unit_price, gross_sales,"  # noqa: S608
+        "SELECT ordered_on, order_number, channel, warehouse, quantity, unit_price, gross_sales,"
         " discounts, gross_sales - discounts AS sold, shipped, backordered, cancelled, returned,"
         " upper(order_status[1]) || replace(order_status[2:], '_', ' ') AS order_status"
         f" FROM marts.fct_order_lines WHERE sku = ? AND {where}"
@@ -101,7 +101,7 @@ def returns_by_reason(scope: Scope) -> Query:
     """Return the query of refunds by reason, the largest first."""
     where, values = scope.where("refunded_on")
     return (
-        "SELECT upper(reason[1]) || replace(reason[2:], '_', ' ') AS reason,"  # noqa: S608
+        "SELECT upper(reason[1]) || replace(reason[2:], '_', ' ') AS reason,"
         " count(DISTINCT return_id) AS return_count, CAST(sum(quantity) AS bigint) AS quantity,"
         f" sum(refund) AS refund FROM marts.fct_returns WHERE {where}"
         " GROUP BY ALL ORDER BY refund DESC, reason",

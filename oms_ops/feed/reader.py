@@ -72,12 +72,12 @@ def changes_sql(dialect: str, cursor: Cursor, limit: int) -> str:
     if dialect == "sqlite":
         # In one file seq grows across epochs too, so the primary key is the commit order.
         return (
-            "SELECT c.epoch, 0 AS xid, c.seq, c.entity, c.entity_id, c.op, c.version, c.payload,"  # noqa: S608
+            "SELECT c.epoch, 0 AS xid, c.seq, c.entity, c.entity_id, c.op, c.version, c.payload,"
             " c.changed_by, c.occurred_at FROM change_log AS c"
             f" WHERE {after_sql(dialect, cursor)} ORDER BY c.seq LIMIT {int(limit)}"
         )
     return (
-        "SELECT c.epoch, c.xid::text::bigint AS xid, c.seq, c.entity, c.entity_id, c.op,"  # noqa: S608
+        "SELECT c.epoch, c.xid::text::bigint AS xid, c.seq, c.entity, c.entity_id, c.op,"
         " c.version, c.payload::text AS payload, c.changed_by,"
         " to_char(c.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
         " AS occurred_at FROM change_log AS c"
@@ -112,7 +112,7 @@ def lag(connection: Connection, cursor: Cursor, now: datetime) -> Lag:
     A transaction that stays open holds the horizon back: the lag in seconds then grows.
     """
     found = connection.exec_driver_sql(
-        "SELECT count(*), min(c.occurred_at) FROM change_log AS c"  # noqa: S608
+        "SELECT count(*), min(c.occurred_at) FROM change_log AS c"
         f" WHERE {after_sql(connection.dialect.name, cursor)}"
     ).one()
     rows: int = found[0]

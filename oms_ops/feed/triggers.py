@@ -68,7 +68,7 @@ def _sqlite(connection: Connection) -> Iterator[str]:
             version = f"{row}.version" if "version" in columns else "1"
             yield f"DROP TRIGGER IF EXISTS {name}"
             yield (
-                f"CREATE TRIGGER {name} AFTER {operation} ON {entity} BEGIN "  # noqa: S608
+                f"CREATE TRIGGER {name} AFTER {operation} ON {entity} BEGIN "
                 "INSERT INTO change_log"
                 " (epoch, entity, entity_id, op, version, payload, changed_by, occurred_at) "
                 f"VALUES ((SELECT epoch FROM feed_state), '{entity}', {row}.id, '{op}', {version},"

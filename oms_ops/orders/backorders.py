@@ -31,7 +31,7 @@ def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]])
     columns = {"order_line_id": "bigint", "take": "bigint"}
     updated = connection.execute(
         sa.text(
-            "UPDATE order_lines AS l SET backordered = l.backordered - r.take,"  # noqa: S608
+            "UPDATE order_lines AS l SET backordered = l.backordered - r.take,"
             " allocated = l.allocated + r.take, version = l.version + 1,"
             " changed_by = :actor, changed_at = :now"
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
@@ -54,7 +54,7 @@ def _takes(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[dic
     unique = sorted(set(pairs))
     rows = connection.execute(
         sa.text(
-            "WITH waiting AS ("  # noqa: S608
+            "WITH waiting AS ("
             " SELECT l.id, l.order_id, l.sku_id, o.warehouse_id, o.number, l.backordered, c.email,"
             " v.on_hand - v.allocated AS available, sum(l.backordered) OVER ("
             "  PARTITION BY v.id ORDER BY o.placed_at, l.id) - l.backordered AS claimed_before"
@@ -85,7 +85,7 @@ def _add_to_shipments(
     waiting = " AND s.warehouse_id = r.warehouse_id AND s.status = 'allocated'"
     connection.execute(
         sa.text(
-            "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"  # noqa: S608
+            "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"
             " changed_by, changed_at)"
             " SELECT r.order_id, r.warehouse_id, 'allocated', :now, 1, :actor, :now"
             f" FROM {source} WHERE NOT EXISTS ("
@@ -102,7 +102,7 @@ def _add_to_shipments(
     }
     added = connection.execute(
         sa.text(
-            "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"  # noqa: S608
+            "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
             " SELECT (SELECT min(s.id) FROM shipments AS s"
             f" WHERE s.order_id = r.order_id{waiting}),"
             " r.order_line_id, r.sku_id, r.take, :actor"

@@ -153,9 +153,7 @@ def _staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) -
     }
     moments = [as_time(connection, moment) if moment else None for moment in orders["placed_at"]]
     tokens = [secrets.token_urlsafe(24) for _ in range(len(orders))]
-    heads = [
-        orders[name].to_list() if name != "placed_at" else moments for name in ORDER_COLUMNS
-    ]
+    heads = [orders[name].to_list() if name != "placed_at" else moments for name in ORDER_COLUMNS]
     rows = {
         "bulk_orders": list(zip(*heads, tokens, strict=True)),
         "bulk_lines": lines.select(list(LINE_COLUMNS)).rows(),
@@ -183,7 +181,7 @@ def _fill(connection: Connection, table: str, columns: list[str], rows: list[Any
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "sqlite":
         marks = ", ".join("?" * len(columns))
-        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)  # noqa: S608
+        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
         return
     with driver.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
         for row in rows:
@@ -422,6 +420,6 @@ def _allocate(connection: Connection, stamp: dict[str, Any]) -> None:
         " FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref WHERE l.take > 0"
         " GROUP BY b.warehouse_id, l.sku_id"
     )
-    pairs = _run(connection, f"SELECT count(*) FROM ({wanted}) AS w").scalar()  # noqa: S608
+    pairs = _run(connection, f"SELECT count(*) FROM ({wanted}) AS w").scalar()
     if ledger.allocate_from(connection, wanted, stamp) != pairs:
         raise Retry("stock moved between the plan and the claim")

@@ -35,14 +35,14 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
     # The shipments first: whoever picks holds their rows, so pick and cancel meet here.
     connection.execute(
         sa.text(
-            f"UPDATE shipments SET status = 'cancelled', {stamp}"  # noqa: S608
+            f"UPDATE shipments SET status = 'cancelled', {stamp}"
             f" WHERE order_id {chosen} AND status = 'allocated'"
         ),
         parameters,
     )
     cancelled = connection.execute(
         sa.text(
-            "UPDATE orders SET status = 'cancelled', cancelled_at = :now,"  # noqa: S608
+            "UPDATE orders SET status = 'cancelled', cancelled_at = :now,"
             f" hold_reason = :reason, {stamp}"
             f" WHERE id {chosen} AND status IN ('open', 'on_hold') AND NOT EXISTS ("
             "SELECT 1 FROM shipments AS s WHERE s.order_id = orders.id AND s.status <> 'cancelled')"
@@ -53,7 +53,7 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
         raise Conflict("An order is already cancelled, closed or being picked.")
     promised = connection.execute(
         sa.text(
-            "SELECT s.warehouse_id, sl.sku_id, sl.quantity FROM shipment_lines AS sl"  # noqa: S608
+            "SELECT s.warehouse_id, sl.sku_id, sl.quantity FROM shipment_lines AS sl"
             " JOIN shipments AS s ON s.id = sl.shipment_id"
             " JOIN order_lines AS l ON l.id = sl.order_line_id"
             f" WHERE s.order_id {chosen} AND l.allocated > 0"
@@ -62,7 +62,7 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
     ).all()
     connection.execute(
         sa.text(
-            "UPDATE order_lines SET cancelled = quantity - shipped, allocated = 0,"  # noqa: S608
+            "UPDATE order_lines SET cancelled = quantity - shipped, allocated = 0,"
             f" backordered = 0, {stamp} WHERE order_id {chosen}"
         ),
         parameters,

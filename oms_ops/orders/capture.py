@@ -179,7 +179,7 @@ def _look(
     with pipelined(connection):
         catalogue = execute(
             connection,
-            "SELECT s.id, s.code, s.name, s.is_active, s.currency, s.price_minor,"  # noqa: S608
+            "SELECT s.id, s.code, s.name, s.is_active, s.currency, s.price_minor,"
             " coalesce(t.unit_cost_minor, 0), l.warehouse_id, l.on_hand - l.allocated"
             f" FROM ({rowset(connection, 'codes', {'code': 'text'}, count=len(codes))}) AS c"
             " JOIN skus AS s ON s.code = c.code"
@@ -280,7 +280,7 @@ _ORDER_COLUMNS = (
     " allow_split, routing, tracking_token"
 )
 _INSERT_ORDER = (
-    f"INSERT INTO orders ({_ORDER_COLUMNS}, version, changed_by, changed_at) VALUES ("  # noqa: S608
+    f"INSERT INTO orders ({_ORDER_COLUMNS}, version, changed_by, changed_at) VALUES ("
     + ", ".join(f":{name}" for name in _ORDER_COLUMNS.split(", "))
     + ", 1, :actor, :now) RETURNING id, number"
 )
@@ -365,7 +365,7 @@ def _insert_lines(
     names = ", ".join(_LINE_COLUMNS)
     execute(
         connection,
-        f"INSERT INTO order_lines (order_id, {names}, tax_minor, shipped, cancelled, returned,"  # noqa: S608
+        f"INSERT INTO order_lines (order_id, {names}, tax_minor, shipped, cancelled, returned,"
         " version, changed_by, changed_at)"
         f" SELECT :order_id, {names}, 0, 0, 0, 0, 1, :actor, :now"
         f" FROM ({rowset(connection, 'rows', _LINE_COLUMNS, count=len(lines))}) AS r",
@@ -394,7 +394,7 @@ def _insert_shipments(
     rows = f"({rowset(connection, 'rows', _SHARE_COLUMNS, count=len(shares))}) AS r"
     execute(
         connection,
-        "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"  # noqa: S608
+        "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"
         " changed_by, changed_at)"
         " SELECT :order_id, warehouse_id, 'allocated', :now, 1, :actor, :now"
         f" FROM {rows} GROUP BY warehouse_id ORDER BY warehouse_id",
@@ -402,7 +402,7 @@ def _insert_shipments(
     )
     execute(
         connection,
-        "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"  # noqa: S608
+        "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
         f" SELECT s.id, l.id, l.sku_id, r.quantity, :actor FROM {rows}"
         " JOIN shipments AS s ON s.order_id = :order_id AND s.warehouse_id = r.warehouse_id"
         " JOIN order_lines AS l ON l.order_id = :order_id AND l.line_no = r.line_no",

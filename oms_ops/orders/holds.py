@@ -34,7 +34,7 @@ def _change(
     actor.require(ORDERS_WRITE)
     changed = connection.execute(
         sa.text(
-            "UPDATE orders SET status = :leaves, hold_reason = :reason, version = version + 1,"  # noqa: S608
+            "UPDATE orders SET status = :leaves, hold_reason = :reason, version = version + 1,"
             " changed_by = :actor, changed_at = :now"
             f" WHERE id IN ({ids(connection, 'ids')}) AND status = :needs"
         ),

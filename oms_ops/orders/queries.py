@@ -88,7 +88,7 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
     within = f"IN ({ids(connection, 'ids')})"
     heads = connection.execute(
         sa.text(
-            "SELECT o.*, c.email, w.code AS warehouse, p.captured, p.refunded, p.voided,"  # noqa: S608
+            "SELECT o.*, c.email, w.code AS warehouse, p.captured, p.refunded, p.voided,"
             " s.delivered FROM orders AS o"
             " JOIN customers AS c ON c.id = o.customer_id"
             " JOIN warehouses AS w ON w.id = o.warehouse_id"
@@ -106,7 +106,7 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
     lines: dict[int, list[Any]] = {}
     for line in connection.execute(
         sa.text(
-            "SELECT l.*, k.code AS sku, k.name FROM order_lines AS l"  # noqa: S608
+            "SELECT l.*, k.code AS sku, k.name FROM order_lines AS l"
             f" JOIN skus AS k ON k.id = l.sku_id WHERE l.order_id {within}"
             " ORDER BY l.order_id, l.line_no"
         ),

@@ -92,7 +92,7 @@ def _settle(
     stamp = _stamp(connection, actor)
     done = connection.execute(
         sa.text(
-            f"UPDATE payments SET {column} = amount_minor, version = version + 1,"  # noqa: S608
+            f"UPDATE payments SET {column} = amount_minor, version = version + 1,"
             " changed_by = :actor, changed_at = :now"
             f" WHERE id IN ({ids(connection, 'ids')}) AND captured_minor = 0 AND voided_minor = 0"
         ),
@@ -102,7 +102,7 @@ def _settle(
         raise Conflict("A payment is already captured or voided, or does not exist.")
     connection.execute(
         sa.text(
-            "INSERT INTO payment_events"  # noqa: S608
+            "INSERT INTO payment_events"
             " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
             " changed_by)"
             " SELECT id, :kind, amount_minor, currency, 'manual-' || id, :now, :actor"
@@ -132,7 +132,7 @@ def refund(connection: Connection, actor: Actor, requests: Sequence[RefundReques
     columns = {"payment_id": "bigint", "amount": "bigint"}
     updated = connection.execute(
         sa.text(
-            "UPDATE payments AS p SET refunded_minor = p.refunded_minor + r.amount,"  # noqa: S608
+            "UPDATE payments AS p SET refunded_minor = p.refunded_minor + r.amount,"
             " version = p.version + 1, changed_by = :actor, changed_at = :now"
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
             " WHERE p.id = r.payment_id AND p.captured_minor - p.refunded_minor >= r.amount"
@@ -167,7 +167,7 @@ def _insert_refunds(
     )
     stored = connection.execute(
         sa.text(
-            "INSERT INTO refunds (payment_id, order_id, return_id, status, reason, currency,"  # noqa: S608
+            "INSERT INTO refunds (payment_id, order_id, return_id, status, reason, currency,"
             " amount_minor, requested_at, refunded_at, version, changed_by, changed_at)"
             " SELECT p.id, p.order_id, r.return_id, 'settled', r.reason, p.currency, r.amount,"
             " :now, :now, 1, :actor, :now"
@@ -178,7 +178,7 @@ def _insert_refunds(
     )
     connection.execute(
         sa.text(
-            "INSERT INTO payment_events"  # noqa: S608
+            "INSERT INTO payment_events"
             " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
             " changed_by)"
             " SELECT payment_id, 'refunded', amount_minor, currency, 'refund-' || id, :now, :actor"
@@ -194,7 +194,7 @@ def refundable(
     """Return per order its payments (id, minor units left to refund), the largest rest first."""
     rows = connection.execute(
         sa.text(
-            "SELECT order_id, id, captured_minor - refunded_minor AS rest FROM payments"  # noqa: S608
+            "SELECT order_id, id, captured_minor - refunded_minor AS rest FROM payments"
             f" WHERE order_id IN ({ids(connection, 'ids')}) AND captured_minor > refunded_minor"
             " ORDER BY order_id, rest DESC, id"
         ),
@@ -211,7 +211,7 @@ def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[i
     waiting: Sequence[int] = (
         connection.execute(
             sa.text(
-                f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"  # noqa: S608
+                f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"
                 " AND captured_minor = 0 AND voided_minor = 0"
             ),
             {"ids": as_ids(order_ids)},

@@ -73,7 +73,7 @@ def create(
     columns = dict.fromkeys(("line_no", "sku_id", "quantity", "unit_cost_minor"), "bigint")
     connection.execute(
         sa.text(
-            "INSERT INTO purchase_order_lines (purchase_order_id, line_no, sku_id, quantity,"  # noqa: S608
+            "INSERT INTO purchase_order_lines (purchase_order_id, line_no, sku_id, quantity,"
             " received, unit_cost_minor, version, changed_by, changed_at)"
             " SELECT :id, line_no, sku_id, quantity, 0, unit_cost_minor, 1, :actor, :now"
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
@@ -112,7 +112,7 @@ def _terms(
     ).one()
     rows = connection.execute(
         sa.text(
-            "SELECT s.code, s.id AS sku_id, t.moq, t.pack_multiple, t.unit_cost_minor, t.currency"  # noqa: S608
+            "SELECT s.code, s.id AS sku_id, t.moq, t.pack_multiple, t.unit_cost_minor, t.currency"
             f" FROM ({rowset(connection, 'codes', {'code': 'text'})}) AS c"
             " JOIN skus AS s ON s.code = c.code"
             " LEFT JOIN supplier_terms AS t ON t.sku_id = s.id AND t.supplier_id = :supplier_id"

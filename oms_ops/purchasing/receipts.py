@@ -124,7 +124,7 @@ def _write(
     source = f"({rowset(connection, 'rows', columns)}) AS r"
     connection.execute(
         sa.text(
-            "INSERT INTO receipt_lines (receipt_id, purchase_order_line_id, sku_id, quantity,"  # noqa: S608
+            "INSERT INTO receipt_lines (receipt_id, purchase_order_line_id, sku_id, quantity,"
             " unit_cost_minor, changed_by)"
             f" SELECT :receipt, line_id, sku_id, units, unit_cost_minor, :actor FROM {source}"
         ),
@@ -132,7 +132,7 @@ def _write(
     )
     connection.execute(
         sa.text(
-            "UPDATE purchase_order_lines AS l SET received = l.received + r.units,"  # noqa: S608
+            "UPDATE purchase_order_lines AS l SET received = l.received + r.units,"
             " version = l.version + 1, changed_by = :actor, changed_at = :now"
             f" FROM {source} WHERE l.id = r.line_id"
         ),
@@ -151,7 +151,7 @@ def _move_on(
     stays = "false" if close_short else open_lines
     connection.execute(
         sa.text(
-            f"UPDATE purchase_orders SET status = CASE WHEN {stays}"  # noqa: S608
+            f"UPDATE purchase_orders SET status = CASE WHEN {stays}"
             f" THEN 'partly_received' ELSE 'closed' END,"
             f" closed_at = CASE WHEN {stays} THEN NULL ELSE :now END,"
             " version = version + 1, changed_by = :actor, changed_at = :now WHERE id = :id"

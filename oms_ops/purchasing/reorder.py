@@ -122,7 +122,7 @@ def _facts(
     columns = {"sku": "text", "warehouse": "text"}
     rows = connection.execute(
         sa.text(
-            "WITH since AS (SELECT pl.sku_id, p.warehouse_id, max(p.number) AS number"  # noqa: S608
+            "WITH since AS (SELECT pl.sku_id, p.warehouse_id, max(p.number) AS number"
             " FROM change_log AS c JOIN purchase_order_lines AS pl ON pl.id = c.entity_id"
             " JOIN purchase_orders AS p ON p.id = pl.purchase_order_id"
             " WHERE c.entity = 'purchase_order_lines' AND c.op = 'I' AND p.status <> 'cancelled'"
@@ -200,7 +200,7 @@ def _record(
     )
     connection.execute(
         sa.text(
-            "INSERT INTO reorder_approvals (list_id, list_as_of, sku_id, warehouse_id,"  # noqa: S608
+            "INSERT INTO reorder_approvals (list_id, list_as_of, sku_id, warehouse_id,"
             " suggested_quantity, approved_quantity, purchase_order_line_id, approved_at,"
             " changed_by)"
             " SELECT :list_id, :as_of, sku_id, warehouse_id, suggested, approved,"

@@ -67,7 +67,7 @@ def _sold(connection: Connection, requests: Sequence[ReturnRequest]) -> dict[int
     wanted = as_ids(line.order_line_id for request in requests for line in request.lines)
     rows = connection.execute(
         sa.text(
-            "SELECT l.id, l.order_id, l.sku_id, l.quantity, l.net_minor, l.shipped, l.returned,"  # noqa: S608
+            "SELECT l.id, l.order_id, l.sku_id, l.quantity, l.net_minor, l.shipped, l.returned,"
             " l.unit_cost_minor, o.warehouse_id FROM order_lines AS l"
             f" JOIN orders AS o ON o.id = l.order_id WHERE l.id IN ({ids(connection, 'ids')})"
         ),
@@ -121,7 +121,7 @@ def _insert_returns(
     columns = {"order_id": "bigint", "warehouse_id": "bigint", "reason": "text"}
     rows = connection.execute(
         sa.text(
-            "INSERT INTO returns (order_id, warehouse_id, status, reason, requested_at,"  # noqa: S608
+            "INSERT INTO returns (order_id, warehouse_id, status, reason, requested_at,"
             " received_at, version, changed_by, changed_at)"
             " SELECT order_id, warehouse_id, 'refunded', reason, :now, :now, 1, :actor, :now"
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
@@ -171,7 +171,7 @@ def _insert_lines(
     )
     connection.execute(
         sa.text(
-            "INSERT INTO return_lines (return_id, order_line_id, sku_id, quantity, refund_minor,"  # noqa: S608
+            "INSERT INTO return_lines (return_id, order_line_id, sku_id, quantity, refund_minor,"
             " disposition, version, changed_by, changed_at)"
             " SELECT return_id, order_line_id, sku_id, quantity, refund, disposition, 1, :actor,"
             f" :now FROM ({rowset(connection, 'rows', columns)}) AS r"
@@ -196,7 +196,7 @@ def _add_returned(
     ]
     updated = connection.execute(
         sa.text(
-            "UPDATE order_lines AS l SET returned = l.returned + r.units,"  # noqa: S608
+            "UPDATE order_lines AS l SET returned = l.returned + r.units,"
             " version = l.version + 1, changed_by = :actor, changed_at = :now"
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
             " WHERE l.id = r.id AND l.shipped - l.returned >= r.units"

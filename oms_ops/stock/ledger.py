@@ -40,7 +40,7 @@ class Move:
     """Units between a warehouse's storage and the world around it.
 
     ``counterpart`` is the kind of the other location (supplier, customer, adjustment, scrap).
-    ``unit_cost_minor`` is the cost of one unit where it is known. ``inbound`` moves raise the level.
+    ``unit_cost_minor`` is the cost of a unit where it is known. ``inbound`` moves raise the level.
     """
 
     warehouse_id: int
@@ -102,7 +102,7 @@ def receive(connection: Connection, actor: Actor, moves: Sequence[Move]) -> None
     totals = _total(Quantity(m.warehouse_id, m.sku_id, m.quantity) for m in moves)
     connection.execute(
         sa.text(
-            "INSERT INTO stock_levels"  # noqa: S608
+            "INSERT INTO stock_levels"
             " (warehouse_id, sku_id, on_hand, allocated, version, changed_by, changed_at)"
             " SELECT d.warehouse_id, d.sku_id, d.quantity, 0, 1, :actor, :now"
             # WHERE keeps SQLite's parser from reading ON CONFLICT as a join condition.
@@ -183,7 +183,7 @@ def _change(
     # them in whatever order its plan visits.
     changed = execute(
         connection,
-        f"UPDATE stock_levels AS l SET {change}, version = l.version + 1,"  # noqa: S608
+        f"UPDATE stock_levels AS l SET {change}, version = l.version + 1,"
         " changed_by = :actor, changed_at = :now"
         " FROM (SELECT s.id, r.quantity FROM stock_levels AS s"
         f" JOIN ({wanted}) AS r"
@@ -227,7 +227,7 @@ def _insert_moves(connection: Connection, actor: Actor, moves: Sequence[Move]) -
     )
     connection.execute(
         sa.text(
-            "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"  # noqa: S608
+            "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
             " reference, unit_cost_minor, occurred_at, changed_by)"
             " SELECT m.sku_id, CASE WHEN m.inbound = 1 THEN o.id ELSE s.id END,"
             " CASE WHEN m.inbound = 1 THEN s.id ELSE o.id END, m.quantity, m.reason,"

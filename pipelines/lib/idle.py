@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy.engine import Engine
+from sqlalchemy import inspect
+from sqlalchemy.engine import Engine, make_url
 
 from oms_ops import clock
 from oms_ops.database import make_engine, reading
@@ -16,6 +17,28 @@ from oms_ops.feed.reader import changes_sql
 from oms_ops.settings import settings
 from pipelines.lib import lake, status
 from pipelines.lib.files import Busy, exclusive
+
+
+class NoFeed(RuntimeError):
+    """There is no operational database, or it has no change feed."""
+
+
+def open_feed() -> Engine:
+    """Return an engine on the operational database.
+
+    Raises:
+        NoFeed: the database is missing or empty; the message says what to do.
+    """
+    url = settings().url
+    path = make_url(url).database
+    if url.startswith("sqlite") and not Path(path or "").exists():
+        # To open it would create it.
+        raise NoFeed(f"There is no database {path}. Create it with `oms init`.")
+    engine = make_engine(url)
+    if not inspect(engine).has_table("change_log"):
+        engine.dispose()
+        raise NoFeed("The database has no change feed. Create or migrate it with `oms init`.")
+    return engine
 
 
 def anything_waits(engine: Engine, folder: Path) -> bool:
@@ -53,7 +76,7 @@ def _stale(basis: status.Basis) -> bool:
     now = status.basis(lake.cursor(folder), clock.now())
     if now != basis or not status.is_current(shop.published, now):
         return True
-    engine = make_engine(shop.url)
+    engine = open_feed()
     try:
         return anything_waits(engine, folder)
     finally:

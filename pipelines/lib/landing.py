@@ -194,14 +194,14 @@ def _range(engine: Engine, cursor: Cursor, batch: int, backlog: int) -> tuple[in
     after = after_sql("sqlite", cursor)
     with reading(engine) as connection:
         waiting = connection.exec_driver_sql(
-            f"SELECT min(c.seq) AS first, max(c.seq) AS last FROM change_log AS c WHERE {after}"  # noqa: S608
+            f"SELECT min(c.seq) AS first, max(c.seq) AS last FROM change_log AS c WHERE {after}"
         ).one()
         if waiting.first is None or waiting.last - waiting.first < backlog:
             return None
         first: int = waiting.first
         # In one database the number grows with the epoch: a range of numbers is one of places.
         end = connection.exec_driver_sql(
-            "SELECT c.epoch, c.seq FROM change_log AS c"  # noqa: S608
+            "SELECT c.epoch, c.seq FROM change_log AS c"
             f" WHERE c.seq < {first + batch} ORDER BY c.seq DESC LIMIT 1"
         ).one()
     return first, Cursor(end.epoch, 0, end.seq)

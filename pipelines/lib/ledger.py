@@ -77,7 +77,7 @@ def totals(connection: Connection, cursor: Cursor) -> dict[str, int]:
     found: dict[str, int] = {}
     for clause, measures in TOTALS.items():
         columns = ", ".join(f"{aggregate} AS {name}" for name, aggregate in measures.items())
-        statement = f"{shadows} SELECT {columns} FROM {clause}"  # noqa: S608 - all of it is ours
+        statement = f"{shadows} SELECT {columns} FROM {clause}"
         row = connection.exec_driver_sql(statement).mappings().one()
         found.update({name: int(row[name] or 0) for name in measures})
     return found
@@ -89,14 +89,14 @@ def _shadows(connection: Connection, cursor: Cursor) -> str:
         return ""
     ahead = after_sql("postgresql", cursor)
     touched: Iterable[str] = connection.exec_driver_sql(
-        f"SELECT DISTINCT c.entity FROM change_log AS c WHERE {ahead}"  # noqa: S608
+        f"SELECT DISTINCT c.entity FROM change_log AS c WHERE {ahead}"
     ).scalars()
     names = [name for name in touched if name in TABLES]
     if not names:
         return ""
     parts = [
         # The greatest (epoch, seq) of a row is its latest state: a writer draws seq under its lock.
-        "landed AS (SELECT DISTINCT ON (c.entity, c.entity_id) c.entity, c.op, c.payload"  # noqa: S608
+        "landed AS (SELECT DISTINCT ON (c.entity, c.entity_id) c.entity, c.op, c.payload"
         " FROM change_log AS c"
         f" WHERE NOT {ahead} AND (c.entity, c.entity_id) IN"
         f" (SELECT c.entity, c.entity_id FROM change_log AS c WHERE {ahead})"
@@ -104,7 +104,7 @@ def _shadows(connection: Connection, cursor: Cursor) -> str:
     ]
     # Inside its own definition a WITH name still means the table: the rest reads the shadow.
     parts += [
-        f"{name} AS (SELECT t.* FROM {name} AS t WHERE t.id NOT IN (SELECT c.entity_id"  # noqa: S608
+        f"{name} AS (SELECT t.* FROM {name} AS t WHERE t.id NOT IN (SELECT c.entity_id"
         f" FROM change_log AS c WHERE c.entity = '{name}' AND {ahead})"
         f" UNION ALL SELECT was.* FROM landed, jsonb_populate_record(NULL::{name}, landed.payload)"
         f" AS was WHERE landed.entity = '{name}' AND landed.op <> 'D')"

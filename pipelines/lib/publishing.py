@@ -126,7 +126,7 @@ def _insert(
 ) -> None:
     if rows:
         marks = ", ".join("?" for _ in rows[0])
-        connection.executemany(f"INSERT INTO snapshot.meta.{table} VALUES ({marks})", rows)  # noqa: S608
+        connection.executemany(f"INSERT INTO snapshot.meta.{table} VALUES ({marks})", rows)
 
 
 def _swap(published: Path, path: Path) -> None:

@@ -92,7 +92,7 @@ def compare(
         columns = ", ".join(
             f"CAST(coalesce({member.aggregate}, 0) AS DECIMAL(38, 4))" for member in members
         )
-        row = warehouse.execute(f"SELECT {columns} FROM marts.{mart}").fetchone() or ()  # noqa: S608
+        row = warehouse.execute(f"SELECT {columns} FROM marts.{mart}").fetchone() or ()
         for member, value in zip(members, row, strict=True):
             scale = -EXPONENTS[currency] if member.is_money else 0
             lines.append(Line(member.measure, Decimal(totals[member.total]).scaleb(scale), value))

@@ -121,7 +121,7 @@ def store(
             f"CREATE TABLE marts.reorder_lines ({definitions}, UNIQUE (warehouse, sku_id))"
         )
         warehouse.execute(
-            f"INSERT INTO marts.reorder_lines SELECT {chosen} FROM decided"  # noqa: S608
+            f"INSERT INTO marts.reorder_lines SELECT {chosen} FROM decided"
             " ORDER BY line_value DESC, sku, warehouse",
             {"list_id": list_id, "as_of": as_of, "currency": currency},
         )

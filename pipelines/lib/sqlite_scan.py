@@ -43,7 +43,7 @@ def copy(database: str, first: int, last: int, path: str) -> int:
         connection.execute(f"ATTACH '{database}' AS oms (TYPE sqlite, READ_ONLY)")
         connection.execute("USE oms")
         copied = connection.execute(
-            f"COPY (SELECT {columns} FROM change_log AS c"  # noqa: S608 - integers and our own names
+            f"COPY (SELECT {columns} FROM change_log AS c"
             f" WHERE c.seq BETWEEN {int(first)} AND {int(last)}"
             f" ORDER BY entity, epoch, xid, seq) TO '{path}'"
             " (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from oms_ops.database import make_engine
 from oms_ops.settings import settings
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
 from pipelines.lib import expectations, idle, lake, landing, status
@@ -40,7 +39,7 @@ def changes(
     shop = settings()
     folder = shop.lake / "changes"
     with run.journal.stage("capture") as stage:
-        engine = make_engine(shop.url)
+        engine = idle.open_feed()
         forced = FULL_REFRESH in context.run.tags
         try:
             if not forced and not idle.anything_waits(engine, folder):
