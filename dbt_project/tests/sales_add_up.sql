@@ -29,7 +29,7 @@ refunds as (
     where refunded_on is not null
 )
 
-select *
+select daily.*
 from daily
 cross join orders
 cross join lines

@@ -5,7 +5,7 @@ with newest as (
         sku_id,
         on_hand
     from {{ ref('int_stock_daily') }}
-    where day = (select max(day) from {{ ref('int_calendar') }})
+    where day = (select max(calendar.day) from {{ ref('int_calendar') }} as calendar)
 ),
 
 levels as (
