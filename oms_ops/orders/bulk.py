@@ -215,8 +215,10 @@ _DATABASE_RULES = (
      "SELECT b.ref, NULL FROM bulk_orders AS b JOIN orders AS o"
      " ON o.channel = b.channel AND o.external_id = b.external_id"),
     ("external_id", "duplicate", "this order is in the batch before",
-     "SELECT b.ref, NULL FROM bulk_orders AS b WHERE b.ref > (SELECT min(f.ref)"
-     " FROM bulk_orders AS f WHERE f.channel = b.channel AND f.external_id = b.external_id)"),
+     "SELECT b.ref, NULL FROM bulk_orders AS b JOIN (SELECT channel, external_id,"
+     " min(ref) AS first_ref FROM bulk_orders GROUP BY channel, external_id"
+     " HAVING count(*) > 1) AS f ON f.channel = b.channel AND f.external_id = b.external_id"
+     " WHERE b.ref > f.first_ref"),
     ("lines", "required", "an order has at least one line",
      "SELECT b.ref, NULL FROM bulk_orders AS b"
      " WHERE NOT EXISTS (SELECT 1 FROM bulk_lines AS l WHERE l.ref = b.ref)"),
