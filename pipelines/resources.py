@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -48,8 +48,10 @@ class PipelineRun(dg.ConfigurableResource[Any]):
             self._journal = Journal(context.run.run_id if context.run else "unknown")
             yield self
 
-    def finish(self, state: status.State, message: str, basis: status.Basis | None = None) -> None:
-        """Write ``status.json`` for this run; without ``basis`` the last snapshot stays."""
+    def finish(
+        self, state: Literal["published", "unchanged"], message: str, basis: status.Basis
+    ) -> None:
+        """Write ``status.json`` for a run that ended well; ``basis`` is what it published."""
         journal = self.journal
         published = settings().published
         status.Status(
@@ -58,10 +60,17 @@ class PipelineRun(dg.ConfigurableResource[Any]):
             journal.started_at.isoformat(),
             clock.now().isoformat(),
             message,
-            journal.failed_checks if state == "failed" else (),
-            status.current_snapshot(published),
-            basis or status.last_basis(published),
+            snapshot=status.current_snapshot(published),
+            basis=basis,
         ).save(published)
+
+    def failed(self) -> None:
+        """Write ``status.json`` for a run that failed, with all that is known of it by now."""
+        journal = self.journal
+        refused = [f"{c.asset}, {c.name}: {c.detail}" for c in journal.checks if c.blocks]
+        message = "; ".join(refused or journal.errors)
+        published = settings().published
+        status.failed(published, journal.run_id, journal.started_at, message, journal.failed_checks)
 
     @property
     def business_date(self) -> date:

@@ -12,12 +12,20 @@ import logging
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from oms_ops import clock
 from oms_ops.settings import settings
 from pipelines import instance
 from pipelines.defs.common import FULL_REFRESH, JOB
 from pipelines.lib import idle, status
+from pipelines.lib.dbt import BuildFailed
 from pipelines.lib.journal import Stage
+
+if TYPE_CHECKING:
+    from pipelines.console import StageLines
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,44 +33,66 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     start = time.perf_counter()
     instance.prepare()
-    if not options.full_refresh and (message := idle.settle()):
+    if not options.full_refresh and (message := _idle()):
         print(f"unchanged in {time.perf_counter() - start:.1f} s: {message}")
         return 0
-    tags = {instance.PROCESS: str(os.getpid())}
-    if options.full_refresh:
-        tags[FULL_REFRESH] = "true"
     from pipelines.console import StageLines
 
     with StageLines() as lines, instance.quick_log():
-        from dagster import DagsterInstance
-
-        from pipelines.definitions import defs
-
-        # It warns of each check that has nothing to check because nothing changed.
-        logging.getLogger("dagster._core").setLevel(logging.ERROR)
-        job = defs.resolve_job_def(JOB)
-        with DagsterInstance.get() as dagster:
-            instance.close_abandoned(dagster)
-            lines.line(Stage("start", time.perf_counter() - start, note="imports, definitions"))
-            result = job.execute_in_process(
-                instance=dagster,
-                tags=tags,
-                raise_on_error=False,
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            )
-    last = status.load(settings().published)
+        try:
+            error = _execute(options.full_refresh, lines, start)
+        except BuildFailed as broken:
+            error = f"The models do not parse: {broken}"
+            status.failed(settings().published, "not started", clock.now(), error)
     seconds = time.perf_counter() - start
-    if not result.success:
-        told = last is not None and last.run_id == result.run_id
-        print(f"FAILED after {seconds:.1f} s: {last.message if told and last else _errors(result)}")
-        for check in last.failed_checks if told and last else ():
+    last = status.load(settings().published)
+    if error:
+        print(f"FAILED after {seconds:.1f} s: {error}")
+        for check in last.failed_checks if last and last.state == "failed" else ():
             print(f"  failed check  {check}")
         return 1
     rows = sum(stage.rows_written for stage in lines.stages)
     size = sum(stage.bytes for stage in lines.stages)
-    what = last.state if last else "done"
-    print(f"{what} in {seconds:.1f} s ({rows:,} rows and {size / 1e6:,.1f} MB written)")
+    state = last.state if last else "done"
+    print(f"{state} in {seconds:.1f} s ({rows:,} rows and {size / 1e6:,.1f} MB written)")
     return 0
+
+
+def _idle() -> str | None:
+    """Say that nothing has to be done; a database that does not answer is the run's to report."""
+    try:
+        return idle.settle()
+    except (idle.NoFeed, SQLAlchemyError):
+        return None
+
+
+def _execute(full_refresh: bool, lines: StageLines, start: float) -> str | None:
+    """Execute the job in this process; return what went wrong, None when nothing did."""
+    from dagster import DagsterInstance
+
+    from pipelines.definitions import defs
+
+    # It warns of each check that has nothing to check because nothing changed.
+    logging.getLogger("dagster._core").setLevel(logging.ERROR)
+    job = defs.resolve_job_def(JOB)
+    tags = {instance.PROCESS: str(os.getpid())}
+    if full_refresh:
+        tags[FULL_REFRESH] = "true"
+    with DagsterInstance.get() as dagster:
+        instance.close_abandoned(dagster)
+        lines.line(Stage("start", time.perf_counter() - start, note="imports, definitions"))
+        result = job.execute_in_process(
+            instance=dagster,
+            tags=tags,
+            raise_on_error=False,
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    if result.success:
+        return None
+    last = status.load(settings().published)
+    if last is not None and last.run_id == result.run_id:
+        return last.message
+    return "; ".join(event.message or "" for event in result.all_events if event.is_failure)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,12 +101,6 @@ def _parser() -> argparse.ArgumentParser:
         "--full-refresh", action="store_true", help="rebuild the warehouse from the lake alone"
     )
     return parser
-
-
-def _errors(result: object) -> str:
-    """Return why a run failed that could not even write its status."""
-    events = getattr(result, "all_events", [])
-    return "; ".join(event.message or "" for event in events if event.is_failure) or "unknown"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ cannot tell any more, a killed process for one; it needs the daemon.
 
 import logging
 import smtplib
+from datetime import datetime
 
 import dagster as dg
 
@@ -21,7 +22,7 @@ def report_failure(context: dg.HookContext) -> None:
     first = not run.journal.errors
     error = context.op_exception
     run.journal.errors.append(f"{context.op.name}: {error}")
-    run.finish("failed", "; ".join(run.journal.errors))
+    run.failed()
     if first:
         _alert(context.log, context.run_id, run.journal.errors[0])
 
@@ -35,15 +36,16 @@ def report_failure(context: dg.HookContext) -> None:
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
     """Write ``status.json`` and alert for a run that ended without doing so."""
     run = context.dagster_run
+    if context.get_step_failure_events():
+        return  # the hook has told
+    message = context.failure_event.message or "The run ended without a word."
     published = settings().published
     last = status.load(published)
-    if last is not None and last.run_id == run.run_id:
-        return
-    now = clock.now().isoformat()
-    message = context.failure_event.message or "The run ended without a word."
-    snapshot = status.current_snapshot(published)
-    basis = status.last_basis(published)
-    status.Status("failed", run.run_id, now, now, message, (), snapshot, basis).save(published)
+    record = context.instance.get_run_record_by_id(run.run_id)
+    began = record.create_timestamp if record else clock.now()
+    if last is None or datetime.fromisoformat(last.started_at) < began:
+        # Otherwise a later run has already said how things stand.
+        status.failed(published, run.run_id, began, message)
     _alert(context.log, run.run_id, message)
 
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+from oms_ops import clock
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
 from pipelines.lib.files import replace_text
@@ -67,6 +68,22 @@ def load(published: Path) -> Status | None:
     basis = content.pop("basis", None)
     content["failed_checks"] = tuple(content["failed_checks"])
     return Status(**content, basis=Basis(**basis) if basis else None)
+
+
+def failed(
+    published: Path, run_id: str, began: datetime, message: str, checks: tuple[str, ...] = ()
+) -> None:
+    """Write that a run failed; the snapshot before it stays."""
+    Status(
+        "failed",
+        run_id,
+        began.isoformat(),
+        clock.now().isoformat(),
+        message,
+        checks,
+        current_snapshot(published),
+        last_basis(published),
+    ).save(published)
 
 
 def last_basis(published: Path) -> Basis | None:

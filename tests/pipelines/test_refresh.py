@@ -107,6 +107,7 @@ def test_a_failed_check_publishes_nothing_and_is_told(world: World) -> None:
     assert world.status["state"] == "failed"
     assert world.status["snapshot"] == good.name
     assert world.status["failed_checks"] == ["marts/reconciliation: to_the_cent"]
+    assert "captured in fct_orders: 0.00 instead of 0.01" in world.status["message"]
 
     # Nothing new in the feed, but the last run failed: the next one must not call it unchanged.
     with world.settings():
@@ -136,3 +137,12 @@ def test_a_bad_batch_stops_before_the_warehouse(shop_on_sqlite: World) -> None:
         assert world.status["failed_checks"] == ["lake/changes: landed_changes"]
         assert world.snapshot == good
     assert (world.home / "warehouse" / "warehouse.duckdb").stat().st_mtime_ns == warehouse
+
+
+def test_without_a_database_a_run_says_what_to_do(tmp_path: Path) -> None:
+    world = World(tmp_path / "home", f"sqlite:///{tmp_path / 'missing.db'}")
+    code, printed = world.run()
+    assert code == 1
+    assert "Create it with `oms init`" in printed
+    assert world.status["state"] == "failed"
+    assert not (tmp_path / "missing.db").exists()
