@@ -68,6 +68,8 @@ class Demo:
             StageFailed: the pipeline published nothing.
         """
         pipeline = None if self.snapshot.exists() else _pipeline("tools.warm_pipeline")
+        # While it only gets ready there is nothing to close; a run is closed as Ctrl-C would do it.
+        asked_with = signal.SIGTERM
         try:
             with self.stage("database"):
                 self._create()
@@ -75,11 +77,11 @@ class Demo:
                 self._load()
             with self.stage("pipeline"):
                 pipeline = pipeline or _pipeline("pipelines.run")
+                asked_with = signal.SIGINT
                 _run(pipeline)
         finally:
             if pipeline is not None:
-                # As Ctrl-C would: Dagster then closes the run instead of leaving it open.
-                end([pipeline], 10, first=signal.SIGINT)
+                end([pipeline], 10, first=asked_with)
 
     def _create(self) -> None:
         from oms_ops.setup import init
