@@ -75,6 +75,7 @@
     (
         select
             cast(null as integer) as epoch,
+            cast(null as bigint) as xid,
             cast(null as bigint) as seq,
             cast(null as varchar) as entity,
             cast(null as bigint) as entity_id,

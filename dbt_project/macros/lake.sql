@@ -42,6 +42,7 @@ with landed as (
         entity_id,
         op as _op,
         epoch as _epoch,
+        xid as _xid,
         seq as _seq,
         filename as _path,
         payload
@@ -76,6 +77,7 @@ select
     {%- endfor %}
     _op,
     _epoch,
+    _xid,
     _seq,
     replace(_path, '{{ lake_folder() }}/', '') as _file
 from newest

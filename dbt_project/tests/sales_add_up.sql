@@ -1,25 +1,35 @@
--- Net sales are gross less discounts less returns in every row, and the days' sums are the lines'.
-with daily as (
+-- Net sales are gross less discounts less returns in every row, margin is what is left after cost,
+-- and the days' sums are the lines'.
+with by_category as (
     select
-        sum(gross_sales) as gross_sales,
-        sum(discounts) as discounts,
-        sum(returns) as returns,
-        count(case when net_sales <> gross_sales - discounts - returns then 1 end) as wrong_rows
+        coalesce(sum(gross_sales), 0) as gross_sales,
+        coalesce(sum(discounts), 0) as discounts,
+        coalesce(sum(returns), 0) as returns,
+        coalesce(sum(cost), 0) as cost,
+        count(
+            case
+                when net_sales <> gross_sales - discounts - returns
+                    or gross_margin <> net_sales - cost then 1
+            end
+        ) as wrong_rows
     from {{ ref('sales_daily') }}
 ),
 
-orders as (
+by_order as (
     select
-        sum(gross_sales) as gross_sales,
-        sum(discounts) as discounts,
-        sum(returns) as returns
+        coalesce(sum(gross_sales), 0) as gross_sales,
+        coalesce(sum(discounts), 0) as discounts,
+        coalesce(sum(returns), 0) as returns,
+        count(case when net_sales <> gross_sales - discounts - returns then 1 end) as wrong_rows
     from {{ ref('orders_daily') }}
 ),
 
 lines as (
     select
-        sum(gross_sales) as gross_sales,
-        sum(discounts) as discounts
+        coalesce(sum(gross_sales), 0) as gross_sales,
+        coalesce(sum(discounts), 0) as discounts,
+        coalesce(sum(cost), 0) as cost,
+        count(case when gross_margin <> gross_sales - discounts - cost then 1 end) as wrong_rows
     from {{ ref('fct_order_lines') }}
 ),
 
@@ -29,16 +39,29 @@ refunds as (
     where refunded_on is not null
 )
 
-select daily.*
-from daily
-cross join orders
+select
+    lines.gross_sales,
+    by_category.gross_sales as gross_sales_by_category,
+    by_order.gross_sales as gross_sales_by_order,
+    lines.discounts,
+    by_category.discounts as discounts_by_category,
+    by_order.discounts as discounts_by_order,
+    refunds.returns,
+    by_category.returns as returns_by_category,
+    by_order.returns as returns_by_order,
+    lines.cost,
+    by_category.cost as cost_by_category,
+    by_category.wrong_rows + by_order.wrong_rows + lines.wrong_rows as wrong_rows
+from by_category
+cross join by_order
 cross join lines
 cross join refunds
 where
-    daily.wrong_rows > 0
-    or daily.gross_sales <> lines.gross_sales
-    or daily.discounts <> lines.discounts
-    or daily.returns <> refunds.returns
-    or orders.gross_sales <> lines.gross_sales
-    or orders.discounts <> lines.discounts
-    or orders.returns <> refunds.returns
+    by_category.wrong_rows + by_order.wrong_rows + lines.wrong_rows > 0
+    or by_category.gross_sales <> lines.gross_sales
+    or by_category.discounts <> lines.discounts
+    or by_category.cost <> lines.cost
+    or by_category.returns <> refunds.returns
+    or by_order.gross_sales <> lines.gross_sales
+    or by_order.discounts <> lines.discounts
+    or by_order.returns <> refunds.returns

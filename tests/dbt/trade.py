@@ -132,6 +132,12 @@ def first_days(trade: Trade) -> dict[str, int]:
     trade.dispatch("2026-03-02", sold["late"])
     # Dated ahead, and the first of its SKU: on the books before any daily stock can show it.
     _move(trade, "SKU-5", 3, "2026-03-05")
+    trade.by_sql(
+        "INSERT INTO stock_levels (warehouse_id, sku_id, on_hand, allocated, changed_by,"
+        " changed_at) VALUES (:atl, :sku, 3, 0, 'sql', :at)",
+        sku=trade.shop.sku_ids["SKU-5"], atl=trade.shop.warehouse_ids["ATL"],
+        at=trade.at("2026-03-02"),
+    )  # fmt: skip
     trade.send_back("2026-03-02", sold["late"], 1)
     return sold
 

@@ -1,14 +1,16 @@
 {{ config(materialized='table') }}
+-- What is on hand and allocated is summed from moves and shipments, not read from the levels, which
+-- may already count what has not landed: all marts show one moment.
 with pairs as (
     select warehouse_id, sku_id from {{ ref('stg_stock_levels') }} where _op <> 'D'
+    union distinct
+    select warehouse_id, sku_id from {{ ref('int_stock_on_hand') }}
+    union distinct
+    select warehouse_id, sku_id from {{ ref('int_allocations') }}
     union distinct
     select warehouse_id, sku_id from {{ ref('int_backorders') }}
     union distinct
     select warehouse_id, sku_id from {{ ref('int_open_purchase_orders') }}
-),
-
-levels as (
-    select * from {{ ref('stg_stock_levels') }} where _op <> 'D'
 ),
 
 last_sales as (
@@ -25,9 +27,9 @@ measured as (
     select
         warehouses.warehouse,
         skus.*,
-        coalesce(levels.on_hand, 0) as on_hand,
-        coalesce(levels.allocated, 0) as allocated,
-        coalesce(levels.on_hand, 0) - coalesce(levels.allocated, 0) as available,
+        coalesce(stock.on_hand, 0) as on_hand,
+        coalesce(allocations.allocated, 0) as allocated,
+        coalesce(stock.on_hand, 0) - coalesce(allocations.allocated, 0) as available,
         coalesce(backorders.backordered, 0) as backordered,
         coalesce(incoming.on_order, 0) as on_order,
         incoming.next_expected_on,
@@ -40,8 +42,10 @@ measured as (
     inner join {{ ref('dim_skus') }} as skus on pairs.sku_id = skus.sku_id
     inner join {{ ref('dim_warehouses') }} as warehouses
         on pairs.warehouse_id = warehouses.warehouse_id
-    left join levels
-        on pairs.warehouse_id = levels.warehouse_id and pairs.sku_id = levels.sku_id
+    left join {{ ref('int_stock_on_hand') }} as stock
+        on pairs.warehouse_id = stock.warehouse_id and pairs.sku_id = stock.sku_id
+    left join {{ ref('int_allocations') }} as allocations
+        on pairs.warehouse_id = allocations.warehouse_id and pairs.sku_id = allocations.sku_id
     left join {{ ref('int_backorders') }} as backorders
         on pairs.warehouse_id = backorders.warehouse_id and pairs.sku_id = backorders.sku_id
     left join {{ ref('int_open_purchase_orders') }} as incoming
@@ -68,7 +72,7 @@ select
     category,
     supplier,
     case
-        when on_hand = 0 then 'stocked_out'
+        when on_hand <= 0 then 'stocked_out'
         when average_daily_demand = 0 then 'dead'
         when cover_days < coalesce(lead_time_days, 0) then 'low'
         when cover_days > 60 then 'excess'
