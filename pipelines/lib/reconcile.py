@@ -71,6 +71,11 @@ class Line:
     operational: Decimal
     warehouse_value: Decimal
 
+    def __str__(self) -> str:
+        """Return both sides for people."""
+        found, expected = self.warehouse_value.normalize(), self.operational.normalize()
+        return f"{self.measure}: {found:f} instead of {expected:f}"
+
     @property
     def difference(self) -> Decimal:
         """What the warehouse has too much."""
