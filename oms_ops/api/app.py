@@ -34,6 +34,9 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(OmsError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_error)
+    for unstorable in (sa.exc.DataError, UnicodeEncodeError, OverflowError):
+        app.add_exception_handler(unstorable, _unstorable)
+    app.add_exception_handler(Exception, _failed)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["health"])
     return app
 
@@ -67,6 +70,26 @@ def _malformed(_: Request, error: Exception) -> JSONResponse:
         for fault in error.errors()
     ]
     return _problem(ValidationFailed("The request has bad fields.", fields).problem())
+
+
+def _unstorable(_: Request, __: Exception) -> JSONResponse:
+    """Answer for what no field check foresaw and the database cannot hold."""
+    message = "A value is out of range or holds a character that cannot be stored."
+    fault = FieldError("body", "not_storable", message)
+    return _problem(ValidationFailed(message, [fault]).problem())
+
+
+def _failed(_: Request, __: Exception) -> JSONResponse:
+    """Answer for a fault of ours; the server logs it."""
+    return _problem(
+        {
+            "type": "urn:oms:problem:internal",
+            "title": "internal error",
+            "status": 500,
+            "detail": "The request could not be served; nothing of it was kept.",
+            "errors": [],
+        }
+    )
 
 
 def _where(location: tuple[str | int, ...]) -> str:

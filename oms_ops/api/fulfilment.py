@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from oms_ops.api.parts import Caller, Database
+from oms_ops.api.parts import Caller, Database, Key
 from oms_ops.database import run
 from oms_ops.errors import NotFound
 from oms_ops.fulfilment import commands
@@ -28,7 +28,7 @@ class Step(BaseModel):
 def advance(
     engine: Database,
     actor: Caller,
-    shipment_id: int,
+    shipment_id: Key,
     step: Literal["pick", "pack", "ship", "deliver"],
     body: Step | None = None,
 ) -> dict[str, Any]:

@@ -70,12 +70,13 @@ class Cancellation(BaseModel):
 
 @router.post("/orders/{number}/cancel")
 def cancel_order(
-    engine: Database, actor: Caller, number: str, body: Cancellation
+    engine: Database, actor: Caller, number: str, body: Cancellation | None = None
 ) -> dict[str, Any]:
     """Cancel a whole order before anything of it is picked."""
+    reason = (body or Cancellation()).reason
 
     def work(connection: Any) -> dict[str, Any]:
-        cancellation.cancel(connection, actor, [queries.order_id(connection, number)], body.reason)
+        cancellation.cancel(connection, actor, [queries.order_id(connection, number)], reason)
         return queries.get(connection, number)
 
     return run(engine, work)

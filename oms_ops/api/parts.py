@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Query, Request
+from fastapi import Body, Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import Field
 from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
@@ -32,5 +34,8 @@ def _actor(
 Database = Annotated[Engine, Depends(_engine)]
 Caller = Annotated[Actor, Depends(_actor)]
 JsonBody = Annotated[Any, Body()]
+Units = Annotated[int, Field(gt=0, le=1_000_000)]
+Money = Annotated[Decimal, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
+Key = Annotated[int, Path(ge=1, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[int, Query(ge=0)]
+Cursor = Annotated[int, Query(ge=0, le=2**53)]

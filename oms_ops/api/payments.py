@@ -8,12 +8,11 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from oms_ops.access.actor import PAYMENTS_WRITE
-from oms_ops.api.parts import Caller, Database
+from oms_ops.api.parts import Caller, Database, Key, Money
 from oms_ops.database import run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor, to_text
-from oms_ops.orders import queries
+from oms_ops.orders import queries, tenders
 from oms_ops.payments import commands
 from oms_ops.payments.commands import RefundRequest
 
@@ -24,13 +23,13 @@ class PaymentBody(BaseModel):
     """How an order, or ``amount`` of it, is going to be paid."""
 
     method: str
-    amount: Decimal | None = None
+    amount: Money | None = None
 
 
 class RefundBody(BaseModel):
     """How much goes back, and why."""
 
-    amount: Decimal
+    amount: Money
     reason: str
 
 
@@ -63,27 +62,20 @@ def _render(payment: dict[str, Any]) -> dict[str, Any]:
 def create_payment(
     engine: Database, actor: Caller, number: str, body: PaymentBody
 ) -> dict[str, Any]:
-    """Record how an order is going to be paid."""
-    actor.require(PAYMENTS_WRITE)
+    """Record how an order is going to be paid: by default, all of it that is still open."""
 
     def work(connection: Any) -> dict[str, Any]:
         order = queries.get(connection, number)
-        amount = Decimal(order["totals"]["total"]) if body.amount is None else body.amount
-        payment_id = commands.create(
-            connection,
-            actor,
-            queries.order_id(connection, number),
-            body.method,
-            order["currency"],
-            _minor(amount, order["currency"]),
-        )
+        amount = None if body.amount is None else _minor(body.amount, order["currency"])
+        order_id = queries.order_id(connection, number)
+        payment_id = tenders.add(connection, actor, order_id, body.method, amount)
         return _render(commands.get(connection, payment_id))
 
     return run(engine, work)
 
 
 @router.post("/payments/{payment_id}/capture")
-def capture_payment(engine: Database, actor: Caller, payment_id: int) -> dict[str, Any]:
+def capture_payment(engine: Database, actor: Caller, payment_id: Key) -> dict[str, Any]:
     """Record that the money has arrived."""
 
     def work(connection: Any) -> dict[str, Any]:
@@ -95,9 +87,8 @@ def capture_payment(engine: Database, actor: Caller, payment_id: int) -> dict[st
 
 
 @router.post("/payments/{payment_id}/void")
-def void_payment(engine: Database, actor: Caller, payment_id: int) -> dict[str, Any]:
+def void_payment(engine: Database, actor: Caller, payment_id: Key) -> dict[str, Any]:
     """Record that the money will not be collected."""
-    actor.require(PAYMENTS_WRITE)
 
     def work(connection: Any) -> dict[str, Any]:
         commands.get(connection, payment_id)
@@ -109,7 +100,7 @@ def void_payment(engine: Database, actor: Caller, payment_id: int) -> dict[str, 
 
 @router.post("/payments/{payment_id}/refunds", status_code=201)
 def refund_payment(
-    engine: Database, actor: Caller, payment_id: int, body: RefundBody
+    engine: Database, actor: Caller, payment_id: Key, body: RefundBody
 ) -> dict[str, Any]:
     """Give money back, at most what was captured."""
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from oms_ops.access.actor import PURCHASING_READ
-from oms_ops.api.parts import Caller, Cursor, Database, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, Limit, Units
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.purchasing import orders, receipts
@@ -22,7 +22,7 @@ class LineBody(BaseModel):
     """Units of a SKU to order."""
 
     sku: str
-    quantity: int
+    quantity: Units
 
 
 class OrderBody(BaseModel):
@@ -37,8 +37,8 @@ class OrderBody(BaseModel):
 class ReceivedLine(BaseModel):
     """Units of an order line (by its number on the order) that arrived."""
 
-    line_no: int
-    quantity: int
+    line_no: Units
+    quantity: Units
 
 
 class ReceiptBody(BaseModel):

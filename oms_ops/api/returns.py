@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from oms_ops.api.parts import Caller, Database
+from oms_ops.api.parts import Caller, Database, Units
 from oms_ops.database import run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.orders import queries
@@ -21,8 +21,8 @@ router = APIRouter(tags=["returns"])
 class LineBody(BaseModel):
     """Units of an order line (by its number on the order) that come back."""
 
-    line_no: int
-    quantity: int = Field(gt=0)
+    line_no: Units
+    quantity: Units
     disposition: Literal["restock", "scrap"] = "restock"
 
 

@@ -16,6 +16,7 @@ from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.database import as_ids, as_rows, as_time, ids, rowset
 from oms_ops.errors import Conflict
 from oms_ops.notifications.tables import OutboxMessage
+from oms_ops.orders.locks import lock_orders_of_shipments
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
 
@@ -128,6 +129,8 @@ def _advance(
     if not shipment_ids:
         return
     needs, leaves, moment = TRANSITIONS[step]
+    # Cancel, hold and the filling of backorders hold the same rows: they come before or after.
+    lock_orders_of_shipments(connection, shipment_ids)
     numbers = tracking or {}
     columns = {"id": "bigint", "tracking_number": "text"}
     rows = ({"id": i, "tracking_number": numbers.get(i)} for i in sorted(set(shipment_ids)))
@@ -140,7 +143,7 @@ def _advance(
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
             f" WHERE s.id = r.id AND s.status = '{needs}'"
             " AND EXISTS (SELECT 1 FROM orders AS o WHERE o.id = s.order_id"
-            " AND o.status <> 'on_hold')"
+            " AND o.status = 'open')"
         ),
         {
             "rows": as_rows(rows),
@@ -151,7 +154,7 @@ def _advance(
     ).rowcount
     if moved != len(set(shipment_ids)):
         raise Conflict(
-            f"To {step}, a shipment must be {needs} and its order not on hold; one is not."
+            f"To {step}, a shipment must be {needs} and its order open; one is not."
         )
 
 

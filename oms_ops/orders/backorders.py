@@ -10,8 +10,9 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import Actor
-from oms_ops.database import Retry, as_rows, as_time, rowset
+from oms_ops.database import Retry, as_ids, as_rows, as_time, ids, rowset
 from oms_ops.notifications.tables import OutboxMessage
+from oms_ops.orders.locks import lock_waiting
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
 
@@ -22,9 +23,13 @@ def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]])
     """Allocate what is available of ``pairs`` (warehouse id, SKU id) to backordered lines.
 
     Call it in the transaction that raised the levels, after it did: their rows are then locked, so
-    the units seen are the units there are. Returns the units allocated; customers are told.
+    the units seen are the units there are. The caller has locked the waiting orders before the
+    levels (:func:`oms_ops.orders.locks.lock_waiting`); those that came since are locked here. Returns
+    the units allocated; customers are told.
     """
-    takes = _takes(connection, pairs)
+    wanted_pairs = sorted(set(pairs))
+    waiting = lock_waiting(connection, wanted_pairs)
+    takes = _takes(connection, wanted_pairs, waiting) if waiting else []
     if not takes:
         return 0
     stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
@@ -49,9 +54,10 @@ def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]])
     return sum(t["take"] for t in takes)
 
 
-def _takes(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Return what each waiting line gets: the stock left after all that waited longer."""
-    unique = sorted(set(pairs))
+def _takes(
+    connection: Connection, pairs: Sequence[tuple[int, int]], waiting: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return what each line of the waiting orders gets: what is left after all that waited longer."""
     rows = connection.execute(
         sa.text(
             "WITH waiting AS ("
@@ -61,7 +67,7 @@ def _takes(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[dic
             f" FROM ({rowset(connection, 'pairs', _PAIR)}) AS p"
             " JOIN order_lines AS l ON l.sku_id = p.sku_id AND l.backordered > 0"
             " JOIN orders AS o ON o.id = l.order_id AND o.warehouse_id = p.warehouse_id"
-            " AND o.status = 'open'"
+            f" AND o.status = 'open' AND o.id IN ({ids(connection, 'waiting')})"
             " JOIN customers AS c ON c.id = o.customer_id"
             " JOIN stock_levels AS v ON v.sku_id = p.sku_id AND v.warehouse_id = p.warehouse_id)"
             " SELECT id AS order_line_id, order_id, sku_id, warehouse_id, number, email,"
@@ -69,7 +75,7 @@ def _takes(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[dic
             " THEN available - claimed_before ELSE backordered END AS take"
             " FROM waiting WHERE available > claimed_before ORDER BY id"
         ),
-        {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in unique)},
+        {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in pairs), "waiting": as_ids(waiting)},
     )
     return [{**row, "take": int(row["take"])} for row in rows.mappings()]
 

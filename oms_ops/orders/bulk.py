@@ -22,7 +22,10 @@ from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import Retry, as_time
 from oms_ops.errors import FieldError
+from oms_ops.orders.countries import COUNTRIES
 from oms_ops.orders.intake import POSTAL_CODES, REGION_REQUIRED
+from oms_ops.orders.pricing import MOST_MINOR
+from oms_ops.payments.tables import PAYMENT_METHODS
 from oms_ops.stock import ledger
 
 if TYPE_CHECKING:
@@ -89,6 +92,8 @@ def capture_many(
     of ``placed_at``; what is short is backordered, or the order refused if it does not allow that.
     """
     actor.require(ORDERS_WRITE)
+    # Lines of no order in the batch are nobody's to refuse or to write.
+    lines = lines.join(orders.select("ref"), on="ref", how="semi")
     faults = _shape_faults(orders)
     with _staged(connection, orders, lines):
         _stage_ids(connection)
@@ -122,12 +127,17 @@ def _shape_faults(orders: pl.DataFrame) -> list[tuple[int, FieldError]]:
         "email": ("invalid", "is no e-mail address",
                   ~pl.col("email").fill_null("").str.contains(_EMAIL)),
         "ship_country": ("invalid", "is no ISO country code",
-                         ~country.fill_null("").str.contains("^[A-Z]{2}$")),
+                         ~country.is_in(sorted(COUNTRIES)).fill_null(False)),
         "ship_postal_code": ("invalid", "is no postal code of that country", no_postal),
         "ship_region": ("required", "must be given in that country",
                         country.is_in(sorted(REGION_REQUIRED))
                         & (pl.col("ship_region").fill_null("") == "")),
-        "shipping_minor": ("negative", "must not be negative", pl.col("shipping_minor") < 0),
+        "shipping_minor": ("out_of_range", "is negative or too large",
+                           ~pl.col("shipping_minor").is_between(0, MOST_MINOR)),
+        "currency": ("required", "must be given", pl.col("currency").is_null()),
+        "allow_backorder": ("required", "must be given", pl.col("allow_backorder").is_null()),
+        "payment_method": ("unknown_method", "is none of the known methods",
+                           ~pl.col("payment_method").is_in(PAYMENT_METHODS).fill_null(True)),
         "placed_at": ("required", "must be given", pl.col("placed_at").is_null()),
     }  # fmt: skip
     return [
@@ -233,11 +243,18 @@ _DATABASE_RULES = (
     ("quantity", "out_of_range", "between 1 and 1,000,000",
      "SELECT ref, line_no FROM bulk_lines WHERE quantity IS NULL OR quantity NOT BETWEEN 1 AND"
      " 1000000"),
-    ("unit_price", "negative", "must not be negative",
-     "SELECT ref, line_no FROM bulk_lines WHERE unit_price_minor IS NULL OR unit_price_minor < 0"),
+    ("unit_price", "out_of_range", "between 0 and 10,000,000.00",
+     "SELECT ref, line_no FROM bulk_lines WHERE unit_price_minor IS NULL"
+     " OR unit_price_minor NOT BETWEEN 0 AND 1000000000"),
+    ("line_no", "required", "must be given",
+     "SELECT ref, NULL FROM bulk_lines WHERE line_no IS NULL"),
     ("discount", "out_of_range", "between 0 and the line's price",
      "SELECT ref, line_no FROM bulk_lines WHERE discount_minor IS NULL OR discount_minor < 0"
-     " OR discount_minor > quantity * unit_price_minor"),
+     " OR discount_minor > 1.0 * quantity * unit_price_minor"),
+    ("lines", "too_large", "the order's total is too large",
+     "SELECT ref, NULL FROM bulk_lines WHERE unit_price_minor <= 1000000000"
+     " AND quantity <= 1000000 GROUP BY ref"
+     f" HAVING sum(quantity * unit_price_minor) > {MOST_MINOR}"),
     ("line_no", "duplicate", "two lines have this number",
      "SELECT ref, line_no FROM bulk_lines GROUP BY ref, line_no HAVING count(*) > 1"),
 )  # fmt: skip
@@ -337,7 +354,7 @@ def _write(connection: Connection, actor: Actor) -> BulkResult:
         " refunded_minor, voided_minor, created_at, changed_by, changed_at)"
         " SELECT o.id, 'manual', b.payment_method, o.currency, o.total_minor, 0, 0, 0, o.placed_at,"
         " :actor, :now FROM bulk_orders AS b JOIN orders AS o ON o.id = b.order_id"
-        " WHERE b.payment_method IS NOT NULL ORDER BY o.id",
+        " WHERE b.payment_method IS NOT NULL AND o.total_minor > 0 ORDER BY o.id",
         **stamp,
     )
     _allocate(connection, stamp)

@@ -11,6 +11,8 @@ from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, ids
 from oms_ops.errors import Conflict
+from oms_ops.orders import backorders
+from oms_ops.orders.locks import lock_orders, lock_waiting
 from oms_ops.payments import commands as payments
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
@@ -32,7 +34,8 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
     }
     chosen = f"IN ({ids(connection, 'ids')})"
     stamp = "version = version + 1, changed_by = :actor, changed_at = :now"
-    # The shipments first: whoever picks holds their rows, so pick and cancel meet here.
+    # From here on nobody picks, fills or pays anything of these orders.
+    lock_orders(connection, order_ids)
     connection.execute(
         sa.text(
             f"UPDATE shipments SET status = 'cancelled', {stamp}"
@@ -68,8 +71,12 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
         parameters,
     )
     payments.settle_cancelled(connection, actor, order_ids)
+    pairs = {(row.warehouse_id, row.sku_id) for row in promised}
+    lock_waiting(connection, pairs)
     ledger.release(
         connection,
         actor,
         [Quantity(row.warehouse_id, row.sku_id, row.quantity) for row in promised],
     )
+    # What was promised to these orders goes to whoever waits longest, not to the next buyer.
+    backorders.fill(connection, actor, pairs)

@@ -133,7 +133,8 @@ def _capture(
     with pipelined(connection):
         _insert_lines(connection, row["id"], lines, stamp)
         _insert_shipments(connection, row["id"], routing, stamp)
-        if order.payment is not None:
+        # Nothing is to be paid for an order that costs nothing.
+        if order.payment is not None and totals.total > 0:
             payments.expect(
                 connection, actor, row["id"], order.payment.method, order.currency, totals.total
             )

@@ -11,6 +11,8 @@ from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, ids
 from oms_ops.errors import Conflict
+from oms_ops.orders import backorders
+from oms_ops.orders.locks import lock_orders
 
 
 def hold(connection: Connection, actor: Actor, order_ids: Sequence[int], reason: str) -> None:
@@ -19,8 +21,16 @@ def hold(connection: Connection, actor: Actor, order_ids: Sequence[int], reason:
 
 
 def release(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
-    """Let held orders go on."""
+    """Let held orders go on; lines that wait get what came in meanwhile."""
     _change(connection, actor, order_ids, "on_hold", "open", None)
+    waiting = connection.execute(
+        sa.text(
+            "SELECT o.warehouse_id, l.sku_id FROM order_lines AS l JOIN orders AS o"
+            f" ON o.id = l.order_id WHERE o.id IN ({ids(connection, 'ids')}) AND l.backordered > 0"
+        ),
+        {"ids": as_ids(order_ids)},
+    )
+    backorders.fill(connection, actor, [(row.warehouse_id, row.sku_id) for row in waiting])
 
 
 def _change(
@@ -32,6 +42,7 @@ def _change(
     reason: str | None,
 ) -> None:
     actor.require(ORDERS_WRITE)
+    lock_orders(connection, order_ids)
     changed = connection.execute(
         sa.text(
             "UPDATE orders SET status = :leaves, hold_reason = :reason, version = version + 1,"

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     EmailStr,
@@ -22,10 +23,24 @@ from pydantic import (
 )
 
 from oms_ops.errors import FieldError
+from oms_ops.orders.countries import COUNTRIES
 from oms_ops.money import EXPONENTS
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Amount = Annotated[Decimal, Field(ge=0, max_digits=14, decimal_places=4, allow_inf_nan=False)]
+
+
+def _storable(text: str) -> str:
+    """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
+    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise ValueError("holds a character that cannot be stored")
+    return text
+
+
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(_storable),
+]
+Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 
 #: Postal codes are checked where their form is simple and fixed.
 POSTAL_CODES = {
@@ -60,11 +75,18 @@ class AddressIn(_In):
 
     name: Text
     line1: Text
-    line2: str | None = None
+    line2: Text | None = None
     city: Text
-    region: str | None = None
-    postal_code: str | None = None
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+    region: Text | None = None
+    postal_code: Text | None = None
+    country: str
+
+    @field_validator("country")
+    @classmethod
+    def _known_country(cls, value: str) -> str:
+        if value not in COUNTRIES:
+            raise ValueError("is no ISO 3166 country code")
+        return value
 
     @model_validator(mode="after")
     def _rules_of_the_country(self) -> AddressIn:
@@ -103,7 +125,7 @@ class OrderIn(_In):
     discount: Amount = Decimal(0)
     shipping: Amount = Decimal(0)
     payment: PaymentIn | None = None
-    warehouse: str | None = None
+    warehouse: Text | None = None
     allow_backorder: bool = False
     allow_split: bool = False
 
@@ -146,5 +168,13 @@ def lines_of(payload: Any) -> list[tuple[int, str]]:
     return [
         (index, line["sku"].strip())
         for index, line in enumerate(lines)
-        if isinstance(line, dict) and isinstance(line.get("sku"), str) and line["sku"].strip()
+        if isinstance(line, dict) and isinstance(line.get("sku"), str) and _speakable(line["sku"])
     ]
+
+
+def _speakable(sku: str) -> bool:
+    """Tell whether the catalogue can be asked for it; what cannot, the structure already refused."""
+    try:
+        return bool(_storable(sku).strip())
+    except ValueError:
+        return False

@@ -11,6 +11,10 @@ from oms_ops.money import spread, to_minor
 from oms_ops.orders.intake import OrderIn
 
 
+#: An order's total, and so each part of it, stays below a thousand million (minor units).
+MOST_MINOR = 100_000_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class SkuTerms:
     """What capture needs to know of a SKU; ``unit_cost_minor`` is the preferred supplier's."""
@@ -100,6 +104,10 @@ def price(
         )
         gross = unit * line.quantity
         discount = minor(line.discount, f"lines[{index}].discount")
+        if gross > MOST_MINOR:
+            errors.append(
+                FieldError(f"lines[{index}].quantity", "too_large", "the line's price is too large")
+            )
         if discount > gross:
             errors.append(
                 FieldError(f"lines[{index}].discount", "too_large", "more than the line's price")
@@ -110,6 +118,8 @@ def price(
     nets = [max(0, gross - line_discount) for *_, gross, line_discount in rows]
     if discount > sum(nets):
         errors.append(FieldError("discount", "too_large", "more than the lines' net price"))
+    if sum(gross for *_, gross, _ in rows) + shipping > MOST_MINOR:
+        errors.append(FieldError("lines", "too_large", "the order's total is too large"))
     if errors:
         return [], Totals(0, 0, 0), errors
     shares = spread(discount, nets)

@@ -131,7 +131,8 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
 def _id_of(number: str, prefix: str) -> int:
     """Return the id in a document number, -1 when it is none."""
     head, _, digits = number.partition("-")
-    return int(digits) - 10_000_000 if head == prefix and digits.isdecimal() else -1
+    known = head == prefix and digits.isascii() and digits.isdecimal() and len(digits) < 16
+    return int(digits) - 10_000_000 if known else -1
 
 
 def _iso(value: Any) -> str | None:

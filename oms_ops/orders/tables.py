@@ -64,6 +64,10 @@ class Order(Tracked, Base):
             " + rounding_minor",
             name="total_adds_up",
         ),
+        sa.CheckConstraint(
+            "gross_minor BETWEEN 0 AND 100000000000 AND shipping_minor BETWEEN 0 AND 100000000000",
+            name="amounts_in_range",
+        ),
         sa.Index(
             "ix_orders_open",
             "status",
@@ -100,7 +104,7 @@ class OrderLine(Tracked, Base):
 
     __table_args__ = (
         sa.UniqueConstraint("order_id", "line_no"),
-        sa.CheckConstraint("quantity > 0", name="quantity_positive"),
+        sa.CheckConstraint("quantity BETWEEN 1 AND 1000000", name="quantity_in_range"),
         sa.CheckConstraint(
             "quantity = allocated + backordered + shipped + cancelled", name="all_accounted_for"
         ),

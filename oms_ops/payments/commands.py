@@ -81,6 +81,7 @@ def capture(connection: Connection, actor: Actor, payment_ids: Sequence[int]) ->
 
 def void(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
     """Record that the whole of each payment will not be collected."""
+    actor.require(PAYMENTS_WRITE)
     _settle(connection, actor, payment_ids, "voided", "voided_minor")
 
 

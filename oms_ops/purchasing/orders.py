@@ -19,6 +19,10 @@ from oms_ops.purchasing.tables import PurchaseOrder
 from oms_ops.settings import settings
 
 
+#: Units of one line, at most: more is a slip of the finger.
+MOST_UNITS = 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class PurchaseLine:
     """``quantity`` units of a SKU (its code) to order; cost in minor units, or the terms' cost."""
@@ -154,8 +158,8 @@ def _faults(
 def quantity_faults(where: str, line: PurchaseLine, term: Any) -> list[FieldError]:
     """Return what the terms (``moq``, ``pack_multiple``) object to in a line's quantity."""
     field = f"{where}.quantity"
-    if line.quantity <= 0:
-        return [FieldError(field, "not_positive", f"{line.sku}: at least 1")]
+    if not 0 < line.quantity <= MOST_UNITS:
+        return [FieldError(field, "out_of_range", f"{line.sku}: between 1 and {MOST_UNITS:,}")]
     errors = []
     if line.quantity < term.moq:
         message = f"{line.sku}: the minimum order is {term.moq}"

@@ -13,6 +13,7 @@ from oms_ops.access.actor import STOCK_WRITE, Actor
 from oms_ops.database import as_rows, as_time, for_update, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.orders import backorders
+from oms_ops.orders.locks import lock_waiting
 from oms_ops.purchasing.tables import Receipt
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Move
@@ -54,6 +55,8 @@ def receive(
     stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
     number = _write(connection, actor, head, quantities, lines, stamp)
     _move_on(connection, purchase_order_id, close_short, stamp)
+    pairs = {(head.warehouse_id, lines[i].sku_id) for i in quantities}
+    lock_waiting(connection, pairs)
     ledger.receive(
         connection,
         actor,
@@ -63,7 +66,7 @@ def receive(
             for i, units in quantities.items()
         ],
     )  # fmt: skip
-    backorders.fill(connection, actor, {(head.warehouse_id, lines[i].sku_id) for i in quantities})
+    backorders.fill(connection, actor, pairs)
     return number
 
 

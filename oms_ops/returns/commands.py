@@ -14,6 +14,7 @@ from oms_ops.access.actor import RETURNS_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, as_time, ids, rowset
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.orders import backorders
+from oms_ops.orders.locks import lock_orders, lock_waiting
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.returns.tables import DISPOSITIONS
@@ -52,6 +53,8 @@ def receive(connection: Connection, actor: Actor, requests: Sequence[ReturnReque
     actor.require(RETURNS_WRITE)
     if not requests:
         return []
+    # Two returns of one line are refunded one after the other: the second sees the first.
+    lock_orders(connection, [request.order_id for request in requests])
     sold = _sold(connection, requests)
     _check(requests, sold)
     stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
@@ -248,7 +251,9 @@ def _move(
             back.append(Move(*fields, "customer", True, "return", *detail))
             if line.disposition == "scrap":
                 scrapped.append(Move(*fields, "scrap", False, "scrap", *detail))
+    pairs = {(move.warehouse_id, move.sku_id) for move in back}
+    lock_waiting(connection, pairs)
     ledger.receive(connection, actor, back)
     if scrapped:
         ledger.take_out(connection, actor, scrapped)
-    backorders.fill(connection, actor, {(move.warehouse_id, move.sku_id) for move in back})
+    backorders.fill(connection, actor, pairs)

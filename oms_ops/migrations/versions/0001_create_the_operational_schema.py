@@ -245,6 +245,10 @@ def upgrade() -> None:
             "total_minor = gross_minor - discount_minor + shipping_minor + tax_minor + rounding_minor",
             name=op.f("ck_orders_total_adds_up"),
         ),
+        sa.CheckConstraint(
+            "gross_minor BETWEEN 0 AND 100000000000 AND shipping_minor BETWEEN 0 AND 100000000000",
+            name=op.f("ck_orders_amounts_in_range"),
+        ),
         sa.ForeignKeyConstraint(
             ["customer_id"], ["customers.id"], name=op.f("fk_orders_customer_id")
         ),
@@ -405,7 +409,9 @@ def upgrade() -> None:
             "quantity = allocated + backordered + shipped + cancelled",
             name=op.f("ck_order_lines_all_accounted_for"),
         ),
-        sa.CheckConstraint("quantity > 0", name=op.f("ck_order_lines_quantity_positive")),
+        sa.CheckConstraint(
+            "quantity BETWEEN 1 AND 1000000", name=op.f("ck_order_lines_quantity_in_range")
+        ),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_order_lines_order_id")),
         sa.ForeignKeyConstraint(["sku_id"], ["skus.id"], name=op.f("fk_order_lines_sku_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_order_lines")),
@@ -471,7 +477,7 @@ def upgrade() -> None:
         sa.Column("changed_by", sa.Text(), nullable=False),
         sa.Column("changed_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint(
-            "quantity > 0 AND received >= 0",
+            "quantity BETWEEN 1 AND 1000000 AND received >= 0",
             name=op.f("ck_purchase_order_lines_quantities_in_range"),
         ),
         sa.ForeignKeyConstraint(

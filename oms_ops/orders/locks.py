@@ -1,0 +1,61 @@
+"""The one order in which rows are locked, so that actions on one order meet instead of crossing.
+
+Orders first (by id), then their shipments and lines, then the stock levels (by id). Whoever changes
+where an order's units are holds the order's row from the start; each later statement then reads
+what the one before it left. On SQLite the write lock does all of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops.database import as_ids, as_rows, for_update, ids, rowset
+
+_PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
+
+
+def lock_orders(connection: Connection, order_ids: Iterable[int]) -> dict[int, str]:
+    """Lock orders for the rest of the transaction; return the status of each that exists."""
+    rows = connection.execute(
+        sa.text(
+            f"SELECT id, status FROM orders WHERE id IN ({ids(connection, 'ids')})"
+            f" ORDER BY id {for_update(connection)}"
+        ),
+        {"ids": as_ids(order_ids)},
+    )
+    return {row.id: row.status for row in rows}
+
+
+def lock_orders_of_shipments(
+    connection: Connection, shipment_ids: Iterable[int]
+) -> dict[int, str]:
+    """Lock the orders of shipments; return their statuses by order id."""
+    return lock_orders(
+        connection,
+        connection.execute(
+            sa.text(
+                "SELECT DISTINCT order_id FROM shipments"
+                f" WHERE id IN ({ids(connection, 'ids')})"
+            ),
+            {"ids": as_ids(shipment_ids)},
+        ).scalars(),
+    )
+
+
+def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """Lock the open orders that wait for any of ``pairs`` (warehouse id, SKU id); return their ids."""
+    unique = as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(set(pairs)))
+    rows = connection.execute(
+        sa.text(
+            "SELECT id FROM orders WHERE status = 'open' AND id IN ("
+            "SELECT l.order_id FROM order_lines AS l JOIN orders AS o ON o.id = l.order_id"
+            f" JOIN ({rowset(connection, 'pairs', _PAIR)}) AS p"
+            " ON p.sku_id = l.sku_id AND p.warehouse_id = o.warehouse_id"
+            f" WHERE l.backordered > 0) ORDER BY id {for_update(connection)}"
+        ),
+        {"pairs": unique},
+    )
+    return list(rows.scalars())
