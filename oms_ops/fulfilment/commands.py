@@ -153,9 +153,7 @@ def _advance(
         },
     ).rowcount
     if moved != len(set(shipment_ids)):
-        raise Conflict(
-            f"To {step}, a shipment must be {needs} and its order open; one is not."
-        )
+        raise Conflict(f"To {step}, a shipment must be {needs} and its order open; one is not.")
 
 
 def _tell(connection: Connection, shipment_ids: Sequence[int]) -> None:

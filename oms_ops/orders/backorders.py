@@ -24,8 +24,8 @@ def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]])
 
     Call it in the transaction that raised the levels, after it did: their rows are then locked, so
     the units seen are the units there are. The caller has locked the waiting orders before the
-    levels (:func:`oms_ops.orders.locks.lock_waiting`); those that came since are locked here. Returns
-    the units allocated; customers are told.
+    levels (:func:`oms_ops.orders.locks.lock_waiting`); those that came since are locked here.
+    Returns the units allocated; customers are told.
     """
     wanted_pairs = sorted(set(pairs))
     waiting = lock_waiting(connection, wanted_pairs)
@@ -57,7 +57,7 @@ def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]])
 def _takes(
     connection: Connection, pairs: Sequence[tuple[int, int]], waiting: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Return what each line of the waiting orders gets: what is left after all that waited longer."""
+    """Return what each line of the waiting orders gets: what those that waited longer leave."""
     rows = connection.execute(
         sa.text(
             "WITH waiting AS ("
@@ -75,7 +75,10 @@ def _takes(
             " THEN available - claimed_before ELSE backordered END AS take"
             " FROM waiting WHERE available > claimed_before ORDER BY id"
         ),
-        {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in pairs), "waiting": as_ids(waiting)},
+        {
+            "pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in pairs),
+            "waiting": as_ids(waiting),
+        },
     )
     return [{**row, "take": int(row["take"])} for row in rows.mappings()]
 

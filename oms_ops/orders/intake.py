@@ -23,9 +23,8 @@ from pydantic import (
 )
 
 from oms_ops.errors import FieldError
-from oms_ops.orders.countries import COUNTRIES
 from oms_ops.money import EXPONENTS
-
+from oms_ops.orders.countries import COUNTRIES
 
 
 def _storable(text: str) -> str:
@@ -173,7 +172,7 @@ def lines_of(payload: Any) -> list[tuple[int, str]]:
 
 
 def _speakable(sku: str) -> bool:
-    """Tell whether the catalogue can be asked for it; what cannot, the structure already refused."""
+    """Tell whether the catalogue can be asked for it; the structure refused what it cannot."""
     try:
         return bool(_storable(sku).strip())
     except ValueError:

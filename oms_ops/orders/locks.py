@@ -29,16 +29,13 @@ def lock_orders(connection: Connection, order_ids: Iterable[int]) -> dict[int, s
     return {row.id: row.status for row in rows}
 
 
-def lock_orders_of_shipments(
-    connection: Connection, shipment_ids: Iterable[int]
-) -> dict[int, str]:
+def lock_orders_of_shipments(connection: Connection, shipment_ids: Iterable[int]) -> dict[int, str]:
     """Lock the orders of shipments; return their statuses by order id."""
     return lock_orders(
         connection,
         connection.execute(
             sa.text(
-                "SELECT DISTINCT order_id FROM shipments"
-                f" WHERE id IN ({ids(connection, 'ids')})"
+                f"SELECT DISTINCT order_id FROM shipments WHERE id IN ({ids(connection, 'ids')})"
             ),
             {"ids": as_ids(shipment_ids)},
         ).scalars(),
@@ -46,7 +43,7 @@ def lock_orders_of_shipments(
 
 
 def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Lock the open orders that wait for any of ``pairs`` (warehouse id, SKU id); return their ids."""
+    """Lock the open orders that wait for any of ``pairs`` (warehouse, SKU); return their ids."""
     unique = as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(set(pairs)))
     rows = connection.execute(
         sa.text(

@@ -10,7 +10,6 @@ from oms_ops.errors import FieldError
 from oms_ops.money import spread, to_minor
 from oms_ops.orders.intake import OrderIn
 
-
 #: An order's total, and so each part of it, stays below a thousand million (minor units).
 MOST_MINOR = 100_000_000_000
 

@@ -18,7 +18,6 @@ from oms_ops.money import to_text
 from oms_ops.purchasing.tables import PurchaseOrder
 from oms_ops.settings import settings
 
-
 #: Units of one line, at most: more is a slip of the finger.
 MOST_UNITS = 1_000_000
 

@@ -51,7 +51,9 @@ class PurchaseOrderLine(Tracked, Base):
 
     __table_args__ = (
         sa.UniqueConstraint("purchase_order_id", "line_no"),
-        sa.CheckConstraint("quantity BETWEEN 1 AND 1000000 AND received >= 0", name="quantities_in_range"),
+        sa.CheckConstraint(
+            "quantity BETWEEN 1 AND 1000000 AND received >= 0", name="quantities_in_range"
+        ),
     )
 
 

@@ -199,7 +199,8 @@ _NUL, _BROKEN = "a\x00b", "\ud800"
         ("/v1/orders", order(*[("SKU-1", 1_000_000)] * 9, allow_backorder=True)
          | {"lines": [{"sku": "SKU-1", "quantity": 10**6, "unit_price": "9999999.99"}] * 2}),
         ("/v1/orders/SO-10000001/cancel", {"reason": _NUL}),
-        ("/v1/returns", {"order": "SO-1", "reason": "x", "lines": [{"line_no": 1, "quantity": 10**30}]}),
+        ("/v1/returns", {"order": "SO-1", "reason": "x",
+                         "lines": [{"line_no": 1, "quantity": 10**30}]}),
         ("/v1/payments/1/refunds", {"amount": "1e999999", "reason": "x"}),
         ("/v1/payments/1/refunds", {"amount": "1e30", "reason": "x"}),
         ("/v1/purchase-orders", {"supplier": "ACME", "warehouse": "ATL",

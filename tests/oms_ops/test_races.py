@@ -36,7 +36,9 @@ def _sound_afterwards(shop: Shop) -> Iterator[None]:
     assert [finding for finding in reconcile(shop.engine) if finding.count] == []
 
 
-def both(shop: Shop, first: Callable[[Connection], Any], second: Callable[[Connection], Any]) -> Any:
+def both(
+    shop: Shop, first: Callable[[Connection], Any], second: Callable[[Connection], Any]
+) -> Any:
     """Run ``first``, keep its transaction open, start ``second``; return how ``second`` ended."""
     inside, go_on = threading.Event(), threading.Event()
     ended: list[Any] = []
