@@ -2,7 +2,7 @@
 
 It is rewritten atomically at the end of every run. The next run may skip its work only when the
 last one published or found nothing to do, and nothing that a snapshot depends on has changed since:
-the feed, the shop's day, or the code.
+the feed, the shop's day, its time zone and currency, or the code.
 """
 
 from __future__ import annotations
@@ -122,8 +122,11 @@ def business_date(moment: datetime) -> date:
 
 
 def code_version(*folders: Path) -> str:
-    """Return a digest of the sources below ``folders``: other code may give other numbers."""
-    digest = sha256()
+    """Return a digest of the sources below ``folders`` and of the shop's settings in the models.
+
+    Other code may give other numbers, and so may another time zone or currency.
+    """
+    digest = sha256(f"{settings().timezone} {settings().currency}".encode())
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in _SOURCES and not _MADE.intersection(path.relative_to(folder).parts):
