@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,6 @@ class Demo:
             StageFailed: the pipeline published nothing.
         """
         pipeline = None if self.snapshot.exists() else _pipeline("tools.warm_pipeline")
-        # While it only gets ready there is nothing to close; a run is closed as Ctrl-C would do it.
-        asked_with = signal.SIGTERM
         try:
             with self.stage("database"):
                 self._create()
@@ -77,11 +75,14 @@ class Demo:
                 self._load()
             with self.stage("pipeline"):
                 pipeline = pipeline or _pipeline("pipelines.run")
-                asked_with = signal.SIGINT
                 _run(pipeline)
+        except KeyboardInterrupt:
+            self.console.print("\nending; once more ends it at once")
+            raise
         finally:
             if pipeline is not None:
-                end([pipeline], 10, first=asked_with)
+                # As Ctrl-C would: Dagster then closes the run instead of leaving it open.
+                end([pipeline], 10, first=signal.SIGINT)
 
     def _create(self) -> None:
         from oms_ops.setup import init
@@ -169,10 +170,13 @@ def _pipeline(module: str) -> subprocess.Popen[bytes]:
 
 def _run(pipeline: subprocess.Popen[bytes]) -> None:
     """Tell a pipeline that waits to go; wait for its end."""
-    try:
-        pipeline.communicate(b"go\n")
-    except BrokenPipeError:
-        pipeline.wait()
+    assert pipeline.stdin is not None  # noqa: S101 - it was started with one
+    with suppress(BrokenPipeError):
+        pipeline.stdin.write(b"go\n")
+        pipeline.stdin.close()
+    while pipeline.poll() is None:
+        # Not wait(): a signal that another thread of this process takes would not end it.
+        time.sleep(0.05)
     if pipeline.returncode:
         raise StageFailed("The pipeline published nothing; what failed stands above.")
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -63,7 +63,7 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._children: list[_Child] = []
         self._signals = 0
-        self._before: dict[int, object] = {}
+        self._signalled = ExitStack()
 
     @property
     def stopped(self) -> bool:
@@ -72,20 +72,13 @@ class Supervisor:
 
     def __enter__(self) -> Supervisor:
         """Take over the signals."""
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
+        self._signalled.enter_context(_handling(self._note))
         return self
 
     def __exit__(self, *_: object) -> None:
         """End the children, the last one first; give the signals back."""
-        asked = self._signals
-        end(
-            [child.process for child in reversed(self._children)],
-            self._grace_seconds,
-            hurry=lambda: self._signals > asked,
-        )
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        end([child.process for child in reversed(self._children)], self._grace_seconds)
+        self._signalled.close()
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._signals += 1
@@ -150,25 +143,26 @@ def end(
     grace_seconds: float,
     *,
     first: signal.Signals = signal.SIGTERM,
-    hurry: Callable[[], bool] = lambda: False,
 ) -> None:
     """End session leaders with all that they started: ask, wait, then kill what is left.
 
-    ``first`` is what they are asked with; ``hurry`` cuts the waiting short.
+    ``first`` is what they are asked with. A signal to this process cuts the waiting short.
     """
-    for process in processes:
-        if process.poll() is None:
-            process.send_signal(first)
-    deadline = time.monotonic() + grace_seconds
-    while time.monotonic() < deadline and not hurry():
-        if all(process.poll() is not None for process in processes):
-            break
-        time.sleep(_LOOK_SECONDS / 2)
-    for process in processes:
-        # The group outlives its leader as long as anything in it lives.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    hurried: list[int] = []
+    with _handling(lambda number, _frame: hurried.append(number)):
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(first)
+        deadline = time.monotonic() + grace_seconds
+        while time.monotonic() < deadline and not hurried:
+            if all(process.poll() is not None for process in processes):
+                break
+            time.sleep(_LOOK_SECONDS / 2)
+        for process in processes:
+            # The group outlives its leader as long as anything in it lives.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @contextmanager
@@ -178,12 +172,19 @@ def signals_interrupt() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
+    with _handling(interrupt):
+        yield
+
+
+@contextmanager
+def _handling(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Let ``handler`` have the signals that ask for an end, for the length of the block."""
+    before = {number: signal.signal(number, handler) for number in _SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def _ending(child: _Child) -> str:
