@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
@@ -31,6 +32,10 @@ def examine() -> Iterator[Check]:
     writable = os.access(home, os.W_OK) if home.exists() else os.access(home.parent, os.W_OK)
     yield Check("state folder", writable, str(home))
     engine = make_engine(settings().url)
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        # To connect would create it.
+        yield Check("database", False, f"{engine.url.database} is not there: run oms init")
+        return
     shown = engine.url.render_as_string(hide_password=True)
     try:
         with engine.connect() as connection:

@@ -84,7 +84,16 @@ def current() -> Snapshot | None:
     link = settings().published / "current.duckdb"
     if not link.exists():
         return None
-    return _describe(str(link.resolve()))
+    import duckdb
+
+    try:
+        return _describe(str(link.resolve()))
+    except duckdb.Error as error:
+        st.error(
+            f"The published snapshot `{link.resolve().name}` cannot be read: {error}. Run the"
+            " pipeline once more (`make pipeline`) to publish another."
+        )
+        st.stop()
 
 
 def last_run() -> LastRun:

@@ -32,6 +32,8 @@ def test_init_can_be_run_again(database: Engine) -> None:
 
 def test_doctor_finds_a_sound_installation_and_a_broken_one(tmp_path: Path) -> None:
     runner = CliRunner()
+    nothing = runner.invoke(app, ["doctor"])
+    assert (nothing.exit_code, (settings().home / "oms.db").exists()) == (1, False)
     assert runner.invoke(app, ["init"]).exit_code == 0
     sound = runner.invoke(app, ["doctor"])
     assert sound.exit_code == 0, sound.output
