@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipelines.lib import reorder_lines
 from pipelines.lib.status import DBT_PROJECT
 
 MODELS = DBT_PROJECT / "models"
@@ -100,6 +101,16 @@ def test_a_metric_has_one_definition_wherever_it_stands() -> None:
             if found is not None:
                 definitions.setdefault(found["name"], set()).add((found["formula"], found["unit"]))
     assert {name for name, found in definitions.items() if len(found) > 1} == set()
+
+
+def test_marts_that_python_writes_are_described_column_by_column() -> None:
+    text = (MODELS / "staging" / "_sources.yml").read_text(encoding="utf-8")
+    tables = {table["name"]: table for table in yaml.safe_load(text)["sources"][0]["tables"]}
+    assert [c["name"] for c in tables["reorder_lines"]["columns"]] == list(reorder_lines.COLUMNS)
+    assert [c["name"] for c in tables["reconciliation"]["columns"]] == [
+        "measure", "operational", "warehouse_value", "difference", "is_reconciled"
+    ]  # fmt: skip
+    assert all(c["description"].strip() for table in tables.values() for c in table["columns"])
 
 
 def test_a_change_of_a_marts_columns_is_seen() -> None:

@@ -1,7 +1,7 @@
 """A level can land before a move that it already counts; figures and checks stand that.
 
-On PostgreSQL a change waits while an older transaction is in flight. A transaction with a smaller id
-may yet touch the same level later, and lands at once: its level then knows of a move that waits.
+On PostgreSQL a change waits while an older transaction is in flight. A transaction that is older
+still may touch the same level later, and lands at once: its level then knows of a move that waits.
 """
 
 from __future__ import annotations

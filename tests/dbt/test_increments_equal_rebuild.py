@@ -9,7 +9,15 @@ import polars as pl
 from oms_ops.database import make_engine
 from pipelines.lib import lake, landing
 from tests.dbt.trade import Trade, changed_days, first_days, last_days
-from tests.dbt.warehouse import build, build_half, differences, marts, query, rebuilt_marts
+from tests.dbt.warehouse import (
+    build,
+    build_half,
+    differences,
+    marts,
+    query,
+    rebuilt_marts,
+    unseen_damage,
+)
 
 
 def repeat_the_past(folder: Path) -> None:
@@ -29,6 +37,8 @@ def test_increments_give_the_marts_that_a_rebuild_gives(sqlite_url: str, tmp_pat
     build(home, "2026-03-02")
     orders = query(home, "SELECT count(*) FROM marts.fct_orders")[0][0]
     assert orders == len(sold)
+    # Data tests that see nothing would let both warehouses be wrong alike.
+    assert unseen_damage(home) == []
 
     changed_days(trade, sold)
     landing.land(engine, folder)

@@ -14,11 +14,15 @@ from tests.oms_ops.shop import Shop
 #: Models whose rules are worth an example each.
 TESTED = {
     "customers",
+    "fct_order_lines",
     "fct_orders",
+    "fct_purchase_order_lines",
     "fct_returns",
+    "fct_stock_moves",
     "int_demand_statistics",
     "int_stock_daily",
     "inventory_health",
+    "orders_daily",
     "sales_daily",
     "stock_daily",
 }

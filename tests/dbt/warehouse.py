@@ -94,3 +94,43 @@ def differences(ours: Marts, theirs: Marts) -> dict[str, list[tuple[Any, ...]]]:
         if only_ours or only_theirs:
             found[name] = only_ours + only_theirs
     return found
+
+
+#: What may go wrong in a mart, and the data test that has to see it.
+DAMAGE = {
+    "DELETE FROM marts.sales_daily": "sales_add_up",
+    "DELETE FROM marts.orders_daily": "sales_add_up",
+    "UPDATE marts.sales_daily SET net_sales = net_sales + 0.01": "sales_add_up",
+    "UPDATE marts.sales_daily SET cost = cost + 1, gross_margin = gross_margin - 1": "sales_add_up",
+    "UPDATE marts.orders_daily SET returns = 99, net_sales = net_sales + returns - 99":
+        "sales_add_up",
+    "UPDATE marts.fct_returns SET refunded_on = NULL": "sales_add_up",
+    "UPDATE marts.fct_order_lines SET gross_margin = gross_margin + 0.01": "sales_add_up",
+    "UPDATE marts.fct_order_lines SET shipped = shipped + 1": "every_unit_is_accounted_for",
+    "UPDATE marts.fct_order_lines SET returned = shipped + 1": "every_unit_is_accounted_for",
+    "UPDATE staging.stg_stock_levels SET on_hand = on_hand + 1": "stock_adds_up",
+    "UPDATE staging.stg_stock_levels SET allocated = on_hand + 1": "stock_adds_up",
+    "DELETE FROM staging.stg_stock_levels": "stock_adds_up",
+    "DELETE FROM intermediate.int_stock_daily": "stock_adds_up",
+    "UPDATE intermediate.int_stock_daily SET received = received + 1": "days_of_stock_add_up",
+    "UPDATE intermediate.int_stock_daily SET opening = opening + 1, on_hand = on_hand + 1":
+        "days_of_stock_add_up",
+    "DELETE FROM intermediate.int_stock_daily WHERE day = DATE '2026-03-01'":
+        "days_of_stock_add_up",
+}  # fmt: skip
+
+
+def unseen_damage(home: Path) -> list[str]:
+    """Return the damage to the warehouse of ``home`` that the data tests compiled for it miss."""
+    tests = {path.stem: path.read_text() for path in (home / "dbt").rglob("compiled/*/tests/*.sql")}
+    assert set(DAMAGE.values()) == set(tests)
+    with duckdb.connect(str(home / "warehouse" / "warehouse.duckdb")) as connection:
+        assert [name for name, sql in tests.items() if connection.execute(sql).fetchall()] == []
+        unseen = []
+        for statement, test in DAMAGE.items():
+            connection.execute("BEGIN")
+            connection.execute(statement)
+            if not connection.execute(tests[test]).fetchall():
+                unseen.append(statement)
+            connection.execute("ROLLBACK")
+    return unseen

@@ -48,6 +48,7 @@ select
     min(from_day) as from_day
 from all_reasons
 group by warehouse_id, sku_id
+having min(from_day) <= {{ business_date() }}
 {% else %}
 
 select * from moved

@@ -1,0 +1,144 @@
+"""Staging takes every change of the lake once, from both databases, whatever order it lands in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from oms_ops.feed.entities import ENTITIES
+from oms_ops.feed.reader import START, Cursor
+from pipelines.lib import dbt, lake
+from tests.dbt.warehouse import living_in, query
+
+PLACED = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+
+#: One order as the triggers of each database write it: its flags, moments and numbers.
+FROM_SQLITE = {"number": "SO-1", "placed_at": "2026-03-01T12:30:00.000000Z",
+               "promised_on": "2026-03-05", "total_minor": 1999, "allow_backorder": 1,
+               "allow_split": 0, "routing": '{"rule": "nearest"}', "changed_at":
+               "2026-03-01T12:30:00.000000Z"}  # fmt: skip
+FROM_POSTGRES = {"number": "SO-1", "placed_at": "2026-03-01T12:30:00+00:00",
+                 "promised_on": "2026-03-05", "total_minor": 1999, "allow_backorder": True,
+                 "allow_split": False, "routing": {"rule": "nearest"}, "changed_at":
+                 "2026-03-01T12:30:00+00:00"}  # fmt: skip
+
+
+def counts(home: Path, condition: str = "true") -> dict[str, int]:
+    """Return how many rows of each staging table meet ``condition``."""
+    return {
+        entity: query(home, f"SELECT count(*) FROM staging.stg_{entity} WHERE {condition}")[0][0]
+        for entity in ENTITIES
+    }
+
+
+class Lake:
+    """Lands changes by hand; each call is a file of its own."""
+
+    def __init__(self, home: Path) -> None:
+        """Begin with an empty lake."""
+        self.folder = home / "lake" / "changes"
+        self.folder.mkdir(parents=True)
+        self.upto = START
+
+    def land(self, *changes: tuple[str, int, int, str, dict[str, Any]], xid: int = 0) -> None:
+        """Land (entity, id, seq, op, columns) as one batch, which ends one cursor further on."""
+        frame = pl.DataFrame(
+            [
+                (1, xid, seq, entity, row, op, 1, json.dumps({"id": row, **columns}), "t", PLACED)
+                for entity, row, seq, op, columns in changes
+            ],
+            schema={
+                "epoch": pl.Int32, "xid": pl.Int64, "seq": pl.Int64, "entity": pl.String,
+                "entity_id": pl.Int64, "op": pl.String, "version": pl.Int32, "payload": pl.String,
+                "changed_by": pl.String, "occurred_at": pl.Datetime("us", "UTC"),
+            },
+            orient="row",
+        )  # fmt: skip
+        upto = Cursor(1, xid, self.upto.seq + 1)
+        lake.write(self.folder, self.upto, upto, frame.write_parquet)
+        self.upto = upto
+
+
+@contextmanager
+def _when_the_first_model_is_built(act: Any) -> Iterator[None]:
+    """Do ``act`` inside dbt's own thread, as soon as one model of the build is done."""
+    plain, pending = dbt._result, [act]
+
+    def result(data: Any, done: int) -> dbt.NodeResult:
+        if pending:
+            pending.pop()()
+        return plain(data, done)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dbt, "_result", result)
+        yield
+
+
+def stage(home: Path) -> None:
+    """Build staging, then note how far it went, which a whole build does at its end."""
+    with living_in(home):
+        for chosen in ("staging", "processed_files"):
+            for result in dbt.build({"business_date": "2026-03-31"}, select=[chosen]):
+                # Tests across layers fail: nothing else is built.
+                assert result.ok or result.kind == "test", result.message
+
+
+def skus(home: Path) -> list[tuple[Any, ...]]:
+    """Return id, name and op of every SKU in staging."""
+    return query(home, "SELECT id, name, _op FROM staging.stg_skus ORDER BY id")
+
+
+def test_staging_holds_the_newest_state_of_every_row(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with living_in(home):
+        list(dbt.build({"business_date": "2026-03-31"}, select=["staging"]))
+    assert counts(home) == dict.fromkeys(ENTITIES, 0)
+
+    feed = Lake(home)
+    feed.land(("orders", 1, 1, "I", FROM_SQLITE))
+    feed.land(("orders", 2, 2, "I", FROM_POSTGRES))
+    for number in range(3, 43):
+        feed.land(("skus", number, number, "I", {"name": "new"}))
+    stage(home)
+    first, second = query(
+        home, "SELECT * EXCLUDE (id, _seq, _file) FROM staging.stg_orders ORDER BY id"
+    )
+    assert first == second
+    assert query(
+        home, "SELECT DISTINCT placed_at = TIMESTAMPTZ '2026-03-01 12:30:00+00', promised_on ="
+        " DATE '2026-03-05', total_minor, allow_backorder, allow_split FROM staging.stg_orders"
+    ) == [(True, True, 1999, True, False)]  # fmt: skip
+    assert skus(home) == [(number, "new", "I") for number in range(3, 43)]
+
+    # A row that goes through three states in one file, one that is deleted, one that is replayed,
+    # and one whose older state lands last.
+    feed.land(
+        ("skus", 3, 103, "U", {"name": "second"}), ("skus", 3, 104, "U", {"name": "third"}),
+        ("skus", 4, 105, "D", {"name": "new"}), ("skus", 5, 5, "I", {"name": "new"}),
+        ("skus", 6, 110, "U", {"name": "newest"}),
+    )  # fmt: skip
+    stage(home)
+    feed.land(
+        ("skus", 6, 109, "U", {"name": "late"}), ("skus", 4, 4, "I", {"name": "new"})
+    )  # fmt: skip
+    stage(home)
+    assert skus(home)[:5] == [
+        (3, "third", "U"), (4, "new", "D"), (5, "new", "I"), (6, "newest", "U"), (7, "new", "I")
+    ]  # fmt: skip
+    assert len(skus(home)) == 40
+
+    # A file that lands in the middle of a build belongs to the next one, whole.
+    before = counts(home)
+    late = [(entity, 1000, 1000, "I", {}) for entity in ENTITIES]
+    with _when_the_first_model_is_built(lambda: feed.land(*late)):
+        stage(home)
+    assert counts(home) == before
+    stage(home)
+    assert counts(home, "id = 1000") == dict.fromkeys(ENTITIES, 1)
