@@ -15,18 +15,22 @@ _numbers = itertools.count()
 #: Puts a world back to where it was published first.
 Restore = Callable[[], None]
 
+_made: list[tuple[World, Restore]] = []
+
 
 @pytest.fixture(scope="session")
 def sqlite_world(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[World, Restore]:
-    """Return a shop on SQLite that was published once."""
-    home = tmp_path_factory.mktemp("world") / "home"
-    home.mkdir()
-    shutil.copyfile(sqlite_template, home / "oms.db")
-    world = open_shop(home, f"sqlite:///{home / 'oms.db'}")
-    world.publish()
-    return world, _keep(home)
+    """Return a shop on SQLite that was published once; the tests of faults use the same one."""
+    if not _made:
+        home = tmp_path_factory.mktemp("world") / "home"
+        home.mkdir()
+        shutil.copyfile(sqlite_template, home / "oms.db")
+        world = open_shop(home, f"sqlite:///{home / 'oms.db'}")
+        world.publish()
+        _made.append((world, _keep(home)))
+    return _made[0]
 
 
 @pytest.fixture(scope="session")

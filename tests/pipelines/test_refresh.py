@@ -59,7 +59,7 @@ def _state(world: World) -> list[Path]:
     return [path for path in files if path.is_file() and path.name != "status.json"]
 
 
-def test_500_new_orders_are_taken_in_alone_and_a_rebuild_says_the_same(world: World) -> None:
+def test_a_run_after_500_new_orders_takes_in_just_those(world: World) -> None:
     before = len(world.log())
     world.sell(500)
     world.publish()
@@ -71,6 +71,13 @@ def test_500_new_orders_are_taken_in_alone_and_a_rebuild_says_the_same(world: Wo
     assert world.query("SELECT count(*) FROM marts.fct_orders") == [(520,)]
     assert world.query("SELECT bool_and(is_reconciled) FROM marts.reconciliation") == [(True,)]
 
+
+def test_a_rebuild_from_the_lake_gives_the_marts_that_increments_gave(
+    shop_on_sqlite: World,
+) -> None:
+    world = shop_on_sqlite
+    world.sell(10)
+    world.publish()
     increments, snapshot = world.marts(), world.snapshot
     world.publish("--full-refresh")
     assert world.snapshot != snapshot
