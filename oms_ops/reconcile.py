@@ -23,24 +23,28 @@ _RULES = {
         WITH net AS (
             SELECT warehouse_id, sku_id, sum(quantity) AS units FROM (
                 SELECT f.warehouse_id, m.sku_id, -m.quantity AS quantity FROM stock_moves AS m
-                JOIN locations AS f ON f.id = m.from_location_id AND f.kind = 'storage'
+                JOIN locations AS f ON f.id = m.from_location_id AND f.kind IN ('storage', 'bin')
                 UNION ALL
                 SELECT t.warehouse_id, m.sku_id, m.quantity FROM stock_moves AS m
-                JOIN locations AS t ON t.id = m.to_location_id AND t.kind = 'storage'
+                JOIN locations AS t ON t.id = m.to_location_id AND t.kind IN ('storage', 'bin')
             ) AS moves GROUP BY warehouse_id, sku_id
         )
         SELECT count(*) FROM stock_levels AS l
         LEFT JOIN net AS n ON n.warehouse_id = l.warehouse_id AND n.sku_id = l.sku_id
         WHERE l.on_hand <> coalesce(n.units, 0)""",
-    "allocated is what unshipped shipments hold": """
+    "allocated is what unshipped shipments and basket holds promise": """
         WITH held AS (
             SELECT s.warehouse_id, sl.sku_id, sum(sl.quantity) AS units FROM shipment_lines AS sl
             JOIN shipments AS s ON s.id = sl.shipment_id
             WHERE s.status IN ('allocated', 'picked', 'packed') GROUP BY s.warehouse_id, sl.sku_id
+        ), baskets AS (
+            SELECT warehouse_id, sku_id, sum(quantity) AS units FROM basket_holds
+            GROUP BY warehouse_id, sku_id
         )
         SELECT count(*) FROM stock_levels AS l
         LEFT JOIN held AS h ON h.warehouse_id = l.warehouse_id AND h.sku_id = l.sku_id
-        WHERE l.allocated <> coalesce(h.units, 0)""",
+        LEFT JOIN baskets AS b ON b.warehouse_id = l.warehouse_id AND b.sku_id = l.sku_id
+        WHERE l.allocated <> coalesce(h.units, 0) + coalesce(b.units, 0)""",
     "nothing is oversold": """
         SELECT count(*) FROM stock_levels WHERE allocated > on_hand OR allocated < 0""",
     "every unit of a line is accounted for": """
@@ -51,7 +55,7 @@ _RULES = {
             SELECT sl.order_line_id,
                 sum(CASE WHEN s.status IN ('allocated', 'picked', 'packed') THEN sl.quantity
                     ELSE 0 END) AS allocated,
-                sum(CASE WHEN s.status IN ('shipped', 'delivered') THEN sl.quantity
+                sum(CASE WHEN s.status IN ('shipped', 'delivered', 'delivery_failed', 'returned') THEN sl.quantity
                     ELSE 0 END) AS shipped
             FROM shipment_lines AS sl JOIN shipments AS s ON s.id = sl.shipment_id
             GROUP BY sl.order_line_id
@@ -61,13 +65,62 @@ _RULES = {
     "an order's total is the sum of its lines": """
         WITH sums AS (
             SELECT order_id, sum(gross_minor) AS gross, sum(discount_minor) AS discount,
-                sum(tax_minor) AS tax
+                sum(tax_minor) AS tax, sum(cancelled_minor) AS cancelled,
+                sum(CASE WHEN cancelled < quantity THEN 1 ELSE 0 END) AS kept
             FROM order_lines GROUP BY order_id
         )
         SELECT count(*) FROM orders AS o JOIN sums AS s ON s.order_id = o.id
         WHERE o.gross_minor <> s.gross OR o.discount_minor <> s.discount
-            OR o.total_minor <> o.gross_minor - o.discount_minor + o.shipping_minor + o.tax_minor
-                + o.rounding_minor""",
+            OR o.tax_minor <> s.tax + o.shipping_tax_minor
+            OR o.total_minor <> o.gross_minor - o.discount_minor + o.shipping_minor
+                + o.rounding_minor + CASE WHEN o.tax_included THEN 0 ELSE o.tax_minor END
+            OR (s.kept > 0 AND o.cancelled_minor <> s.cancelled)
+            OR (s.kept = 0 AND o.cancelled_minor <> o.total_minor)""",
+    "a place's content is the sum of its moves": """
+        WITH net AS (
+            SELECT location_id, sku_id, sum(quantity) AS units FROM (
+                SELECT m.from_location_id AS location_id, m.sku_id, -m.quantity AS quantity
+                FROM stock_moves AS m JOIN locations AS p ON p.id = m.from_location_id
+                WHERE p.kind IN ('bin', 'quarantine', 'transit')
+                UNION ALL
+                SELECT m.to_location_id, m.sku_id, m.quantity
+                FROM stock_moves AS m JOIN locations AS p ON p.id = m.to_location_id
+                WHERE p.kind IN ('bin', 'quarantine', 'transit')
+            ) AS moves GROUP BY location_id, sku_id
+        )
+        SELECT (SELECT count(*) FROM location_levels AS l
+                LEFT JOIN net AS n ON n.location_id = l.location_id AND n.sku_id = l.sku_id
+                WHERE l.quantity <> coalesce(n.units, 0))
+            + (SELECT count(*) FROM net AS n WHERE n.units <> 0 AND NOT EXISTS (
+                SELECT 1 FROM location_levels AS l
+                WHERE l.location_id = n.location_id AND l.sku_id = n.sku_id))""",
+    "bins hold no more than the warehouse has": """
+        WITH binned AS (
+            SELECT p.warehouse_id, l.sku_id, sum(l.quantity) AS units FROM location_levels AS l
+            JOIN locations AS p ON p.id = l.location_id AND p.kind = 'bin'
+            GROUP BY p.warehouse_id, l.sku_id
+        )
+        SELECT count(*) FROM binned AS b LEFT JOIN stock_levels AS l
+        ON l.warehouse_id = b.warehouse_id AND l.sku_id = b.sku_id
+        WHERE b.units > coalesce(l.on_hand, 0)""",
+    "transit holds what transfers sent and did not receive": """
+        WITH travelling AS (
+            SELECT sku_id, sum(sent - received - lost) AS units FROM transfer_lines GROUP BY sku_id
+        ), held AS (
+            SELECT l.sku_id, sum(l.quantity) AS units FROM location_levels AS l
+            JOIN locations AS p ON p.id = l.location_id AND p.kind = 'transit' GROUP BY l.sku_id
+        )
+        SELECT (SELECT count(*) FROM travelling AS t LEFT JOIN held AS h ON h.sku_id = t.sku_id
+                WHERE t.units <> coalesce(h.units, 0))
+            + (SELECT count(*) FROM held AS h WHERE h.units <> 0 AND NOT EXISTS (
+                SELECT 1 FROM travelling AS t WHERE t.sku_id = h.sku_id))""",
+    "a discount code is used as often as orders hold it": """
+        WITH held AS (
+            SELECT discount_id, count(*) AS uses FROM discount_uses
+            WHERE released_at IS NULL GROUP BY discount_id
+        )
+        SELECT count(*) FROM discounts AS d LEFT JOIN held AS h ON h.discount_id = d.id
+        WHERE d.used <> coalesce(h.uses, 0)""",
     "a payment is the fold of its events": """
         WITH folded AS (
             SELECT payment_id,

@@ -20,6 +20,7 @@ class Customer(Tracked, Base):
     external_id: Mapped[str | None] = mapped_column(sa.Text, unique=True)
     name: Mapped[str] = mapped_column(sa.Text)
     phone: Mapped[str | None] = mapped_column(sa.Text)
+    customer_group: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     __table_args__ = (sa.CheckConstraint("email = lower(email)", name="email_lower_case"),)

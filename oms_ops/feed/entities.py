@@ -26,10 +26,22 @@ ENTITIES = (
     "receipts",
     "receipt_lines",
     "reorder_approvals",
+    "price_lists",
+    "prices",
+    "discounts",
+    "discount_uses",
+    "location_levels",
+    "stock_alerts",
+    "transfers",
+    "transfer_lines",
+    "stock_counts",
+    "stock_count_lines",
+    "pick_waves",
+    "picks",
 )
 
 #: A tracking token opens a customer's page to whoever holds it: it stays in the database.
 SECRET_COLUMNS = {"orders": frozenset({"tracking_token"})}
 
 #: Ledgers: a row is written once, and the database refuses to change or delete it.
-LEDGERS = ("stock_moves", "payment_events")
+LEDGERS = ("stock_moves", "payment_events", "shop_rules")

@@ -57,4 +57,8 @@ class Change(Base):
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     # SQLite hands out seq in commit order (one writer); AUTOINCREMENT never reuses one.
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (
+        # The history of one row: who changed it, when, and what it was before.
+        sa.Index("ix_change_log_row", "entity", "entity_id"),
+        {"sqlite_autoincrement": True},
+    )

@@ -46,6 +46,7 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
     cancelled = connection.execute(
         sa.text(
             "UPDATE orders SET status = 'cancelled', cancelled_at = :now,"
+            " cancelled_minor = total_minor,"
             f" hold_reason = :reason, {stamp}"
             f" WHERE id {chosen} AND status IN ('open', 'on_hold') AND NOT EXISTS ("
             "SELECT 1 FROM shipments AS s WHERE s.order_id = orders.id AND s.status <> 'cancelled')"
@@ -66,6 +67,8 @@ def cancel(connection: Connection, actor: Actor, order_ids: Sequence[int], reaso
     connection.execute(
         sa.text(
             "UPDATE order_lines SET cancelled = quantity - shipped, allocated = 0,"
+            " cancelled_minor = net_minor + CASE WHEN (SELECT o.tax_included FROM orders AS o"
+            " WHERE o.id = order_lines.order_id) THEN 0 ELSE tax_minor END,"
             f" backordered = 0, {stamp} WHERE order_id {chosen}"
         ),
         parameters,

@@ -17,11 +17,22 @@ from oms_ops.database import Base, Count, Id, Minor, Tracked, UtcDateTime, numbe
 from oms_ops.stock.tables import one_of
 
 ORDER_STATUSES = ("open", "on_hold", "cancelled", "closed")
-SHIPMENT_STATUSES = ("allocated", "picked", "packed", "shipped", "delivered", "cancelled")
+SHIPMENT_STATUSES = (
+    "allocated", "picked", "packed", "shipped", "delivered", "cancelled",
+    "delivery_failed", "returned",
+)  # fmt: skip
+DRAFT_STATUSES = ("open", "placed", "discarded")
 
 
 class Order(Tracked, Base):
-    """A customer's order; ``warehouse_id`` is where routing sent it and where it is backordered."""
+    """A customer's order; ``warehouse_id`` is where routing sent it and where it is backordered.
+
+    ``exchange_rate`` is decimal text: units of ``base_currency`` for one of ``currency``, as it was
+    at capture. Where ``tax_included``, prices hold the tax and it is not added to the total.
+    ``rounding_minor`` is what rounding added: that of the lines and of the total to cash.
+    ``cancelled_minor`` is the part of the total that cancelled units take off what is owed.
+    ``ship_complete`` lets nothing leave while something is backordered.
+    """
 
     __tablename__ = "orders"
 
@@ -44,6 +55,9 @@ class Order(Tracked, Base):
     ship_region: Mapped[str | None] = mapped_column(sa.Text)
     ship_postal_code: Mapped[str | None] = mapped_column(sa.Text)
     ship_country: Mapped[str] = mapped_column(sa.String(2))
+    ship_phone: Mapped[str | None] = mapped_column(sa.Text)
+    ship_latitude: Mapped[float | None] = mapped_column(sa.Float)
+    ship_longitude: Mapped[float | None] = mapped_column(sa.Float)
     currency: Mapped[str] = mapped_column(sa.String(3))
     gross_minor: Mapped[Minor]
     discount_minor: Mapped[Minor]
@@ -51,8 +65,18 @@ class Order(Tracked, Base):
     tax_minor: Mapped[Minor]
     rounding_minor: Mapped[Minor]
     total_minor: Mapped[Minor]
+    shipping_tax_minor: Mapped[Minor]
+    cancelled_minor: Mapped[Minor]
+    tax_included: Mapped[bool] = mapped_column(sa.Boolean, default=False, server_default=sa.false())
+    base_currency: Mapped[str | None] = mapped_column(sa.String(3))
+    exchange_rate: Mapped[str] = mapped_column(sa.Text, default="1", server_default="1")
     allow_backorder: Mapped[bool] = mapped_column(sa.Boolean)
     allow_split: Mapped[bool] = mapped_column(sa.Boolean)
+    ship_complete: Mapped[bool] = mapped_column(
+        sa.Boolean, default=False, server_default=sa.false()
+    )
+    note: Mapped[str | None] = mapped_column(sa.Text)
+    rules_id: Mapped[int | None] = mapped_column(sa.ForeignKey("shop_rules.id"))
     routing: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
     tracking_token: Mapped[str] = mapped_column(sa.Text, unique=True)
 
@@ -60,9 +84,12 @@ class Order(Tracked, Base):
         one_of("status", ORDER_STATUSES),
         sa.UniqueConstraint("channel", "external_id"),
         sa.CheckConstraint(
-            "total_minor = gross_minor - discount_minor + shipping_minor + tax_minor"
-            " + rounding_minor",
+            "total_minor = gross_minor - discount_minor + shipping_minor + rounding_minor"
+            " + CASE WHEN tax_included THEN 0 ELSE tax_minor END",
             name="total_adds_up",
+        ),
+        sa.CheckConstraint(
+            "cancelled_minor BETWEEN 0 AND total_minor", name="cancelled_within_total"
         ),
         sa.CheckConstraint(
             "gross_minor BETWEEN 0 AND 100000000000 AND shipping_minor BETWEEN 0 AND 100000000000",
@@ -80,7 +107,10 @@ class Order(Tracked, Base):
 class OrderLine(Tracked, Base):
     """``quantity`` units of one SKU at one price; where each unit is adds up to ``quantity``.
 
-    ``unit_cost_minor`` is the cost known at capture, the basis of the margin.
+    ``unit_cost_minor`` is the cost known at capture, the basis of the margin. ``rounding_minor`` is
+    what the line's stated amount has beyond ``quantity * unit_price_minor``. ``cancelled_minor`` is
+    what its cancelled units take off the order's total. ``price_source`` says where the price is
+    from: ``caller``, ``list`` or the code of a price list.
     """
 
     __tablename__ = "order_lines"
@@ -94,8 +124,13 @@ class OrderLine(Tracked, Base):
     unit_cost_minor: Mapped[Minor]
     gross_minor: Mapped[Minor]
     discount_minor: Mapped[Minor]
+    rounding_minor: Mapped[Minor]
     net_minor: Mapped[Minor]
     tax_minor: Mapped[Minor]
+    tax_rate_ppm: Mapped[Minor]
+    cancelled_minor: Mapped[Minor]
+    price_source: Mapped[str | None] = mapped_column(sa.Text)
+    promised_on: Mapped[date | None] = mapped_column(sa.Date)
     allocated: Mapped[Count]
     backordered: Mapped[Count]
     shipped: Mapped[Count]
@@ -114,7 +149,9 @@ class OrderLine(Tracked, Base):
             name="counts_in_range",
         ),
         sa.CheckConstraint("gross_minor = quantity * unit_price_minor", name="gross_adds_up"),
-        sa.CheckConstraint("net_minor = gross_minor - discount_minor", name="net_adds_up"),
+        sa.CheckConstraint(
+            "net_minor = gross_minor - discount_minor + rounding_minor", name="net_adds_up"
+        ),
         # Backorders wait in the order of capture; the index holds only those that wait.
         sa.Index(
             "ix_order_lines_backordered",
@@ -143,8 +180,16 @@ class Shipment(Tracked, Base):
     packed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     shipped_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    #: The last failed delivery, and what the carrier said.
+    failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failure_reason: Mapped[str | None] = mapped_column(sa.Text)
+    #: The pick wave, whose table is a room above.
+    wave_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 
-    __table_args__ = (one_of("status", SHIPMENT_STATUSES),)
+    __table_args__ = (
+        one_of("status", SHIPMENT_STATUSES),
+        sa.Index("ix_shipments_day", "warehouse_id", "allocated_at"),
+    )
 
 
 class ShipmentLine(Base):
@@ -160,6 +205,36 @@ class ShipmentLine(Base):
     changed_by: Mapped[str] = mapped_column(sa.Text)
 
     __table_args__ = (sa.CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+
+class DiscountUse(Tracked, Base):
+    """An order holds a discount code; ``released_at`` tells that its cancellation gave it back."""
+
+    __tablename__ = "discount_uses"
+
+    id: Mapped[Id]
+    discount_id: Mapped[int] = mapped_column(sa.ForeignKey("discounts.id"))
+    order_id: Mapped[int] = mapped_column(sa.ForeignKey("orders.id"), index=True)
+    amount_minor: Mapped[Minor]
+    used_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    released_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (sa.UniqueConstraint("discount_id", "order_id"),)
+
+
+class Draft(Tracked, Base):
+    """An order in the making: a submission as far as it is known, to be priced and placed."""
+
+    __tablename__ = "drafts"
+
+    id: Mapped[Id]
+    number: Mapped[str] = numbered("DR")
+    status: Mapped[str] = mapped_column(sa.Text)
+    document: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    order_id: Mapped[int | None] = mapped_column(sa.ForeignKey("orders.id"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (one_of("status", DRAFT_STATUSES),)
 
 
 class IdempotencyKey(Base):

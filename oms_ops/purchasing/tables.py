@@ -28,7 +28,11 @@ class PurchaseOrder(Tracked, Base):
     currency: Mapped[str] = mapped_column(sa.String(3))
     ordered_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expected_on: Mapped[date] = mapped_column(sa.Date)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    confirmed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    supplier_reference: Mapped[str | None] = mapped_column(sa.Text)
+    note: Mapped[str | None] = mapped_column(sa.Text)
 
     __table_args__ = (
         one_of("status", PURCHASE_ORDER_STATUSES),
@@ -37,7 +41,11 @@ class PurchaseOrder(Tracked, Base):
 
 
 class PurchaseOrderLine(Tracked, Base):
-    """``quantity`` units of one SKU ordered; open = ``quantity - received`` while not closed."""
+    """``quantity`` units of one SKU ordered; open = ``quantity - received`` while not closed.
+
+    ``received`` may pass ``quantity`` where the shop's tolerance allows it. ``confirmed_on`` is the
+    day that the supplier confirmed, ``confirmed_cost_minor`` the unit cost.
+    """
 
     __tablename__ = "purchase_order_lines"
 
@@ -48,6 +56,8 @@ class PurchaseOrderLine(Tracked, Base):
     quantity: Mapped[int] = mapped_column(sa.BigInteger)
     received: Mapped[Count]
     unit_cost_minor: Mapped[Minor]
+    confirmed_on: Mapped[date | None] = mapped_column(sa.Date)
+    confirmed_cost_minor: Mapped[int | None] = mapped_column(sa.BigInteger)
 
     __table_args__ = (
         sa.UniqueConstraint("purchase_order_id", "line_no"),
@@ -71,7 +81,10 @@ class Receipt(Base):
 
 
 class ReceiptLine(Base):
-    """Units of one purchase order line in a delivery."""
+    """Units of one purchase order line in a delivery, at the cost that was charged.
+
+    ``damaged`` of the ``quantity`` went to quarantine instead of the shelf.
+    """
 
     __tablename__ = "receipt_lines"
 
@@ -82,10 +95,14 @@ class ReceiptLine(Base):
     )
     sku_id: Mapped[int] = mapped_column(sa.ForeignKey("skus.id"))
     quantity: Mapped[int] = mapped_column(sa.BigInteger)
+    damaged: Mapped[Count]
     unit_cost_minor: Mapped[Minor]
     changed_by: Mapped[str] = mapped_column(sa.Text)
 
-    __table_args__ = (sa.CheckConstraint("quantity > 0", name="quantity_positive"),)
+    __table_args__ = (
+        sa.CheckConstraint("quantity > 0", name="quantity_positive"),
+        sa.CheckConstraint("damaged BETWEEN 0 AND quantity", name="damaged_in_range"),
+    )
 
 
 class ReorderApproval(Base):

@@ -6,6 +6,7 @@
     'external_id': 'varchar',
     'name': 'varchar',
     'phone': 'varchar',
+    'customer_group': 'varchar',
     'created_at': 'timestamptz',
     'version': 'integer',
     'changed_by': 'varchar',

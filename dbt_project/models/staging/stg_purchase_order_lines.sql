@@ -8,6 +8,8 @@
     'quantity': 'bigint',
     'received': 'bigint',
     'unit_cost_minor': 'bigint',
+    'confirmed_on': 'date',
+    'confirmed_cost_minor': 'bigint',
     'version': 'integer',
     'changed_by': 'varchar',
     'changed_at': 'timestamptz'

@@ -10,7 +10,11 @@
     'currency': 'varchar',
     'ordered_at': 'timestamptz',
     'expected_on': 'date',
+    'sent_at': 'timestamptz',
+    'confirmed_at': 'timestamptz',
     'closed_at': 'timestamptz',
+    'supplier_reference': 'varchar',
+    'note': 'varchar',
     'version': 'integer',
     'changed_by': 'varchar',
     'changed_at': 'timestamptz'

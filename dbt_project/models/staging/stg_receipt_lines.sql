@@ -6,6 +6,7 @@
     'purchase_order_line_id': 'bigint',
     'sku_id': 'bigint',
     'quantity': 'bigint',
+    'damaged': 'bigint',
     'unit_cost_minor': 'bigint',
     'changed_by': 'varchar'
 }) }}

@@ -13,6 +13,9 @@
     'packed_at': 'timestamptz',
     'shipped_at': 'timestamptz',
     'delivered_at': 'timestamptz',
+    'failed_at': 'timestamptz',
+    'failure_reason': 'varchar',
+    'wave_id': 'bigint',
     'version': 'integer',
     'changed_by': 'varchar',
     'changed_at': 'timestamptz'

@@ -12,6 +12,12 @@
     'is_active': 'boolean',
     'currency': 'varchar',
     'price_minor': 'bigint',
+    'tax_category': 'varchar',
+    'min_quantity': 'bigint',
+    'quantity_multiple': 'bigint',
+    'max_quantity': 'bigint',
+    'channels': 'varchar',
+    'weight_grams': 'bigint',
     'version': 'integer',
     'changed_by': 'varchar',
     'changed_at': 'timestamptz'

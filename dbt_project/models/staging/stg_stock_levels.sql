@@ -6,6 +6,8 @@
     'sku_id': 'bigint',
     'on_hand': 'bigint',
     'allocated': 'bigint',
+    'low_threshold': 'bigint',
+    'average_cost_e4': 'bigint',
     'version': 'integer',
     'changed_by': 'varchar',
     'changed_at': 'timestamptz'

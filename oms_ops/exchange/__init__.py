@@ -1,0 +1,1 @@
+"""What comes from elsewhere: importers of files, and the inbox of signed webhooks."""

@@ -1,0 +1,75 @@
+"""Tables of the fulfilment: pick waves, what is picked from where, and the carriers' labels."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from oms_ops.database import Base, Id, Tracked, UtcDateTime, numbered
+from oms_ops.stock.tables import one_of
+
+WAVE_STATUSES = ("open", "done", "cancelled")
+
+
+class PickWave(Tracked, Base):
+    """Shipments of one warehouse that are picked in one walk."""
+
+    __tablename__ = "pick_waves"
+
+    id: Mapped[Id]
+    number: Mapped[str] = numbered("WV")
+    warehouse_id: Mapped[int] = mapped_column(sa.ForeignKey("warehouses.id"))
+    status: Mapped[str] = mapped_column(sa.Text)
+    zone: Mapped[str | None] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (one_of("status", WAVE_STATUSES),)
+
+
+class Pick(Tracked, Base):
+    """``quantity`` units of a shipment line to take from one place; ``picked`` once it was done.
+
+    While ``picked`` is NULL the units of the bin are spoken for.
+    """
+
+    __tablename__ = "picks"
+
+    id: Mapped[Id]
+    wave_id: Mapped[int | None] = mapped_column(sa.ForeignKey("pick_waves.id"), index=True)
+    shipment_id: Mapped[int] = mapped_column(sa.ForeignKey("shipments.id"), index=True)
+    shipment_line_id: Mapped[int] = mapped_column(sa.ForeignKey("shipment_lines.id"))
+    location_id: Mapped[int] = mapped_column(sa.ForeignKey("locations.id"))
+    sku_id: Mapped[int] = mapped_column(sa.ForeignKey("skus.id"))
+    quantity: Mapped[int] = mapped_column(sa.BigInteger)
+    picked: Mapped[int | None] = mapped_column(sa.BigInteger)
+    picked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        sa.CheckConstraint("quantity > 0", name="quantity_positive"),
+        sa.CheckConstraint("picked BETWEEN 0 AND quantity", name="picked_in_range"),
+        sa.Index(
+            "ix_picks_open",
+            "location_id",
+            "sku_id",
+            sqlite_where=sa.text("picked IS NULL"),
+            postgresql_where=sa.text("picked IS NULL"),
+        ),
+    )
+
+
+class ShipmentLabel(Base):
+    """A carrier's label for one shipment; the newest one is the valid one."""
+
+    __tablename__ = "shipment_labels"
+
+    id: Mapped[Id]
+    shipment_id: Mapped[int] = mapped_column(sa.ForeignKey("shipments.id"), index=True)
+    carrier: Mapped[str] = mapped_column(sa.Text)
+    tracking_number: Mapped[str] = mapped_column(sa.Text)
+    media_type: Mapped[str] = mapped_column(sa.Text)
+    body: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    changed_by: Mapped[str] = mapped_column(sa.Text)
