@@ -18,8 +18,11 @@ STOCK_READ = "stock:read"
 STOCK_WRITE = "stock:write"
 PURCHASING_READ = "purchasing:read"
 PURCHASING_WRITE = "purchasing:write"
+CATALOG_WRITE = "catalog:write"
+RULES_READ = "rules:read"
+RULES_WRITE = "rules:write"
 
-_READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ})
+_READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ, RULES_READ})
 _EVERYTHING = _READS | {
     ORDERS_WRITE,
     FULFIL,
@@ -27,14 +30,19 @@ _EVERYTHING = _READS | {
     RETURNS_WRITE,
     STOCK_WRITE,
     PURCHASING_WRITE,
+    CATALOG_WRITE,
+    RULES_WRITE,
 }
+
+#: Every permission there is.
+PERMISSIONS = frozenset(_EVERYTHING)
 
 #: What each role may do.
 ROLES: dict[str, frozenset[str]] = {
     "admin": _EVERYTHING,
     "clerk": _READS | {ORDERS_WRITE, PAYMENTS_WRITE, RETURNS_WRITE},
     "warehouse": _READS | {FULFIL, STOCK_WRITE, RETURNS_WRITE},
-    "merchandiser": _READS | {PURCHASING_WRITE},
+    "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE},
     "support": _READS | {RETURNS_WRITE},
     "analyst": _READS,
     "engineer": _READS,
@@ -43,15 +51,21 @@ ROLES: dict[str, frozenset[str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Somebody (or some program) with one role; ``name`` is written on every change."""
+    """Somebody (or some program) with one role; ``name`` is written on every change.
+
+    ``scopes``, where given, narrow what the role permits.
+    """
 
     name: str
     role: str
+    scopes: frozenset[str] | None = None
 
     def require(self, permission: str) -> None:
         """Raise Forbidden unless the role has ``permission``."""
         if permission not in ROLES.get(self.role, frozenset()):
             raise Forbidden(f"{self.name} has role {self.role!r}, which lacks {permission}")
+        if self.scopes is not None and permission not in self.scopes:
+            raise Forbidden(f"The key of {self.name} has no scope {permission}")
 
 
 #: The shop itself, for what no person asked for: history loads, the worker.

@@ -1,0 +1,199 @@
+"""The shop's rules as one document: taxes, shipping charges, holds, routing and their defaults.
+
+A document is JSON (or TOML on the command line). Everything has a default, so an empty document is
+a shop without taxes and shipping charges in one currency.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from oms_ops.money import EXPONENTS, to_minor
+
+Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
+Money = Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+#: ``US`` or ``US-GA``: a country, or a country and its region.
+Place = Annotated[str, Field(pattern=r"^[A-Z]{2}(-.+)?$")]
+
+_PPM_OF_PERCENT = 10_000
+
+
+def place_names(country: str, region: str | None) -> tuple[str, ...]:
+    """Return the names under which rules may know a place, the closest first."""
+    return (f"{country}-{region}", country) if region else (country,)
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaxRule(_Rule):
+    """``percent`` of the net price of a tax category in some places; the first that fits holds.
+
+    Shipping is taxed as the category ``shipping``. No places and no categories mean all of them.
+    """
+
+    percent: Percent
+    places: list[Place] = []
+    categories: list[str] = []
+
+    @cached_property
+    def ppm(self) -> int:
+        """The rate in millionths; the document holds four decimal places of a percent."""
+        return int(self.percent * _PPM_OF_PERCENT)
+
+
+class ShippingRule(_Rule):
+    """What shipping costs when all the conditions hold; the first rule that fits is charged.
+
+    ``min_net`` and ``max_net`` bound the goods' net value (``max_net`` itself is out), as
+    ``max_weight_grams`` bounds their weight (it is in). ``per_kilogram`` is charged for each
+    kilogram begun.
+    """
+
+    name: str
+    currency: Currency
+    charge: Money
+    per_kilogram: Money = Decimal(0)
+    places: list[Place] = []
+    channels: list[str] = []
+    min_net: Money | None = None
+    max_net: Money | None = None
+    max_weight_grams: int | None = None
+
+    @model_validator(mode="after")
+    def _amounts_of_the_currency(self) -> ShippingRule:
+        for amount in (self.charge, self.per_kilogram, self.min_net, self.max_net):
+            if amount is not None:
+                to_minor(amount, self.currency)
+        return self
+
+
+class ChannelRule(_Rule):
+    """``reserve_units`` of every SKU and warehouse are kept from orders of the channel."""
+
+    reserve_units: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+
+
+class HoldRule(_Rule):
+    """An order that is held for review.
+
+    It costs ``total_above`` or more of the base currency, its customer has ``unpaid_orders`` or
+    more shipped orders that are not paid; where both are given, both must hold. ``channels`` and
+    ``places`` narrow the rule.
+    """
+
+    code: Annotated[str, Field(pattern=r"^[a-z][a-z_0-9]*$")]
+    total_above: Money | None = None
+    unpaid_orders: Annotated[int, Field(ge=1)] | None = None
+    channels: list[str] = []
+    places: list[Place] = []
+
+    @model_validator(mode="after")
+    def _says_when(self) -> HoldRule:
+        if self.total_above is None and self.unpaid_orders is None:
+            raise ValueError("a hold rule needs total_above or unpaid_orders")
+        return self
+
+
+class WarehouseRule(_Rule):
+    """What routing knows of a warehouse beyond its address; costs are of the base currency."""
+
+    zones: list[str] = []
+    daily_capacity: Annotated[int, Field(ge=0)] | None = None
+    cost_per_shipment: Money = Decimal(0)
+    cost_per_unit: Money = Decimal(0)
+    cost_per_km: Money = Decimal(0)
+
+
+RoutingCriterion = Literal[
+    "fill",
+    "single_warehouse",
+    "zone",
+    "distance",
+    "fewest_splits",
+    "cost",
+    "capacity",
+    "priority",
+]
+
+
+class RoutingRules(_Rule):
+    """The criteria by which plans are compared, the most important first, and what they look at.
+
+    ``zones`` names groups of places; a warehouse serves the zones that its rule lists.
+    """
+
+    rank: list[RoutingCriterion] = ["fill", "single_warehouse", "zone", "priority"]
+    max_splits: Annotated[int, Field(ge=1, le=10)] = 3
+    zones: dict[str, list[Place]] = {}
+    warehouses: dict[str, WarehouseRule] = {}
+
+
+class ReceiptRules(_Rule):
+    """How much more than ordered a delivery may bring."""
+
+    over_tolerance_percent: Percent = Decimal(0)
+
+
+class AlertRules(_Rule):
+    """Who is told that stock is low; nobody by default."""
+
+    low_stock_email: str | None = None
+
+
+class PurchasingRules(_Rule):
+    """What orders to suppliers say of the shop."""
+
+    shop_name: str = "The shop"
+    reply_to: str | None = None
+
+
+class Rules(_Rule):
+    """The whole document.
+
+    ``exchange_rates`` gives the units of the base currency for one unit of another, and so says
+    which currencies are accepted. ``cash_rounding`` rounds the totals of a currency to a multiple
+    of so many minor units. ``channels`` lists the channels that may order; none means any.
+    """
+
+    base_currency: Currency = "USD"
+    exchange_rates: dict[Currency, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]] = {}
+    cash_rounding: dict[Currency, Annotated[int, Field(ge=1, le=1000)]] = {}
+    prices_include_tax: bool = False
+    taxes: list[TaxRule] = []
+    shipping: list[ShippingRule] = []
+    channels: dict[str, ChannelRule] = {}
+    holds: list[HoldRule] = []
+    routing: RoutingRules = RoutingRules()
+    receipts: ReceiptRules = ReceiptRules()
+    alerts: AlertRules = AlertRules()
+    purchasing: PurchasingRules = PurchasingRules()
+    basket_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 30
+
+    @model_validator(mode="after")
+    def _known_currencies(self) -> Rules:
+        named = {self.base_currency, *self.exchange_rates, *self.cash_rounding}
+        if unknown := sorted(named - set(EXPONENTS)):
+            raise ValueError(f"currencies {unknown} are not known")
+        if self.exchange_rates.get(self.base_currency, Decimal(1)) != 1:
+            raise ValueError("the base currency's exchange rate is 1")
+        return self
+
+    @model_validator(mode="after")
+    def _known_zones(self) -> Rules:
+        named = {zone for rule in self.routing.warehouses.values() for zone in rule.zones}
+        if unknown := sorted(named - set(self.routing.zones)):
+            raise ValueError(f"zones {unknown} are served but not defined")
+        return self
+
+    def rate_of(self, currency: str) -> Decimal | None:
+        """Return the exchange rate of a currency, None where it is not accepted."""
+        if currency == self.base_currency:
+            return Decimal(1)
+        return self.exchange_rates.get(currency)
