@@ -112,7 +112,7 @@ def test_each_bad_order_is_named_and_the_good_ones_are_written(shop: Shop) -> No
                 ("lines[2].sku", "inactive_sku"),
             ],
         ),
-        ("E-9", [("currency", "no_price")]),
+        ("E-9", [("currency", "no_price"), ("currency", "not_accepted")]),
         (
             "E-10",
             [

@@ -1,0 +1,140 @@
+"""The temporary tables of a bulk capture: their columns, and how frames get into them."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops.database import as_time
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: Columns of the orders frame; ``placed_at`` is aware, amounts are minor units.
+ORDER_COLUMNS = {
+    "ref": "bigint",
+    "channel": "text",
+    "external_id": "text",
+    "currency": "text",
+    "email": "text",
+    "customer_name": "text",
+    "customer_external_id": "text",
+    "placed_at": "time",
+    "warehouse": "text",
+    "ship_name": "text",
+    "ship_line1": "text",
+    "ship_city": "text",
+    "ship_region": "text",
+    "ship_postal_code": "text",
+    "ship_country": "text",
+    "shipping_minor": "bigint",
+    "payment_method": "text",
+    "allow_backorder": "boolean",
+}
+#: Columns of the orders frame that may be left out, and what then stands in them.
+ORDER_DEFAULTS: dict[str, tuple[str, Any]] = {
+    "customer_phone": ("text", None),
+    "ship_line2": ("text", None),
+    "ship_phone": ("text", None),
+    "note": ("text", None),
+    "shipping_tax_minor": ("bigint", 0),
+    "tax_included": ("boolean", False),
+}
+#: Columns of the lines frame; ``ref`` is the order's. Without a price, the list price holds.
+LINE_COLUMNS = {
+    "ref": "bigint",
+    "line_no": "bigint",
+    "sku": "text",
+    "quantity": "bigint",
+    "unit_price_minor": "bigint",
+    "discount_minor": "bigint",
+}
+#: Columns of the lines frame that may be left out. ``rounding_minor`` is what the line's stated
+#: amount has beyond its quantity times its unit price, less the discount.
+LINE_DEFAULTS: dict[str, tuple[str, Any]] = {
+    "rounding_minor": ("bigint", 0),
+    "tax_minor": ("bigint", 0),
+    "tax_rate_ppm": ("bigint", 0),
+}
+
+_EXTRA = {
+    "bulk_orders": "customer_id bigint, warehouse_id bigint, order_id bigint",
+    "bulk_lines": "sku_id bigint, unit_cost_minor bigint, price_source text, take bigint,"
+    " before bigint, order_line_id bigint",
+}
+#: Columns of the staged orders that this module or its caller adds to the frame.
+_STAGED = {"exchange_rate": "text", "reserve": "bigint", "tracking_token": "text"}
+
+
+@contextmanager
+def staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) -> Iterator[None]:
+    """Put the frames into the tables ``bulk_orders`` and ``bulk_lines`` for the block."""
+    import polars as pl
+
+    tokens = [secrets.token_urlsafe(24) for _ in range(len(orders))]
+    moments = [as_time(connection, moment) if moment else None for moment in orders["placed_at"]]
+    heads = complete(orders, ORDER_DEFAULTS).with_columns(
+        pl.Series("tracking_token", tokens, dtype=pl.String)
+    )
+    order_columns = {
+        **ORDER_COLUMNS,
+        **{name: kind for name, (kind, _) in ORDER_DEFAULTS.items()},
+        **_STAGED,
+    }
+    columns = [heads[c].to_list() if c != "placed_at" else moments for c in order_columns]
+    line_columns = {**LINE_COLUMNS, **{name: kind for name, (kind, _) in LINE_DEFAULTS.items()}}
+    rows = complete(lines, LINE_DEFAULTS).select(list(line_columns)).rows()
+    with (
+        _table(connection, "bulk_orders", order_columns, list(zip(*columns, strict=True))),
+        _table(connection, "bulk_lines", line_columns, rows),
+    ):
+        connection.exec_driver_sql("CREATE INDEX bulk_lines_ref ON bulk_lines (ref, line_no)")
+        connection.exec_driver_sql("CREATE INDEX bulk_orders_ref ON bulk_orders (ref)")
+        if connection.dialect.name != "sqlite":
+            connection.exec_driver_sql("ANALYZE bulk_lines")
+            connection.exec_driver_sql("ANALYZE bulk_orders")
+        yield
+
+
+def complete(frame: pl.DataFrame, defaults: dict[str, tuple[str, Any]]) -> pl.DataFrame:
+    """Add the columns that were left out."""
+    import polars as pl
+
+    missing = {name: value for name, (_, value) in defaults.items() if name not in frame.columns}
+    return frame.with_columns(**{name: pl.lit(value) for name, value in missing.items()})
+
+
+@contextmanager
+def _table(
+    connection: Connection, table: str, columns: dict[str, str], rows: Sequence[Any]
+) -> Iterator[None]:
+    sqlite = connection.dialect.name == "sqlite"
+    types = {"time": "text" if sqlite else "timestamptz"}
+    typed = ", ".join(f"{name} {types.get(kind, kind)}" for name, kind in columns.items())
+    schema = "temp" if sqlite else "pg_temp"
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {schema}.{table}")
+    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {table} ({typed}, {_EXTRA[table]})")
+    load(connection, table, list(columns), rows)
+    yield
+    connection.exec_driver_sql(f"DROP TABLE {table}")
+
+
+def load(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Put many rows into a table, by the fastest way that the driver has."""
+    if not rows:
+        return
+    names = ", ".join(columns)
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        marks = ", ".join("?" * len(columns))
+        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
+        return
+    with driver.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
