@@ -189,6 +189,13 @@ class Shipment(Tracked, Base):
     __table_args__ = (
         one_of("status", SHIPMENT_STATUSES),
         sa.Index("ix_shipments_day", "warehouse_id", "allocated_at"),
+        # What stands picked on the floor, found without a walk through every shipment ever made.
+        sa.Index(
+            "ix_shipments_staged",
+            "warehouse_id",
+            sqlite_where=sa.text("status IN ('picked', 'packed')"),
+            postgresql_where=sa.text("status IN ('picked', 'packed')"),
+        ),
     )
 
 

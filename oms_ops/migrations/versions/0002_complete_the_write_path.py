@@ -22,6 +22,13 @@ def upgrade() -> None:
     else:
         _alter_tables()
     op.create_index("ix_shipments_day", "shipments", ["warehouse_id", "allocated_at"])
+    op.create_index(
+        "ix_shipments_staged",
+        "shipments",
+        ["warehouse_id"],
+        sqlite_where=sa.text("status IN ('picked', 'packed')"),
+        postgresql_where=sa.text("status IN ('picked', 'packed')"),
+    )
     # Orders were cancelled as a whole until now: nothing of them is owed.
     op.execute("UPDATE orders SET cancelled_minor = total_minor WHERE status = 'cancelled'")
     op.execute(

@@ -1,0 +1,137 @@
+"""What of a warehouse's goods is free to be moved, and a refusal that says how much that is.
+
+The floor is what lies in no bin. Goods that were picked stand there too, until they are shipped:
+they are *staged*, and neither a putaway nor a transfer may take them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from oms_ops.database import as_rows, execute, for_update, rowset
+from oms_ops.errors import FieldError, OutOfStock
+
+_PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
+
+#: Units of SKU ``x.sku_id`` that were picked and stand on the floor of ``x.warehouse_id``.
+STAGED = (
+    "coalesce((SELECT sum(sl.quantity) FROM shipments AS s"
+    " JOIN shipment_lines AS sl ON sl.shipment_id = s.id AND sl.sku_id = x.sku_id"
+    " WHERE s.warehouse_id = x.warehouse_id AND s.status IN ('picked', 'packed')), 0)"
+    # A shipment whose picks are half done is still allocated.
+    " + coalesce((SELECT sum(k.picked) FROM pick_waves AS v"
+    " JOIN picks AS k ON k.wave_id = v.id AND k.sku_id = x.sku_id"
+    " JOIN shipments AS s ON s.id = k.shipment_id AND s.status = 'allocated'"
+    " WHERE v.warehouse_id = x.warehouse_id AND v.status = 'open'), 0)"
+)
+#: Units of SKU ``x.sku_id`` in the bins of ``x.warehouse_id``.
+BINNED = (
+    "coalesce((SELECT sum(c.quantity) FROM location_levels AS c"
+    " JOIN locations AS p ON p.id = c.location_id AND p.kind = 'bin'"
+    " WHERE c.sku_id = x.sku_id AND p.warehouse_id = x.warehouse_id), 0)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Units of one SKU in one warehouse, by where they are and whether they are promised."""
+
+    on_hand: int
+    allocated: int
+    binned: int
+    staged: int
+
+    @property
+    def available(self) -> int:
+        """Units that are promised to nobody."""
+        return self.on_hand - self.allocated
+
+    @property
+    def loose(self) -> int:
+        """Units that lie on the floor and were not picked."""
+        return max(0, self.on_hand - self.binned - self.staged)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """Units that a line of a request (``field``) takes off the floor or out of the warehouse."""
+
+    field: str
+    sku: str
+    warehouse_id: int
+    sku_id: int
+    quantity: int
+
+
+def holdings(
+    connection: Connection, pairs: Iterable[tuple[int, int]], *, lock: bool = False
+) -> dict[tuple[int, int], Holding]:
+    """Return what each pair (warehouse id, SKU id) has; ``lock`` keeps its level as it is."""
+    rows = {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(set(pairs)))}
+    source = f"({rowset(connection, 'pairs', _PAIR)}) AS r"
+    joined = "r.sku_id = x.sku_id AND r.warehouse_id = x.warehouse_id"
+    if lock and for_update(connection):
+        # In a statement of its own: the next one then sees what was committed before the lock.
+        execute(
+            connection,
+            f"SELECT x.id FROM stock_levels AS x JOIN {source} ON {joined}"
+            " ORDER BY x.id FOR UPDATE OF x",
+            rows,
+        ).fetchall()
+    found = execute(
+        connection,
+        f"SELECT x.warehouse_id, x.sku_id, x.on_hand, x.allocated, {BINNED}, {STAGED}"
+        f" FROM stock_levels AS x JOIN {source} ON {joined}",
+        rows,
+    )
+    return {(row[0], row[1]): Holding(row[2], row[3], int(row[4]), int(row[5])) for row in found}
+
+
+def refuse_promised(connection: Connection, leaving: Sequence[Leaving]) -> None:
+    """Raise OutOfStock, and say how much is promised, where more leaves than is available.
+
+    The levels stay locked, so the answer still holds when the ledger moves the units.
+    """
+    _refuse(connection, leaving, promised=True, floor=False)
+
+
+def refuse_not_loose(
+    connection: Connection, leaving: Sequence[Leaving], *, within: bool = False
+) -> None:
+    """Do as :func:`refuse_promised`, and refuse what is not loose on the floor.
+
+    ``within``: the units stay in the warehouse, so that promised ones may be moved as well.
+    """
+    _refuse(connection, leaving, promised=not within, floor=True)
+
+
+def _refuse(
+    connection: Connection, leaving: Sequence[Leaving], *, promised: bool, floor: bool
+) -> None:
+    wanted: dict[tuple[int, int], int] = {}
+    named: dict[tuple[int, int], Leaving] = {}
+    for line in leaving:
+        pair = (line.warehouse_id, line.sku_id)
+        wanted[pair] = wanted.get(pair, 0) + line.quantity
+        named.setdefault(pair, line)
+    held = holdings(connection, wanted, lock=True)
+    faults = []
+    for pair, units in wanted.items():
+        has, line = held.get(pair, Holding(0, 0, 0, 0)), named[pair]
+        if promised and units > has.available:
+            message = (
+                f"{line.sku}: {has.allocated} of {has.on_hand} are promised,"
+                f" {has.available} can be taken"
+            )
+            faults.append(FieldError(f"{line.field}.quantity", "not_available", message))
+        elif floor and units > has.loose:
+            message = (
+                f"{line.sku}: {has.loose} lie on the floor, {has.binned} in bins,"
+                f" {has.staged} are picked"
+            )
+            faults.append(FieldError(f"{line.field}.quantity", "not_on_floor", message))
+    if faults:
+        raise OutOfStock("Not enough stock is free to be moved.", faults)
