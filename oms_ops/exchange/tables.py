@@ -11,7 +11,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from oms_ops.database import Base, Count, Id, UtcDateTime, numbered
 from oms_ops.stock.tables import one_of
 
-FATES = ("order", "return", "adjustment", "charge", "rejected", "repeated")
+#: ``record`` is a SKU, price or customer that was made or changed; ``adjustment`` moved stock.
+FATES = ("order", "return", "adjustment", "charge", "record", "rejected", "repeated")
 INBOX_STATUSES = ("received", "processed", "ignored", "failed")
 
 

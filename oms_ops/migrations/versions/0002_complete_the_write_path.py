@@ -183,7 +183,7 @@ def _create_tables() -> None:
         sa.Column("amount_e4", sa.BigInteger(), nullable=True),
         sa.Column("content", sa.JSON(none_as_null=True), nullable=True),
         sa.CheckConstraint(
-            "fate IN ('order', 'return', 'adjustment', 'charge', 'rejected', 'repeated')",
+            "fate IN ('order', 'return', 'adjustment', 'charge', 'record', 'rejected', 'repeated')",
             name=op.f("ck_import_rows_fate_known"),
         ),
         sa.ForeignKeyConstraint(
