@@ -7,6 +7,7 @@ The structure is Pydantic's; what it finds is told together with what only the c
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -19,12 +20,12 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
+from oms_ops import clock
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
-from oms_ops.orders.countries import COUNTRIES
+from oms_ops.orders.addresses import address_faults, phone_number
 
 
 def _storable(text: str) -> str:
@@ -40,8 +41,13 @@ Text = Annotated[
     AfterValidator(_storable),
 ]
 Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
+Code = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
+]
+Phone = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=40)]
 
-#: Postal codes are checked where their form is simple and fixed.
+#: For sets of orders, whose addresses are checked column by column.
 POSTAL_CODES = {
     "US": re.compile(r"\d{5}(-\d{4})?"),
     "CA": re.compile(r"[A-Za-z]\d[A-Za-z] ?\d[A-Za-z]\d"),
@@ -61,7 +67,7 @@ class CustomerIn(_In):
 
     email: EmailStr
     name: Text
-    phone: Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ()./-]{5,30}$")] | None = None
+    phone: Phone | None = None
 
     @field_validator("email")
     @classmethod
@@ -70,7 +76,7 @@ class CustomerIn(_In):
 
 
 class AddressIn(_In):
-    """Where it goes."""
+    """Where it goes; the coordinates, where they are known, serve the distance in routing."""
 
     name: Text
     line1: Text
@@ -79,31 +85,27 @@ class AddressIn(_In):
     region: Text | None = None
     postal_code: Text | None = None
     country: str
-
-    @field_validator("country")
-    @classmethod
-    def _known_country(cls, value: str) -> str:
-        if value not in COUNTRIES:
-            raise ValueError("is no ISO 3166 country code")
-        return value
-
-    @model_validator(mode="after")
-    def _rules_of_the_country(self) -> AddressIn:
-        form = POSTAL_CODES.get(self.country)
-        if form and not form.fullmatch(self.postal_code or ""):
-            raise ValueError(f"postal_code is not a {self.country} postal code")
-        if self.country in REGION_REQUIRED and not self.region:
-            raise ValueError(f"region is required in {self.country}")
-        return self
+    phone: Phone | None = None
+    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
 
 
 class LineIn(_In):
-    """Units of one SKU; without a price, the list price holds."""
+    """Units of one SKU. Without a price, the shop's prices hold.
+
+    ``amount`` states the line's gross where another system rounded it: what it has beyond quantity
+    times unit price is kept as the line's rounding. ``tax`` is another system's tax of the line.
+    ``expected_unit_price`` is what the buyer was shown: another price is refused.
+    """
 
     sku: Text
     quantity: Annotated[int, Field(strict=True, gt=0, le=1_000_000)]
     unit_price: Amount | None = None
+    expected_unit_price: Amount | None = None
+    amount: Amount | None = None
     discount: Amount = Decimal(0)
+    discount_percent: Percent = Decimal(0)
+    tax: Amount | None = None
 
 
 class PaymentIn(_In):
@@ -113,7 +115,11 @@ class PaymentIn(_In):
 
 
 class OrderIn(_In):
-    """A submission. ``warehouse`` overrides routing; amounts are decimals of ``currency``."""
+    """A submission. ``warehouse`` overrides routing; amounts are decimals of ``currency``.
+
+    Without ``shipping`` the shop's rules say what it costs, without ``tax_included`` whether prices
+    hold the tax. ``basket`` names the basket whose holds the order takes over.
+    """
 
     external_id: Text | None = None
     channel: Text = "web"
@@ -122,11 +128,33 @@ class OrderIn(_In):
     ship_to: AddressIn
     lines: Annotated[list[LineIn], Field(min_length=1, max_length=500)]
     discount: Amount = Decimal(0)
-    shipping: Amount = Decimal(0)
+    discount_percent: Percent = Decimal(0)
+    discount_codes: Annotated[list[Code], Field(max_length=5)] = []
+    shipping: Amount | None = None
+    shipping_tax: Amount | None = None
+    tax_included: bool | None = None
+    expected_total: Amount | None = None
     payment: PaymentIn | None = None
     warehouse: Text | None = None
+    basket: Text | None = None
     allow_backorder: bool = False
     allow_split: bool = False
+    ship_complete: bool = False
+    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)] | None = (
+        None
+    )
+    placed_at: datetime | None = None
+
+    @field_validator("placed_at")
+    @classmethod
+    def _past_moment(cls, value: datetime | None) -> datetime | None:
+        if value is not None:
+            if value.tzinfo is None:
+                raise ValueError("needs a time zone")
+            if value > clock.now():
+                raise ValueError("is in the future")
+            value = value.astimezone(UTC)
+        return value
 
     @field_validator("currency")
     @classmethod
@@ -137,11 +165,62 @@ class OrderIn(_In):
 
 
 def parse(payload: Any) -> tuple[OrderIn | None, list[FieldError]]:
-    """Return the order, or None and every structural fault of ``payload``."""
+    """Return the order, or None and every fault of ``payload`` that needs no catalogue."""
     try:
-        return OrderIn.model_validate(payload), []
+        order = OrderIn.model_validate(payload)
     except ValidationError as error:
-        return None, [_field_error(fault) for fault in error.errors(include_url=False)]
+        faults = [_field_error(fault) for fault in error.errors(include_url=False)]
+        return None, faults + _place_faults(payload)
+    phones, faults = _phones(order)
+    faults += _address_faults(order.ship_to.model_dump())
+    if len(set(order.discount_codes)) != len(order.discount_codes):
+        faults.append(FieldError("discount_codes", "repeated", "each code counts once"))
+    if faults:
+        return None, faults
+    return _with_phones(order, phones), []
+
+
+def _place_faults(payload: Any) -> list[FieldError]:
+    """Check the address of a payload that is wrong elsewhere, so that one answer names it all."""
+    ship_to = payload.get("ship_to") if isinstance(payload, dict) else None
+    return _address_faults(ship_to) if isinstance(ship_to, dict) else []
+
+
+def _address_faults(ship_to: dict[str, Any]) -> list[FieldError]:
+    parts = [ship_to.get(name) for name in ("country", "region", "postal_code")]
+    if not isinstance(parts[0], str) or any(
+        p is not None and not isinstance(p, str) for p in parts
+    ):
+        return []
+    return [
+        FieldError(f"ship_to.{field}", code, message)
+        for field, code, message in address_faults(*parts)  # type: ignore[arg-type]
+    ]
+
+
+def _phones(order: OrderIn) -> tuple[dict[str, str], list[FieldError]]:
+    """Return the phone numbers in E.164; one without a country code is of the ship-to country."""
+    numbers: dict[str, str] = {}
+    faults = []
+    for name, text in (("customer", order.customer.phone), ("ship_to", order.ship_to.phone)):
+        if text is None:
+            continue
+        number = phone_number(text, order.ship_to.country)
+        if number is None:
+            faults.append(FieldError(f"{name}.phone", "invalid_phone", "is no phone number"))
+        else:
+            numbers[name] = number
+    return numbers, faults
+
+
+def _with_phones(order: OrderIn, numbers: dict[str, str]) -> OrderIn:
+    if not numbers:
+        return order
+    parts = {
+        name: getattr(order, name).model_copy(update={"phone": number})
+        for name, number in numbers.items()
+    }
+    return order.model_copy(update=parts)
 
 
 def _field_error(fault: Any) -> FieldError:
@@ -151,9 +230,6 @@ def _field_error(fault: Any) -> FieldError:
     message = fault["msg"].removeprefix("Value error, ")
     kind = fault["type"]
     if kind == "value_error":
-        # A rule that joins two fields of an address names the one that is wrong first.
-        first = message.split(" ", 1)[0]
-        path = f"{path}.{first}" if first in ("postal_code", "region") else path
         kind = "invalid"
     codes = {"missing": "required", "extra_forbidden": "unknown_field"}
     return FieldError(path or "body", codes.get(kind, kind), message)

@@ -112,7 +112,7 @@ def price(
                 FieldError(f"lines[{index}].discount", "too_large", "more than the line's price")
             )
         rows.append((sku, line.quantity, unit, gross, discount))
-    shipping = minor(order.shipping, "shipping")
+    shipping = minor(order.shipping or Decimal(0), "shipping")
     discount = minor(order.discount, "discount")
     nets = [max(0, gross - line_discount) for *_, gross, line_discount in rows]
     if discount > sum(nets):
