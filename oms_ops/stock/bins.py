@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import STOCK_READ, STOCK_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.errors import Conflict, NotFound
-from oms_ops.stock.bin_moves import lock
+from oms_ops.stock import capacity
 from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import Names
 
@@ -103,7 +103,7 @@ def change(connection: Connection, actor: Actor, code: str, changes: dict[str, A
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no bin {code}.")
-    lock(connection, [row[0]])
+    capacity.lock(connection, [row[0]])
     sets = "".join(f"{name} = :{name}, " for name in sorted(changes))
     execute(
         connection,

@@ -90,44 +90,28 @@ def holdings(
     return {(row[0], row[1]): Holding(row[2], row[3], int(row[4]), int(row[5])) for row in found}
 
 
-def refuse_promised(connection: Connection, leaving: Sequence[Leaving]) -> None:
-    """Raise OutOfStock, and say how much is promised, where more leaves than is available.
-
-    The levels stay locked, so the answer still holds when the ledger moves the units.
-    """
-    _refuse(connection, leaving, promised=True, floor=False)
-
-
-def refuse_not_loose(
-    connection: Connection, leaving: Sequence[Leaving], *, within: bool = False
+def refuse(
+    connection: Connection, leaving: Sequence[Leaving], off_floor: Sequence[Leaving]
 ) -> None:
-    """Do as :func:`refuse_promised`, and refuse what is not loose on the floor.
+    """Raise OutOfStock, saying how much is free, where a request takes more than there is.
 
-    ``within``: the units stay in the warehouse, so that promised ones may be moved as well.
+    ``leaving`` goes out of the warehouse's stock on hand: what is promised cannot. ``off_floor`` is
+    taken from the floor: what lies in bins or was picked cannot. The levels stay locked, so that
+    the answer still holds when the ledger moves the units.
     """
-    _refuse(connection, leaving, promised=not within, floor=True)
-
-
-def _refuse(
-    connection: Connection, leaving: Sequence[Leaving], *, promised: bool, floor: bool
-) -> None:
-    wanted: dict[tuple[int, int], int] = {}
-    named: dict[tuple[int, int], Leaving] = {}
-    for line in leaving:
-        pair = (line.warehouse_id, line.sku_id)
-        wanted[pair] = wanted.get(pair, 0) + line.quantity
-        named.setdefault(pair, line)
-    held = holdings(connection, wanted, lock=True)
+    going, taken = _by_pair(leaving), _by_pair(off_floor)
+    named = {(n.warehouse_id, n.sku_id): n for n in (*off_floor, *leaving)}
+    held = holdings(connection, named, lock=True)
     faults = []
-    for pair, units in wanted.items():
-        has, line = held.get(pair, Holding(0, 0, 0, 0)), named[pair]
-        if promised and units > has.available:
+    for pair, line in named.items():
+        has = held.get(pair, Holding(0, 0, 0, 0))
+        if going.get(pair, 0) > has.available:
             message = (
                 f"{line.sku}: {has.allocated} of {has.on_hand} are promised,"
                 f" {has.available} can be taken"
             )
             faults.append(FieldError(f"{line.field}.quantity", "not_available", message))
-        elif floor and units > has.loose:
+        elif taken.get(pair, 0) > has.loose:
             message = (
                 f"{line.sku}: {has.loose} lie on the floor, {has.binned} in bins,"
                 f" {has.staged} are picked"
@@ -135,3 +119,11 @@ def _refuse(
             faults.append(FieldError(f"{line.field}.quantity", "not_on_floor", message))
     if faults:
         raise OutOfStock("Not enough stock is free to be moved.", faults)
+
+
+def _by_pair(lines: Sequence[Leaving]) -> dict[tuple[int, int], int]:
+    units: dict[tuple[int, int], int] = {}
+    for line in lines:
+        pair = (line.warehouse_id, line.sku_id)
+        units[pair] = units.get(pair, 0) + line.quantity
+    return units

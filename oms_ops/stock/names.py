@@ -125,18 +125,21 @@ class Names:
         return found
 
 
-def world(connection: Connection) -> dict[str, int]:
-    """Return the ids of the locations outside the warehouses by their kind (``transit``, ...)."""
-    rows = connection.execute(
-        sa.text("SELECT kind, id FROM locations WHERE warehouse_id IS NULL ORDER BY id DESC")
+def world(connection: Connection) -> dict[str, Place]:
+    """Return the locations outside the warehouses by their kind (``transit``, ...)."""
+    rows = execute(
+        connection,
+        f"SELECT {_PLACE} FROM locations WHERE warehouse_id IS NULL ORDER BY id DESC",
+        {},
     )
-    return {row.kind: row.id for row in rows}
+    return {row[2]: Place(*row) for row in rows}
 
 
-def own(connection: Connection, kind: str) -> dict[int, int]:
+def own(connection: Connection, kind: str) -> dict[int, Place]:
     """Return each warehouse's location of ``kind`` (``storage`` or ``quarantine``) by its id."""
-    rows = connection.execute(
-        sa.text("SELECT warehouse_id, id FROM locations WHERE kind = :kind ORDER BY id DESC"),
+    rows = execute(
+        connection,
+        f"SELECT {_PLACE} FROM locations WHERE kind = :kind ORDER BY id DESC",
         {"kind": kind},
     )
-    return {row.warehouse_id: row.id for row in rows}
+    return {row[3]: Place(*row) for row in rows}

@@ -1,0 +1,67 @@
+"""Stock that becomes available fills backorders in the same transaction.
+
+The stock knows no orders, so what joins both is here: the waiting orders are locked first, then the
+units are posted, then they go to whoever waits longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.engine import Connection
+
+from oms_ops.access.actor import Actor
+from oms_ops.orders import backorders
+from oms_ops.orders.locks import lock_waiting
+from oms_ops.stock import adjustments, quarantine, transfer_receipts
+from oms_ops.stock.adjustments import Adjustment
+from oms_ops.stock.names import Line
+from oms_ops.stock.plans import Plan
+from oms_ops.stock.transfer_receipts import Arrived
+
+
+def post(connection: Connection, actor: Actor, plan: Plan) -> int:
+    """Post a plan's moves and fill backorders with what it brings; return the units they got."""
+    rising = plan.rising
+    if rising:
+        lock_waiting(connection, rising)
+    plan.post(connection, actor)
+    return backorders.fill(connection, actor, rising) if rising else 0
+
+
+def adjust(
+    connection: Connection,
+    actor: Actor,
+    warehouse: str,
+    lines: Sequence[Adjustment],
+    reason: str,
+    note: str = "",
+) -> int:
+    """Adjust stock as :func:`oms_ops.stock.adjustments.plan` says; return units backorders got."""
+    return post(
+        connection, actor, adjustments.plan(connection, actor, warehouse, lines, reason, note)
+    )
+
+
+def dispose(
+    connection: Connection,
+    actor: Actor,
+    warehouse: str,
+    lines: Sequence[Line],
+    decision: str,
+    note: str = "",
+) -> int:
+    """Release, scrap or send back quarantined goods; return the units that backorders got."""
+    return post(
+        connection,
+        actor,
+        quarantine.plan_decision(connection, actor, warehouse, lines, decision, note),
+    )
+
+
+def receive_transfer(
+    connection: Connection, actor: Actor, number: str, arrived: Sequence[Arrived], note: str = ""
+) -> int:
+    """Receive (a part of) a transfer; return the units that backorders got."""
+    plan = transfer_receipts.plan_receipt(connection, actor, number, arrived, note)
+    return post(connection, actor, plan)
