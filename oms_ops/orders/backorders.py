@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection
 from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import Retry, as_ids, as_rows, as_time, ids, rowset
-from oms_ops.notifications.tables import OutboxMessage
+from oms_ops.notifications import outbox
+from oms_ops.orders import promises
 from oms_ops.orders.locks import lock_waiting
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
@@ -19,19 +20,39 @@ from oms_ops.stock.ledger import Quantity
 _PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
 
 
-def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]]) -> int:
+def fill(
+    connection: Connection,
+    actor: Actor,
+    pairs: Iterable[tuple[int, int]],
+    *,
+    from_supply: bool = False,
+) -> int:
     """Allocate what is available of ``pairs`` (warehouse id, SKU id) to backordered lines.
 
     Call it in the transaction that raised the levels, after it did: their rows are then locked, so
     the units seen are the units there are. The caller has locked the waiting orders before the
     levels (:func:`oms_ops.orders.locks.lock_waiting`); those that came since are locked here.
-    Returns the units allocated; customers are told.
+    Returns the units allocated; customers are told. The promises of those that wait on follow: with
+    ``from_supply``, when the units are those of purchase orders, they may come later, too.
     """
     wanted_pairs = sorted(set(pairs))
     waiting = lock_waiting(connection, wanted_pairs)
-    takes = _takes(connection, wanted_pairs, waiting) if waiting else []
-    if not takes:
+    if not waiting:
         return 0
+    takes = _takes(connection, wanted_pairs, waiting)
+    if takes:
+        _allocate(connection, actor, takes)
+    promises.update(
+        connection,
+        actor,
+        wanted_pairs,
+        order_ids={take["order_id"] for take in takes},
+        only_sooner=not from_supply,
+    )
+    return sum(take["take"] for take in takes)
+
+
+def _allocate(connection: Connection, actor: Actor, takes: Sequence[dict[str, Any]]) -> None:
     stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
     columns = {"order_line_id": "bigint", "take": "bigint"}
     updated = connection.execute(
@@ -51,7 +72,6 @@ def fill(connection: Connection, actor: Actor, pairs: Iterable[tuple[int, int]])
     if not ledger.allocate(connection, actor, wanted):
         raise Retry("stock moved between the plan and the claim")
     _tell(connection, takes)
-    return sum(t["take"] for t in takes)
 
 
 def _takes(
@@ -125,15 +145,8 @@ def _add_to_shipments(
 
 def _tell(connection: Connection, takes: Sequence[dict[str, Any]]) -> None:
     told = {(t["number"], t["email"]) for t in takes}
-    connection.execute(
-        sa.insert(OutboxMessage),
-        [
-            {
-                "kind": "order.backorder_filled",
-                "recipient": email,
-                "payload": {"order": number},
-                "created_at": clock.now(),
-            }
-            for number, email in sorted(told)
-        ],
+    outbox.post_many(
+        connection,
+        "order.backorder_filled",
+        [(email, {"order": number}) for number, email in sorted(told)],
     )

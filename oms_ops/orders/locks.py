@@ -43,11 +43,11 @@ def lock_orders_of_shipments(connection: Connection, shipment_ids: Iterable[int]
 
 
 def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Lock the open orders that wait for any of ``pairs`` (warehouse, SKU); return their ids."""
+    """Lock the orders that wait for any of ``pairs`` (warehouse, SKU), held ones too; return ids."""
     unique = as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(set(pairs)))
     rows = connection.execute(
         sa.text(
-            "SELECT id FROM orders WHERE status = 'open' AND id IN ("
+            "SELECT id FROM orders WHERE id IN ("
             "SELECT l.order_id FROM order_lines AS l JOIN orders AS o ON o.id = l.order_id"
             f" JOIN ({rowset(connection, 'pairs', _PAIR)}) AS p"
             " ON p.sku_id = l.sku_id AND p.warehouse_id = o.warehouse_id"

@@ -15,6 +15,7 @@ from oms_ops.access.actor import PURCHASING_WRITE, Actor
 from oms_ops.database import as_rows, as_time, read_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
+from oms_ops.orders import promises
 from oms_ops.purchasing.tables import PurchaseOrder
 from oms_ops.settings import settings
 
@@ -99,6 +100,9 @@ def create(
             **stamp,
         },
     )
+    if status != "draft":
+        skus = {terms[line.sku].sku_id for line in lines}
+        promises.update(connection, actor, [(head.warehouse_id, sku_id) for sku_id in skus])
     return get(connection, stored.number)
 
 

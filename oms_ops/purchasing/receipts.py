@@ -66,7 +66,7 @@ def receive(
             for i, units in quantities.items()
         ],
     )  # fmt: skip
-    backorders.fill(connection, actor, pairs)
+    backorders.fill(connection, actor, pairs, from_supply=True)
     return number
 
 
