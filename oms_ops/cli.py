@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,6 +99,30 @@ def demo_load(
         )
     else:
         typer.echo("the demo is loaded already; nothing changed")
+
+
+@app.command("import")
+def import_file(
+    kind: Annotated[str, typer.Argument(help="orders, ... : see docs/importing.md")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    mapping: Annotated[Path | None, typer.Option(help="Columns and formats, as TOML.")] = None,
+    channel: Annotated[str | None, typer.Option(help="The channel of all its orders.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the rejected rows here.")] = None,
+) -> None:
+    """Import a file: the good rows are taken, the bad ones reported with their reasons."""
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.exchange import console, files, runs
+    from oms_ops.exchange.mapping import Mapping, load
+
+    columns = load(mapping) if mapping else Mapping()
+    if channel:
+        columns = columns.with_constants({"channel": channel})
+    done = files.import_file(_engine(), SYSTEM, kind, file, columns)
+    console.show(done)
+    if report:
+        runs.save_report(done, report)
+    if not done.complete:
+        raise typer.Exit(1)
 
 
 @app.command()

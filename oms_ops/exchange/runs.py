@@ -1,0 +1,219 @@
+"""The journal of imports: what each run made of each row of its file, and the report of the bad.
+
+Every row of the file gets exactly one fate, in the transaction that makes what the fate says.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops import clock
+from oms_ops.access.actor import Actor
+from oms_ops.database import as_time, reading, run
+from oms_ops.errors import NotFound
+from oms_ops.exchange.reader import ROW, Table
+from oms_ops.exchange.tables import FATES, Import
+from oms_ops.exchange.values import RowFault
+from oms_ops.orders.staging import load
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: A row of a refused order that is not bad itself.
+ORDER_REJECTED = "order_rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of one row; ``document`` is the number of what it is a part of.
+
+    ``amount_e4`` is its money in ten-thousandths of a major unit, as the file states it.
+    """
+
+    row_no: int
+    fate: str
+    reason: str | None = None
+    message: str | None = None
+    document: str | None = None
+    amount_e4: int | None = None
+    content: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a finished import did; ``counts`` holds the rows of every fate."""
+
+    number: str
+    kind: str
+    file_name: str
+    rows: int
+    counts: dict[str, int] = field(default_factory=dict)
+    rejected: tuple[Fate, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every row has its one fate."""
+        return sum(self.counts.values()) == self.rows
+
+
+def begin(engine: Engine, actor: Actor, kind: str, table: Table) -> int:
+    """Enter a run in the journal; return its id."""
+
+    def work(connection: Connection) -> int:
+        values = {
+            "kind": kind,
+            "file_name": table.file_name,
+            "file_sha256": table.sha256,
+            "rows": table.frame.height,
+            "counts": {},
+            "started_at": clock.now(),
+            "changed_by": actor.name,
+        }
+        made = connection.execute(sa.insert(Import).values(**values).returning(Import.id))
+        return int(made.scalar_one())
+
+    return run(engine, work)
+
+
+def record(connection: Connection, import_id: int, fates: Iterable[Fate]) -> None:
+    """Write what became of some rows, in the transaction that made it so."""
+    columns = ("import_id", "row_no", "fate", "reason", "message", "document", "amount_e4",
+               "content")  # fmt: skip
+    rows = [
+        (import_id, f.row_no, f.fate, f.reason, f.message, f.document, f.amount_e4,
+         None if f.content is None else json.dumps(f.content, default=str))
+        for f in fates
+    ]  # fmt: skip
+    load(connection, "import_rows", columns, rows)
+
+
+def rejections(table: Table, faults: Iterable[RowFault], amounts: dict[int, int]) -> list[Fate]:
+    """Return the fate of rows that are refused: all that is wrong, and what the row held."""
+    found: dict[int, list[RowFault]] = {}
+    for fault in faults:
+        found.setdefault(fault.row_no, []).append(fault)
+    contents = held(table, list(found))
+    return [
+        Fate(
+            row,
+            "rejected",
+            faults_of[0].code,
+            "; ".join(f"{f.field}: {f.message}" for f in faults_of),
+            None,
+            amounts.get(row),
+            contents[row],
+        )
+        for row, faults_of in sorted(found.items())
+    ]
+
+
+def held(table: Table, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Return what rows of the file held, as its own columns."""
+    import polars as pl
+
+    chosen = table.frame.filter(pl.col(ROW).is_in(rows))
+    return {row.pop(ROW): row for row in chosen.iter_rows(named=True)}
+
+
+def finish(engine: Engine, import_id: int) -> Report:
+    """Close a run and return its report."""
+
+    def work(connection: Connection) -> None:
+        counts = _counts(connection, import_id)
+        connection.execute(
+            sa.text("UPDATE imports SET counts = :counts, finished_at = :now WHERE id = :id"),
+            {
+                "counts": json.dumps(counts),
+                "now": as_time(connection, clock.now()),
+                "id": import_id,
+            },
+        )
+
+    run(engine, work)
+    with reading(engine) as connection:
+        return report(connection, import_id)
+
+
+def _counts(connection: Connection, import_id: int) -> dict[str, int]:
+    rows = connection.execute(
+        sa.text(
+            "SELECT fate, count(*) AS rows FROM import_rows WHERE import_id = :id GROUP BY fate"
+        ),
+        {"id": import_id},
+    )
+    found: dict[str, int] = {row.fate: row.rows for row in rows}
+    return {fate: found[fate] for fate in FATES if fate in found}
+
+
+def report(connection: Connection, import_id: int) -> Report:
+    """Return the report of a run, finished or not."""
+    head = connection.execute(
+        sa.text("SELECT number, kind, file_name, rows FROM imports WHERE id = :id"),
+        {"id": import_id},
+    ).one()
+    rejected = connection.execute(
+        sa.text(
+            "SELECT row_no, reason, message, amount_e4, content FROM import_rows"
+            " WHERE import_id = :id AND fate = 'rejected' ORDER BY row_no"
+        ),
+        {"id": import_id},
+    )
+    bad = tuple(
+        Fate(r.row_no, "rejected", r.reason, r.message, None, r.amount_e4, document(r.content))
+        for r in rejected
+    )
+    counts = _counts(connection, import_id)
+    return Report(head.number, head.kind, head.file_name, head.rows, counts, bad)
+
+
+def document(value: Any) -> Any:
+    """Return a JSON column that textual SQL selected: SQLite gives its text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def id_of(connection: Connection, number: str) -> int:
+    """Return the id of a run; raise NotFound where there is none of that number."""
+    found = connection.execute(
+        sa.text("SELECT id FROM imports WHERE number = :number"), {"number": number}
+    ).scalar()
+    if found is None:
+        raise NotFound(f"There is no import {number}.")
+    return int(found)
+
+
+#: The columns of the report before the file's own.
+REPORT_COLUMNS = ("import_row", "import_code", "import_reason")
+
+
+def write_report(done: Report, out: Any) -> None:
+    """Write the rejected rows as CSV: why, then what the row held, ready to be mended.
+
+    The file can be imported again as it is, once its rows are mended.
+    """
+    names = list(dict.fromkeys(name for bad in done.rejected for name in bad.content or {}))
+    writer = csv.writer(out)
+    writer.writerow([*REPORT_COLUMNS, *names])
+    for bad in done.rejected:
+        content = bad.content or {}
+        writer.writerow(
+            [bad.row_no, bad.reason, bad.message, *(content.get(name) for name in names)]
+        )
+
+
+def save_report(done: Report, path: Path) -> None:
+    """Write the rejected rows to a file; see :func:`write_report`."""
+    with path.open("w", encoding="utf-8", newline="") as out:
+        write_report(done, out)
+
+
+def amounts_of(frame: pl.DataFrame, column: str) -> dict[int, int]:
+    """Return the money of each row where it is known."""
+    return {row: amount for row, amount in frame.select(ROW, column).iter_rows() if amount}

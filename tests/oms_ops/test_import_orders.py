@@ -1,0 +1,267 @@
+"""A file of orders: each bad row is named, the good orders are taken, and no order comes twice."""
+
+from __future__ import annotations
+
+import csv
+import io
+import threading
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from oms_ops.access.actor import Actor
+from oms_ops.errors import Forbidden, ValidationFailed
+from oms_ops.exchange import mapping, runs
+from oms_ops.exchange.files import import_bytes, import_file
+from oms_ops.exchange.runs import Report
+from oms_ops.reconcile import reconcile
+from tests.oms_ops.shop import CLERK, Shop
+
+HEADER = (
+    "external_id,channel,currency,email,customer_name,placed_at,ship_name,ship_line1,ship_city,"
+    "ship_region,ship_postal_code,ship_country,sku,quantity,unit_price,payment_method,"
+    "allow_backorder"
+)
+
+
+def line(external_id: str, sku: str, quantity: object, price: object = "1.99", **other: str) -> str:
+    cells = {
+        "channel": "market", "currency": "USD", "email": "ann@example.com", "name": "Ann",
+        "placed_at": "2026-03-01T12:00:00Z", "region": "GA", "postal_code": "30301",
+        "backorder": "true", **other,
+    }  # fmt: skip
+    return (
+        f"{external_id},{cells['channel']},{cells['currency']},{cells['email']},{cells['name']},"
+        f"{cells['placed_at']},Ann,1 Main Street,Atlanta,{cells['region']},"
+        f"{cells['postal_code']},US,{sku},{quantity},{price},card,{cells['backorder']}"
+    )
+
+
+def taken(shop: Shop, *lines: str, document: str = "", header: str = HEADER) -> Report:
+    content = "\n".join([header, *lines]).encode()
+    return import_bytes(
+        shop.engine, CLERK, "orders", content, "orders.csv", mapping.parse(document)
+    )
+
+
+def reasons(report: Report) -> list[tuple[int, Any]]:
+    return [(bad.row_no, bad.reason) for bad in report.rejected]
+
+
+def sound(shop: Shop) -> bool:
+    return all(finding.count == 0 for finding in reconcile(shop.engine))
+
+
+def test_rows_of_one_external_id_are_one_order(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    report = taken(shop, line("A", "SKU-1", 2), line("B", "SKU-1", 1), line("A", "SKU-2", 3, "3"))
+    assert (report.rows, report.counts, report.complete) == (3, {"order": 3}, True)
+    orders = shop.rows("SELECT external_id, total_minor, status FROM orders ORDER BY external_id")
+    assert [tuple(row) for row in orders] == [("A", 2 * 199 + 900, "open"), ("B", 199, "open")]
+    lines = shop.rows("SELECT line_no, quantity, allocated FROM order_lines ORDER BY order_id, id")
+    assert [tuple(row) for row in lines] == [(1, 2, 2), (2, 3, 0), (1, 1, 1)]
+    fates = shop.rows(
+        "SELECT r.row_no, r.fate, o.external_id, r.amount_e4 FROM import_rows AS r"
+        " JOIN orders AS o ON o.number = r.document ORDER BY r.row_no"
+    )
+    assert [tuple(row) for row in fates] == [
+        (1, "order", "A", 39800), (2, "order", "B", 19900), (3, "order", "A", 90000),
+    ]  # fmt: skip
+    assert sound(shop)
+
+
+def test_every_bad_row_is_named_and_the_good_orders_are_taken(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    report = taken(
+        shop,
+        line("A", "SKU-1", 2),
+        line("B", "SKU-1", 1),
+        line("B", "NOPE", 1),
+        line("C", "SKU-1", "two"),
+        line("D", "SKU-1", 1, "1.999"),
+        line("", "SKU-1", 1),
+        line("E", "SKU-1", 1, email="nobody"),
+        line("F", "SKU-1", 1, postal_code="x"),
+        line("G", "SKU-1", 1) + ",one more",
+        line("H", "SKU-1", 1),
+        line("H", "SKU-1", 1, email="other@example.com"),
+        line("I", "SKU-1", 1, placed_at="yesterday"),
+        line("J", "SKU-2", 1, backorder="false"),
+        line("K", "SKU-1", 1),
+    )
+    assert reasons(report) == [
+        (2, "order_rejected"),
+        (3, "unknown_sku"),
+        (4, "not_a_whole_number"),
+        (5, "too_many_decimals"),
+        (6, "required"),
+        (7, "invalid"),
+        (8, "invalid"),
+        (9, "wrong_number_of_cells"),
+        (10, "order_rejected"),
+        (11, "inconsistent"),
+        (12, "not_a_time"),
+        (13, "out_of_stock"),
+    ]
+    assert report.counts == {"order": 2, "rejected": 12}
+    assert report.complete
+    assert shop.count("orders") == 2
+    assert sound(shop)
+
+
+def test_a_mended_file_imported_again_takes_only_what_is_new(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    good, bad = line("A", "SKU-1", 2), line("B", "SKU-1", "two")
+    taken(shop, good, bad)
+    again = taken(shop, good, line("B", "SKU-1", 2))
+    assert again.counts == {"order": 1, "repeated": 1}
+    once_more = taken(shop, good, line("B", "SKU-1", 2))
+    assert once_more.counts == {"repeated": 2}
+    assert shop.count("orders") == 2
+    assert shop.level("SKU-1") == (50, 4)
+
+
+def test_the_report_is_itself_a_file_to_mend_and_import(shop: Shop, tmp_path: Path) -> None:
+    shop.stock("SKU-1", 50)
+    report = taken(shop, line("A", "SKU-1", 2), line("B", "SKU-1", "two"), line("B", "SKU-1", 1))
+    runs.save_report(report, tmp_path / "bad.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "bad.csv").read_text())))
+    assert [(r["import_row"], r["import_code"], r["quantity"]) for r in rows] == [
+        ("2", "not_a_whole_number", "two"), ("3", "order_rejected", "1"),
+    ]  # fmt: skip
+    (tmp_path / "bad.csv").write_text((tmp_path / "bad.csv").read_text().replace(",two,", ",2,"))
+    mended = import_file(shop.engine, CLERK, "orders", tmp_path / "bad.csv")
+    assert mended.counts == {"order": 2}
+    assert shop.level("SKU-1") == (50, 5)
+
+
+def test_another_content_under_the_same_external_id_is_refused(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    taken(shop, line("A", "SKU-1", 2))
+    for changed in (
+        [line("A", "SKU-1", 3)],
+        [line("A", "SKU-1", 2), line("A", "SKU-1", 1)],
+        [line("A", "SKU-1", 2, email="bob@example.com")],
+    ):
+        report = taken(shop, *changed)
+        assert reasons(report)[0] == (1, "differs")
+        assert report.counts == {"rejected": len(changed)}
+    # The same content, written otherwise, is the same order.
+    assert taken(shop, line("A", "SKU-1", "2.0", "1.990")).counts == {"repeated": 1}
+    assert taken(shop, line("A", "SKU-1", 2, channel="other")).counts == {"order": 1}
+    assert shop.count("orders") == 2
+
+
+def test_columns_constants_and_ways_of_writing_come_from_the_mapping(shop: Shop) -> None:
+    shop.stock("SKU-1", 5000)
+    document = """
+        [format]
+        separator = ";"
+        decimal_comma = true
+        date_formats = ["%d.%m.%Y %H:%M"]
+        timezone = "Europe/Berlin"
+        [fields]
+        external_id = "Bestellung"
+        channel = { value = "amazon" }
+        currency = { value = "USD" }
+        email = "Mail"
+        customer_name = "Kunde"
+        placed_at = "Datum"
+        ship_name = "Kunde"
+        ship_line1 = { value = "1 Main Street" }
+        ship_city = { value = "Atlanta" }
+        ship_region = { value = "GA" }
+        ship_postal_code = { value = "30301" }
+        ship_country = { value = "US" }
+        sku = "Artikel"
+        quantity = "Menge"
+        unit_price = "Preis"
+        amount = "Betrag"
+        warehouse = { value = "NYC" }
+        allow_backorder = { value = true }
+    """
+    report = taken(
+        shop,
+        "A1;Ann@Example.com;Änne Müller;24.12.2025 18:30;SKU-1;1000;1,67;1.666,67",
+        header="Bestellung;Mail;Kunde;Datum;Artikel;Menge;Preis;Betrag",
+        document=document,
+    )
+    assert report.counts == {"order": 1}
+    row = shop.rows(
+        "SELECT o.channel, c.name, c.email, o.placed_at, o.gross_minor, o.rounding_minor,"
+        " o.total_minor, l.net_minor, w.code FROM orders AS o"
+        " JOIN customers AS c ON c.id = o.customer_id JOIN order_lines AS l ON l.order_id = o.id"
+        " JOIN warehouses AS w ON w.id = o.warehouse_id"
+    )[0]
+    assert str(row.placed_at).replace("T", " ").startswith("2025-12-24 17:30:00")
+    assert (row.channel, row.name, row.email) == ("amazon", "Änne Müller", "ann@example.com")
+    # What the stated amount has beyond quantity times price is kept as rounding.
+    assert (row.gross_minor, row.rounding_minor, row.total_minor) == (167000, -333, 166667)
+    assert (row.net_minor, row.code) == (166667, "NYC")
+    assert sound(shop)
+
+
+def test_parquet_of_typed_columns_is_read_like_text(shop: Shop, tmp_path: Path) -> None:
+    shop.stock("SKU-1", 50)
+    frame = pl.read_csv(
+        io.StringIO("\n".join([HEADER, line("A", "SKU-1", 2), line("B", "SKU-1", 1)])),
+        try_parse_dates=True,
+    )
+    assert frame.schema["quantity"] == pl.Int64
+    assert isinstance(frame.schema["placed_at"], pl.Datetime)
+    frame.write_parquet(tmp_path / "orders.parquet")
+    report = import_file(shop.engine, CLERK, "orders", tmp_path / "orders.parquet")
+    assert report.counts == {"order": 2}
+    assert taken(shop, line("A", "SKU-1", 2)).counts == {"repeated": 1}
+
+
+def test_one_answer_names_all_that_is_wrong_with_a_mapping(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed) as caught:
+        taken(
+            shop,
+            line("A", "SKU-1", 1),
+            document='[fields]\nsku = "Artikel"\ncolour = "Farbe"\nwarehouse = "Lager"',
+        )
+    assert sorted((e.field, e.code) for e in caught.value.errors) == [
+        ("fields.colour", "unknown_field"),
+        ("fields.sku", "no_such_column"),
+        ("fields.warehouse", "no_such_column"),
+    ]
+    for content, code in ((b"", "no_header"), (b"\xff\xfe,1\n", "wrong_encoding"),
+                          (b"sku,sku\n1,2\n", "repeated_column")):  # fmt: skip
+        with pytest.raises(ValidationFailed) as caught:
+            import_bytes(shop.engine, CLERK, "orders", content, "x.csv", mapping.Mapping())
+        assert [e.code for e in caught.value.errors] == [code]
+    with pytest.raises(ValidationFailed) as caught:
+        mapping.parse('[format]\ntimezone = "Nowhere/Land"\nseparator = ",,"\nside = 1')
+    assert sorted(e.field for e in caught.value.errors) == [
+        "format.separator", "format.side", "format.timezone",
+    ]  # fmt: skip
+    assert shop.count("imports") == 0
+
+
+def test_a_reader_may_not_import(shop: Shop) -> None:
+    analyst = Actor("ada", "analyst")
+    with pytest.raises(Forbidden):
+        import_bytes(shop.engine, analyst, "orders", b"sku\n", "x.csv", mapping.Mapping())
+
+
+def test_two_imports_of_one_file_at_once_make_each_order_once(shop: Shop) -> None:
+    shop.stock("SKU-1", 500)
+    lines = [line(f"N{number}", "SKU-1", 1) for number in range(40)]
+    reports: list[Report] = []
+    threads = [
+        threading.Thread(target=lambda: reports.append(taken(shop, *lines))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reports) == 4
+    assert shop.count("orders") == 40
+    assert sum(report.counts.get("order", 0) for report in reports) == 40
+    assert sum(report.counts.get("repeated", 0) for report in reports) == 120
+    assert shop.level("SKU-1") == (500, 40)
+    assert sound(shop)
