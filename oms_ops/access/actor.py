@@ -14,6 +14,10 @@ ORDERS_READ = "orders:read"
 FULFIL = "fulfilment:write"
 PAYMENTS_WRITE = "payments:write"
 RETURNS_WRITE = "returns:write"
+#: Posting what a count found; always somebody else than who counted.
+STOCK_APPROVE = "stock:approve"
+#: Deciding how low a level may fall.
+STOCK_PLAN = "stock:plan"
 STOCK_READ = "stock:read"
 STOCK_WRITE = "stock:write"
 PURCHASING_READ = "purchasing:read"
@@ -29,6 +33,8 @@ _EVERYTHING = _READS | {
     PAYMENTS_WRITE,
     RETURNS_WRITE,
     STOCK_WRITE,
+    STOCK_APPROVE,
+    STOCK_PLAN,
     PURCHASING_WRITE,
     CATALOG_WRITE,
     RULES_WRITE,
@@ -41,8 +47,8 @@ PERMISSIONS = frozenset(_EVERYTHING)
 ROLES: dict[str, frozenset[str]] = {
     "admin": _EVERYTHING,
     "clerk": _READS | {ORDERS_WRITE, PAYMENTS_WRITE, RETURNS_WRITE},
-    "warehouse": _READS | {FULFIL, STOCK_WRITE, RETURNS_WRITE},
-    "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE},
+    "warehouse": _READS | {FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
+    "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
     "support": _READS | {RETURNS_WRITE},
     "analyst": _READS,
     "engineer": _READS,
