@@ -184,6 +184,34 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def autocommit(engine: Engine) -> Iterator[Connection]:
+    """Give a connection on which each statement through :func:`execute` commits by itself."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            yield connection
+            return
+        driver: Any = connection.connection.driver_connection
+        driver.autocommit = True
+        try:
+            yield connection
+        finally:
+            driver.autocommit = False
+
+
+@contextmanager
+def immediate(connection: Connection) -> Iterator[None]:
+    """Make the block one write transaction on a SQLite connection of :func:`autocommit`."""
+    with _writers_queue(connection.engine):
+        execute(connection, "BEGIN IMMEDIATE", {})
+        try:
+            yield
+        except BaseException:
+            execute(connection, "ROLLBACK", {})
+            raise
+        execute(connection, "COMMIT", {})
+
+
+@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Give a connection for reading, with one snapshot for the whole block."""
     with engine.connect() as connection:
@@ -211,8 +239,11 @@ def _writers_queue(engine: Engine) -> Iterator[None]:
         os.close(handle)
 
 
+#: What our own functions in PostgreSQL raise where Python raises :class:`Retry`.
+LOST_RACE = "OM001"
+
 #: PostgreSQL: serialisation failure, deadlock, lock not available.
-_RETRYABLE_STATES = frozenset({"40001", "40P01", "55P03"})
+_RETRYABLE_STATES = frozenset({"40001", "40P01", "55P03", LOST_RACE})
 
 
 class Retry(Exception):
@@ -302,8 +333,8 @@ def rowset(
 ) -> str:
     """Return SQL that reads the JSON parameter ``:name`` as a table: ``FROM ({rowset(...)}) AS d``.
 
-    ``columns`` maps each name to ``bigint``, ``text`` or ``boolean``; the parameter's value comes
-    from :func:`as_rows`. One statement then serves one row or a hundred thousand, whatever the
+    ``columns`` maps each name to its PostgreSQL type (``bigint``, ``text``, ``boolean``, ...); the
+    parameter's value comes from :func:`as_rows`. One statement then serves one row or a hundred thousand, whatever the
     driver's limit on parameters. PostgreSQL cannot look into the JSON and plans for a hundred rows;
     ``count``, the number of rows where it is known, keeps it from scanning a table for three.
     """

@@ -16,6 +16,7 @@ from oms_ops.access.actor import SYSTEM
 from oms_ops.database import transaction
 from oms_ops.feed import triggers
 from oms_ops.feed.tables import FeedState
+from oms_ops.orders import writing
 from oms_ops.stock.warehouses import ensure_world
 
 #: Any number: it keeps two migrations from running at once on PostgreSQL.
@@ -31,6 +32,7 @@ def init(engine: Engine) -> None:
         if connection.scalar(sa.select(FeedState.epoch)) is None:
             connection.execute(sa.insert(FeedState).values(id=1, epoch=1))
         triggers.install(connection)
+        writing.install(connection)
         ensure_world(connection, SYSTEM)
         _refuse_dangling_rows(connection)
 

@@ -1,38 +1,46 @@
-"""Capture one order: validate, price, route, allocate and write it in one transaction.
+"""Capture one order: look, plan, write.
 
-The level rows are locked by the last statement before the commit: everything before it reads
-without locks, and the guarded UPDATE then either finds the stock that the plan counted on or
-changes nothing. In that case the whole transaction is rolled back and planned again on fresh
-levels. So two buyers of the last unit never both get it, and nobody holds a lock while thinking.
-
-PostgreSQL is asked four times in all, each time by a pipeline of statements that do not wait for
-one another's answers: look, insert the order, write what belongs to it, commit.
+The look is one statement, the plan (validation, prices, routing) is pure, and the write is one
+transaction (:mod:`oms_ops.orders.writing`). So nothing is locked while thinking: PostgreSQL is
+asked twice in all, and on SQLite the one writer's turn holds nothing but the writing. The level
+rows are locked by the last statement before the commit, a guarded UPDATE that either finds the
+stock that the plan counted on or changes nothing; then everything is rolled back and planned again
+on fresh levels. So two buyers of the last unit never both get it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import random
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
-from oms_ops.database import Retry, as_rows, as_time, execute, pipelined, rowset, run
+from oms_ops.database import Retry, as_time, autocommit, retryable
 from oms_ops.errors import Conflict, FieldError, KeyReused, OutOfStock, ValidationFailed
-from oms_ops.notifications import outbox
-from oms_ops.orders import intake, views
-from oms_ops.orders.pricing import PricedLine, SkuTerms, Totals, catalogue_errors, price
-from oms_ops.orders.routing import Routing, Site, route
-from oms_ops.payments import commands as payments
+from oms_ops.money import to_text
+from oms_ops.orders import holding, intake, promises, views, writing
+from oms_ops.orders.look import Seen, look
+from oms_ops.orders.pricing import (
+    Priced,
+    PricedLine,
+    catalogue_errors,
+    price,
+    quantity_errors,
+)
+from oms_ops.orders.routing import Routing, route
 from oms_ops.settings import settings
-from oms_ops.stock import ledger
+
+_ATTEMPTS = 50
 
 
 def capture(
@@ -50,114 +58,344 @@ def capture(
     """
     actor.require(ORDERS_WRITE)
     order, errors = intake.parse(payload)
-    digest = _digest(payload)
-
-    def work(connection: Connection) -> dict[str, Any]:
-        return _capture(connection, actor, payload, order, errors, idempotency_key, digest)
-
-    for attempt in range(3):
+    submission = _Submission(payload, order, errors, idempotency_key, _digest(payload))
+    collisions = 0
+    for attempt in range(_ATTEMPTS):
         try:
-            return run(engine, work, attempts=50)
+            with autocommit(engine) as connection:
+                return _capture(connection, actor, submission)
         except IntegrityError as error:
             # Somebody committed the same key, external id or guest between our look and our
             # write; the next look finds what they wrote.
-            if attempt == 2 or not _unique_violation(error):
+            collisions += 1
+            if collisions == 3 or not _unique_violation(error):
                 raise
+        except (Retry, DBAPIError) as error:
+            if attempt == _ATTEMPTS - 1 or not retryable(error):
+                raise
+        time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 6)))  # noqa: S311 - jitter
     raise AssertionError("unreachable")
 
 
+def quote(engine: Engine, actor: Actor, payload: Any) -> dict[str, Any]:
+    """Return what capturing ``payload`` would answer now, without a number; nothing is written.
+
+    Raises:
+        ValidationFailed, OutOfStock: as :func:`capture` does.
+    """
+    actor.require(ORDERS_WRITE)
+    order, errors = intake.parse(payload)
+    submission = _Submission(payload, order, errors, None, "")
+    with autocommit(engine) as connection:
+        now = clock.now()
+        seen = _look(connection, actor, submission, now)
+        plan = _plan(connection, submission, seen, now)
+        return _answer(plan)
+
+
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the database knows of a submission before anything is written."""
+class _Submission:
+    """What was submitted, and what is wrong with it already."""
 
-    first: tuple[str, Any] | None
-    known: dict[str, SkuTerms]
-    levels: dict[tuple[int, int], int]
-    sites: list[Site]
-    customer_id: int | None
-    captured_as: str | None
+    payload: Any
+    order: intake.OrderIn | None
+    errors: Sequence[FieldError]
+    key: str | None
+    digest: str
 
 
-def _capture(
-    connection: Connection,
-    actor: Actor,
-    payload: Any,
-    order: intake.OrderIn | None,
-    errors: Sequence[FieldError],
-    key: str | None,
-    digest: str,
-) -> dict[str, Any]:
-    wanted = intake.lines_of(payload)
-    seen = _look(connection, actor, order, key, sorted({sku for _, sku in wanted}))
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An order as it is going to be written."""
+
+    order: intake.OrderIn
+    priced: Priced
+    routing: Routing
+    head: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+def _capture(connection: Connection, actor: Actor, submission: _Submission) -> dict[str, Any]:
+    now = clock.now()
+    seen = _look(connection, actor, submission, now)
     if seen.first is not None:
-        return _first_answer(*seen.first, digest)
-    faults = [*errors, *_catalogue_faults(payload, order, wanted, seen)]
-    if order is None or faults:
-        raise ValidationFailed("The order has bad fields.", faults)
-    priced, totals, faults = price(order, seen.known)
-    if faults:
-        raise ValidationFailed("The order has bad fields.", faults)
-    if not seen.sites:
-        raise Conflict("There is no active warehouse.")
-    routing = route(
-        [(line.sku.id, line.quantity) for line in priced],
-        seen.levels,
-        seen.sites,
-        region=order.ship_to.region,
-        country=order.ship_to.country,
-        allow_split=order.allow_split,
-        override=order.warehouse,
-    )
-    if any(routing.backordered) and not order.allow_backorder:
-        raise _out_of_stock(priced, routing)
+        return _first_answer(*seen.first, submission.digest)
+    plan = _plan(connection, submission, seen, now)
+    order = plan.order
     if seen.captured_as is not None:
         raise Conflict(
             f"Channel {order.channel!r} already submitted order {order.external_id!r}"
             f" as {seen.captured_as}.",
             [FieldError("external_id", "duplicate", f"captured as {seen.captured_as}")],
         )
-    now = clock.now()
-    stamp = {"actor": actor.name, "now": as_time(connection, now)}
-    customer_id = seen.customer_id or _insert_guest(connection, order, stamp)
-    row = _insert_order(connection, order, totals, routing, customer_id, now, stamp)
-    lines = _lines(priced, routing)
-    answer = views.render(
-        row,
-        lines,
+    answer = _answer(plan)
+    sets = _sets(connection, submission, seen, plan, answer, now)
+    rules = seen.rules.rules
+    answer["number"] = writing.write(
+        connection,
+        sets,
+        {
+            "customer_id": seen.customer_id,
+            "keep": _reserve(seen, order.channel),
+            "low_email": rules.alerts.low_stock_email,
+            "actor": actor.name,
+            "now": as_time(connection, now),
+        },
+    )
+    return answer
+
+
+def _look(connection: Connection, actor: Actor, submission: _Submission, now: datetime) -> Seen:
+    codes = sorted({sku for _, sku in intake.lines_of(submission.payload)})
+    return look(connection, actor, submission.order, submission.key, codes, now)
+
+
+def _plan(connection: Connection, submission: _Submission, seen: Seen, now: datetime) -> _Plan:
+    """Validate, price and route; refuse with everything that is wrong."""
+    order = submission.order
+    faults = [*submission.errors, *_faults(submission, seen)]
+    if order is None or faults:
+        raise ValidationFailed("The order has bad fields.", faults)
+    rules = seen.rules.rules
+    discounts = [seen.discounts[code] for code in order.discount_codes]
+    priced, faults = price(order, seen.known, rules, discounts, seen.customer_group)
+    if priced is None:
+        raise ValidationFailed("The order has bad fields.", faults)
+    routing = _route(order, priced, seen)
+    if any(routing.backordered) and not order.allow_backorder:
+        raise _out_of_stock(priced.lines, routing)
+    promised = _promised(connection, priced, routing)
+    hold = holding.reason(connection, rules, order, priced.totals.total, seen.customer_id)
+    lines = _lines(priced, routing, promised)
+    head = _head(order, priced, routing, seen, now)
+    head["status"], head["hold_reason"] = ("on_hold", hold) if hold else ("open", None)
+    dates = [line["promised_on"] for line in lines if line["promised_on"]]
+    head["promised_on"] = max(dates, default=None)
+    return _Plan(order, priced, routing, head, lines)
+
+
+def _faults(submission: _Submission, seen: Seen) -> list[FieldError]:
+    """Return what the catalogue and the rules object to, and what the database does not know."""
+    payload, order = submission.payload, submission.order
+    channel = payload.get("channel", "web") if isinstance(payload, dict) else None
+    faults = catalogue_errors(intake.lines_of(payload), seen.known, channel)
+    if order is None:
+        return faults
+    if not faults:
+        faults = quantity_errors(order, seen.known)
+    if order.warehouse and order.warehouse not in {site.code for site in seen.sites}:
+        message = f"no warehouse {order.warehouse!r}"
+        faults.append(FieldError("warehouse", "unknown_warehouse", message))
+    if (channels := seen.rules.rules.channels) and order.channel not in channels:
+        message = f"one of {', '.join(sorted(channels))}"
+        faults.append(FieldError("channel", "unknown_channel", message))
+    for index, code in enumerate(order.discount_codes):
+        if code not in seen.discounts:
+            message = f"{code} is no code that is valid now"
+            faults.append(FieldError(f"discount_codes[{index}]", "unknown_discount", message))
+    return faults
+
+
+def _reserve(seen: Seen, channel: str) -> int:
+    rule = seen.rules.rules.channels.get(channel)
+    return rule.reserve_units if rule else 0
+
+
+def _route(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
+    if not seen.sites:
+        raise Conflict("There is no active warehouse.")
+    levels = seen.levels
+    if reserve := _reserve(seen, order.channel):
+        levels = {pair: max(0, units - reserve) for pair, units in levels.items()}
+    return route(
+        [(line.sku.id, line.quantity) for line in priced.lines],
+        levels,
+        seen.sites,
+        region=order.ship_to.region,
+        country=order.ship_to.country,
+        allow_split=order.allow_split,
+        override=order.warehouse,
+    )
+
+
+def _promised(connection: Connection, priced: Priced, routing: Routing) -> list[date | None]:
+    """Return per line the day on which what is backordered should come, None for the others."""
+    short = [index for index, units in enumerate(routing.backordered) if units]
+    days: list[date | None] = [None] * len(priced.lines)
+    if short:
+        waiting = [
+            (routing.home.id, priced.lines[index].sku.id, routing.backordered[index])
+            for index in short
+        ]
+        for index, day in zip(short, promises.promise(connection, waiting), strict=True):
+            days[index] = day
+    return days
+
+
+def _head(
+    order: intake.OrderIn, priced: Priced, routing: Routing, seen: Seen, now: datetime
+) -> dict[str, Any]:
+    rules, totals = seen.rules.rules, priced.totals
+    return {
+        "number": "",
+        "email": order.customer.email,
+        "warehouse": routing.home.code,
+        "channel": order.channel,
+        "external_id": order.external_id,
+        "warehouse_id": routing.home.id,
+        "placed_at": order.placed_at or now,
+        **{f"ship_{key}": value for key, value in order.ship_to},
+        "currency": order.currency,
+        "base_currency": rules.base_currency,
+        "exchange_rate": str(rules.rate_of(order.currency)),
+        "gross_minor": totals.gross,
+        "discount_minor": totals.discount,
+        "shipping_minor": totals.shipping,
+        "shipping_tax_minor": totals.shipping_tax,
+        "tax_minor": totals.tax,
+        "tax_included": totals.tax_included,
+        "rounding_minor": totals.rounding,
+        "total_minor": totals.total,
+        "cancelled_minor": 0,
+        "allow_backorder": order.allow_backorder,
+        "allow_split": order.allow_split,
+        "ship_complete": order.ship_complete,
+        "note": order.note,
+        "rules_id": seen.rules.id,
+        "routing": routing.reason,
+        "tracking_token": secrets.token_urlsafe(24),
+        "version": 1,
+    }
+
+
+def _lines(
+    priced: Priced, routing: Routing, promised: Sequence[date | None]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "line_no": index + 1,
+            "sku_id": line.sku.id,
+            "sku": line.sku.code,
+            "name": line.sku.name,
+            "quantity": line.quantity,
+            "unit_price_minor": line.unit_price_minor,
+            "price_source": line.price_source,
+            "unit_cost_minor": line.sku.unit_cost_minor,
+            "gross_minor": line.gross_minor,
+            "discount_minor": line.discount_minor,
+            "rounding_minor": line.rounding_minor,
+            "net_minor": line.net_minor,
+            "tax_rate_ppm": line.tax_rate_ppm,
+            "tax_minor": line.tax_minor,
+            "allocated": line.quantity - short,
+            "backordered": short,
+            "shipped": 0,
+            "cancelled": 0,
+            "cancelled_minor": 0,
+            "returned": 0,
+            "promised_on": day,
+        }
+        for index, (line, short, day) in enumerate(
+            zip(priced.lines, routing.backordered, promised, strict=True)
+        )
+    ]
+
+
+def _answer(plan: _Plan) -> dict[str, Any]:
+    return views.render(
+        plan.head,
+        plan.lines,
         captured=0,
         refunded=0,
         voided=0,
         delivered=False,
         public_url=settings().public_url,
     )
-    with pipelined(connection):
-        _insert_lines(connection, row["id"], lines, stamp)
-        _insert_shipments(connection, row["id"], routing, stamp)
+
+
+def _sets(
+    connection: Connection,
+    submission: _Submission,
+    seen: Seen,
+    plan: _Plan,
+    answer: dict[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """Return what is to be written, as :func:`oms_ops.orders.writing.write` takes it."""
+    order, totals = plan.order, plan.priced.totals
+    customer = order.customer
+    placed = plan.head["placed_at"]
+    head = {name: plan.head[name] for name in writing.ORDER}
+    head["placed_at"] = now_text(connection, placed)
+    head["promised_on"] = _iso(head["promised_on"])
+    return {
+        "customer": None if seen.customer_id else [customer.model_dump()],
+        "head": [head],
+        "lines": [
+            {
+                **{name: line[name] for name in writing.LINE},
+                "promised_on": _iso(line["promised_on"]),
+            }
+            for line in plan.lines
+        ],
+        "shares": [
+            {"warehouse_id": warehouse_id, "line_no": index + 1, "quantity": units}
+            for warehouse_id, index, units in plan.routing.allocations
+        ],
         # Nothing is to be paid for an order that costs nothing.
-        if order.payment is not None and totals.total > 0:
-            payments.expect(
-                connection, actor, row["id"], order.payment.method, order.currency, totals.total
-            )
-        outbox.post(connection, "order.confirmed", order.customer.email, _message(answer))
-        if key is not None:
-            _keep_answer(connection, key, digest, answer, stamp)
-        claims = routing.claims([line.sku.id for line in priced])
-        claimed = ledger.allocate(connection, actor, claims)
-    if not claimed:
-        raise Retry("stock moved between the plan and the claim")
-    return answer
+        "payment": [
+            {
+                "method": order.payment.method,
+                "currency": order.currency,
+                "amount_minor": totals.total,
+            }
+        ]
+        if order.payment is not None and totals.total > 0
+        else None,
+        "message": [
+            {
+                "recipient": customer.email,
+                "payload": {
+                    "total": to_text(totals.total, order.currency),
+                    "currency": order.currency,
+                },
+            }
+        ],
+        "uses": [
+            {"discount_id": discount_id, "amount_minor": amount}
+            for discount_id, amount in sorted(plan.priced.code_amounts.items())
+        ],
+        "holds": [{"id": hold.id} for hold in seen.holds],
+        "answer": [{"key": submission.key, "request_hash": submission.digest, "response": answer}]
+        if submission.key is not None
+        else None,
+        "claims": _claims(plan, seen),
+    }
 
 
-def _catalogue_faults(
-    payload: Any, order: intake.OrderIn | None, wanted: list[tuple[int, str]], seen: _Seen
-) -> list[FieldError]:
-    currency = payload.get("currency") if isinstance(payload, dict) else None
-    faults = catalogue_errors(wanted, seen.known, currency)
-    if order and order.warehouse and order.warehouse not in {site.code for site in seen.sites}:
-        faults.append(
-            FieldError("warehouse", "unknown_warehouse", f"no warehouse {order.warehouse!r}")
-        )
-    return faults
+def _claims(plan: _Plan, seen: Seen) -> list[dict[str, int]]:
+    """Return a row a level: what the order takes, less what its basket gives back."""
+    units: dict[tuple[int, int], int] = {}
+    for claim in plan.routing.claims([line.sku.id for line in plan.priced.lines]):
+        pair = (claim.sku_id, claim.warehouse_id)
+        units[pair] = units.get(pair, 0) + claim.quantity
+    for hold in seen.holds:
+        pair = (hold.sku_id, hold.warehouse_id)
+        units[pair] = units.get(pair, 0) - hold.quantity
+    return [
+        {"warehouse_id": warehouse_id, "sku_id": sku_id, "quantity": quantity}
+        for (sku_id, warehouse_id), quantity in sorted(units.items())
+    ]
+
+
+def now_text(connection: Connection, moment: datetime) -> str:
+    """Return a moment as the databases read it from JSON."""
+    stored = as_time(connection, moment)
+    return stored if isinstance(stored, str) else stored.isoformat()
+
+
+def _iso(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
 
 
 def _digest(payload: Any) -> str:
@@ -169,59 +407,6 @@ def _unique_violation(error: IntegrityError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
 
 
-def _look(
-    connection: Connection,
-    actor: Actor,
-    order: intake.OrderIn | None,
-    key: str | None,
-    codes: list[str],
-) -> _Seen:
-    """Read all that the decision needs: the key, SKUs with their levels, sites and customer."""
-    with pipelined(connection):
-        catalogue = execute(
-            connection,
-            "SELECT s.id, s.code, s.name, s.is_active, s.currency, s.price_minor,"
-            " coalesce(t.unit_cost_minor, 0), l.warehouse_id, l.on_hand - l.allocated"
-            f" FROM ({rowset(connection, 'codes', {'code': 'text'}, count=len(codes))}) AS c"
-            " JOIN skus AS s ON s.code = c.code"
-            " LEFT JOIN supplier_terms AS t ON t.sku_id = s.id AND t.is_preferred"
-            " LEFT JOIN stock_levels AS l ON l.sku_id = s.id",
-            {"codes": as_rows({"code": code} for code in codes)},
-        )
-        sites = execute(
-            connection,
-            "SELECT id, code, region, country, rank FROM warehouses WHERE is_active",
-            {},
-        )
-        people = execute(
-            connection,
-            "SELECT (SELECT id FROM customers WHERE email = :email),"
-            " (SELECT number FROM orders WHERE channel = :channel AND external_id = :external_id)",
-            {
-                "email": order.customer.email if order else None,
-                "channel": order.channel if order else None,
-                "external_id": order.external_id if order else None,
-            },
-        )
-        # The key after the external id: a concurrent repeat of this very submission that the one
-        # look saw, the other must see too, or a repeat would be refused as a duplicate.
-        first = execute(
-            connection,
-            "SELECT request_hash, response FROM idempotency_keys"
-            " WHERE scope = :actor AND key = :key",
-            {"actor": actor.name, "key": key},
-        )
-        known: dict[str, SkuTerms] = {}
-        levels: dict[tuple[int, int], int] = {}
-        found = first.fetchone()
-        for *terms, warehouse_id, available in catalogue:
-            sku = SkuTerms(*terms)
-            known[sku.code] = sku
-            if warehouse_id is not None:
-                levels[warehouse_id, sku.id] = available
-        return _Seen(found, known, levels, [Site(*row) for row in sites], *people.fetchone())
-
-
 def _first_answer(request_hash: str, response: Any, digest: str) -> dict[str, Any]:
     if request_hash != digest:
         raise KeyReused(
@@ -230,22 +415,6 @@ def _first_answer(request_hash: str, response: Any, digest: str) -> dict[str, An
         )
     answer: dict[str, Any] = json.loads(response) if isinstance(response, str) else response
     return answer
-
-
-def _keep_answer(
-    connection: Connection, key: str, digest: str, answer: dict[str, Any], stamp: dict[str, Any]
-) -> None:
-    execute(
-        connection,
-        "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
-        " VALUES (:actor, :key, :digest, :answer, :now)",
-        {"key": key, "digest": digest, "answer": json.dumps(answer), **stamp},
-    )
-
-
-def _message(answer: dict[str, Any]) -> dict[str, Any]:
-    total = answer["totals"]["total"]
-    return {"order": answer["number"], "total": total, "currency": answer["currency"]}
 
 
 def _out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:
@@ -260,152 +429,4 @@ def _out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:
             for index, (line, short) in enumerate(zip(priced, routing.backordered, strict=True))
             if short
         ],
-    )
-
-
-def _insert_guest(connection: Connection, order: intake.OrderIn, stamp: dict[str, Any]) -> int:
-    """Create the customer on the first order; the row is the guest of every later one."""
-    row = execute(
-        connection,
-        "INSERT INTO customers (email, name, phone, created_at, changed_by, changed_at)"
-        " VALUES (:email, :name, :phone, :now, :actor, :now) RETURNING id",
-        {**order.customer.model_dump(), **stamp},
-    ).fetchone()
-    return int(row[0])
-
-
-_ORDER_COLUMNS = (
-    "channel, external_id, customer_id, warehouse_id, status, placed_at, ship_name, ship_line1,"
-    " ship_line2, ship_city, ship_region, ship_postal_code, ship_country, currency, gross_minor,"
-    " discount_minor, shipping_minor, tax_minor, rounding_minor, total_minor, allow_backorder,"
-    " allow_split, routing, tracking_token"
-)
-_INSERT_ORDER = (
-    f"INSERT INTO orders ({_ORDER_COLUMNS}, version, changed_by, changed_at) VALUES ("
-    + ", ".join(f":{name}" for name in _ORDER_COLUMNS.split(", "))
-    + ", 1, :actor, :now) RETURNING id, number"
-)
-
-
-def _insert_order(
-    connection: Connection,
-    order: intake.OrderIn,
-    totals: Totals,
-    routing: Routing,
-    customer_id: int,
-    now: datetime,
-    stamp: dict[str, Any],
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "channel": order.channel,
-        "external_id": order.external_id,
-        "customer_id": customer_id,
-        "warehouse_id": routing.home.id,
-        "status": "open",
-        "placed_at": now,
-        "promised_on": None,
-        **{f"ship_{key}": value for key, value in order.ship_to},
-        "currency": order.currency,
-        "gross_minor": totals.gross,
-        "discount_minor": totals.discount,
-        "shipping_minor": totals.shipping,
-        "tax_minor": 0,
-        "rounding_minor": 0,
-        "total_minor": totals.total,
-        "allow_backorder": order.allow_backorder,
-        "allow_split": order.allow_split,
-        "routing": routing.reason,
-        "tracking_token": secrets.token_urlsafe(24),
-    }
-    stored = {"routing": json.dumps(routing.reason), "placed_at": stamp["now"]}
-    order_id, number = execute(connection, _INSERT_ORDER, {**row, **stored, **stamp}).fetchone()
-    extra = {"email": order.customer.email, "warehouse": routing.home.code}
-    return {**row, "id": order_id, "number": number, **extra}
-
-
-_LINE_COLUMNS = {
-    "line_no": "bigint",
-    "sku_id": "bigint",
-    "quantity": "bigint",
-    "unit_price_minor": "bigint",
-    "unit_cost_minor": "bigint",
-    "gross_minor": "bigint",
-    "discount_minor": "bigint",
-    "net_minor": "bigint",
-    "allocated": "bigint",
-    "backordered": "bigint",
-}
-
-
-def _lines(priced: Sequence[PricedLine], routing: Routing) -> list[dict[str, Any]]:
-    return [
-        {
-            "line_no": index + 1,
-            "sku_id": line.sku.id,
-            "sku": line.sku.code,
-            "name": line.sku.name,
-            "quantity": line.quantity,
-            "unit_price_minor": line.unit_price_minor,
-            "unit_cost_minor": line.sku.unit_cost_minor,
-            "gross_minor": line.gross_minor,
-            "discount_minor": line.discount_minor,
-            "net_minor": line.net_minor,
-            "allocated": line.quantity - short,
-            "backordered": short,
-            "shipped": 0,
-            "cancelled": 0,
-            "returned": 0,
-        }
-        for index, (line, short) in enumerate(zip(priced, routing.backordered, strict=True))
-    ]
-
-
-def _insert_lines(
-    connection: Connection, order_id: int, lines: Sequence[dict[str, Any]], stamp: dict[str, Any]
-) -> None:
-    names = ", ".join(_LINE_COLUMNS)
-    execute(
-        connection,
-        f"INSERT INTO order_lines (order_id, {names}, tax_minor, shipped, cancelled, returned,"
-        " version, changed_by, changed_at)"
-        f" SELECT :order_id, {names}, 0, 0, 0, 0, 1, :actor, :now"
-        f" FROM ({rowset(connection, 'rows', _LINE_COLUMNS, count=len(lines))}) AS r",
-        {
-            "order_id": order_id,
-            "rows": as_rows({name: line[name] for name in _LINE_COLUMNS} for line in lines),
-            **stamp,
-        },
-    )
-
-
-_SHARE_COLUMNS = dict.fromkeys(("warehouse_id", "line_no", "quantity"), "bigint")
-
-
-def _insert_shipments(
-    connection: Connection, order_id: int, routing: Routing, stamp: dict[str, Any]
-) -> None:
-    """Write one shipment per warehouse; its lines are the allocation."""
-    if not routing.allocations:
-        return
-    shares = [
-        {"warehouse_id": warehouse_id, "line_no": index + 1, "quantity": units}
-        for warehouse_id, index, units in routing.allocations
-    ]
-    parameters = {"order_id": order_id, "rows": as_rows(shares), **stamp}
-    rows = f"({rowset(connection, 'rows', _SHARE_COLUMNS, count=len(shares))}) AS r"
-    execute(
-        connection,
-        "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"
-        " changed_by, changed_at)"
-        " SELECT :order_id, warehouse_id, 'allocated', :now, 1, :actor, :now"
-        f" FROM {rows} GROUP BY warehouse_id ORDER BY warehouse_id",
-        parameters,
-    )
-    execute(
-        connection,
-        "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
-        f" SELECT s.id, l.id, l.sku_id, r.quantity, :actor FROM {rows}"
-        " JOIN shipments AS s ON s.order_id = :order_id AND s.warehouse_id = r.warehouse_id"
-        " JOIN order_lines AS l ON l.order_id = :order_id AND l.line_no = r.line_no",
-        parameters,
     )

@@ -31,6 +31,7 @@ __all__ = [
 
 #: What an allocation needs: the units are on hand and promised to nobody else.
 ALLOCATION_GUARD = "AND l.on_hand - l.allocated >= d.quantity"
+ALLOCATION = "allocated = l.allocated + d.quantity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def allocate(connection: Connection, actor: Actor, wanted: Iterable[Quantity]) -
     if not totals:
         return True
     updated = levels.update(
-        connection, actor, totals, "allocated = l.allocated + d.quantity", ALLOCATION_GUARD,
+        connection, actor, totals, ALLOCATION, ALLOCATION_GUARD,
         drops=True,
     )  # fmt: skip
     return updated == len(totals)
@@ -73,7 +74,7 @@ def allocate_from(connection: Connection, wanted: str, stamp: dict[str, Any]) ->
     ``:actor`` and ``:now``.
     """
     return levels.update_from(
-        connection, wanted, "allocated = l.allocated + d.quantity", ALLOCATION_GUARD, stamp,
+        connection, wanted, ALLOCATION, ALLOCATION_GUARD, stamp,
         drops=True,
     )  # fmt: skip
 

@@ -80,11 +80,22 @@ def update_from(
     drops: bool = False,
 ) -> int:
     """Do as :func:`update` for what the query ``wanted`` selects; ``parameters`` hold the stamp."""
+    changed = execute(
+        connection, update_sql(connection, wanted, change, guard, drops=drops), parameters
+    ).fetchall()
+    if drops and (low := [row[0] for row in changed if row[0] is not None]):
+        alerts.raise_crossed(connection, low, wanted, parameters)
+    return len(changed)
+
+
+def update_sql(
+    connection: Connection, wanted: str, change: str, guard: str, *, drops: bool = False
+) -> str:
+    """Return the statement of :func:`update_from`: a row for each level that passed the guard."""
     # The inner query locks the rows in the order of their ids: UPDATE ... FROM alone would lock
     # them in whatever order its plan visits.
     clause = for_update(connection)
-    changed = execute(
-        connection,
+    return (
         f"UPDATE stock_levels AS l SET {change}, version = l.version + 1,"
         " changed_by = :actor, changed_at = :now"
         " FROM (SELECT s.id AS level_id, r.quantity FROM stock_levels AS s"
@@ -92,12 +103,8 @@ def update_from(
         " ON r.sku_id = s.sku_id AND r.warehouse_id = s.warehouse_id"
         f" ORDER BY s.id {clause and clause + ' OF s'}) AS d"
         # Rows, unlike a row count, can be waited for inside a pipeline.
-        f" WHERE l.id = d.level_id {guard} RETURNING {alerts.LOW if drops else 'NULL'}",
-        parameters,
-    ).fetchall()
-    if drops and (low := [row[0] for row in changed if row[0] is not None]):
-        alerts.raise_crossed(connection, low, wanted, parameters)
-    return len(changed)
+        f" WHERE l.id = d.level_id {guard} RETURNING {alerts.LOW if drops else 'NULL'} AS low"
+    )
 
 
 def add(

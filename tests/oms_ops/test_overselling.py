@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 
 from oms_ops.database import run
 from oms_ops.errors import OutOfStock
+from oms_ops.orders import writing
 from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
 from oms_ops.stock import ledger
@@ -61,6 +62,7 @@ def test_negative_control_without_the_guard_the_race_oversells(
     shop = Shop(engine)
     shop.stock("SKU-1", 5)
     monkeypatch.setattr(ledger, "ALLOCATION_GUARD", "")
+    run(engine, writing.install)
     run(
         engine,
         lambda c: c.execute(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -30,7 +32,10 @@ def upgrade() -> None:
         postgresql_where=sa.text("status IN ('picked', 'packed')"),
     )
     # Orders were cancelled as a whole until now: nothing of them is owed.
-    op.execute("UPDATE orders SET cancelled_minor = total_minor WHERE status = 'cancelled'")
+    op.execute(
+        "UPDATE orders SET cancelled_minor = total_minor, cancel_reason = hold_reason,"
+        " hold_reason = NULL WHERE status = 'cancelled'"
+    )
     op.execute(
         "UPDATE order_lines SET cancelled_minor = net_minor + tax_minor WHERE cancelled = quantity"
     )
@@ -579,6 +584,7 @@ def _alter_tables() -> None:
     )
     op.add_column("order_lines", sa.Column("price_source", sa.Text(), nullable=True))
     op.add_column("order_lines", sa.Column("promised_on", sa.Date(), nullable=True))
+    op.add_column("orders", sa.Column("cancel_reason", sa.Text(), nullable=True))
     op.add_column("orders", sa.Column("ship_phone", sa.Text(), nullable=True))
     op.add_column("orders", sa.Column("ship_latitude", sa.Float(), nullable=True))
     op.add_column("orders", sa.Column("ship_longitude", sa.Float(), nullable=True))
@@ -633,7 +639,7 @@ def _alter_tables() -> None:
         ("shipments", "ck_shipments_status_known"),
     ):
         op.drop_constraint(op.f(name), table, type_="check")
-    for table, name, rule in (
+    rules: tuple[tuple[str, str, str], ...] = (
         (
             "locations",
             "ck_locations_own_has_a_warehouse",
@@ -671,7 +677,8 @@ def _alter_tables() -> None:
             "status IN ('allocated', 'picked', 'packed', 'shipped', 'delivered', 'cancelled', 'delivery_failed', 'returned')",
         ),
         ("receipt_lines", "ck_receipt_lines_damaged_in_range", "damaged BETWEEN 0 AND quantity"),
-    ):
+    )
+    for table, name, rule in rules:
         op.create_check_constraint(op.f(name), table, rule)
 
 
@@ -789,6 +796,7 @@ def _rebuild_tables() -> None:
         ),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("hold_reason", sa.Text(), nullable=True),
+        sa.Column("cancel_reason", sa.Text(), nullable=True),
         sa.Column("placed_at", UtcDateTime(), nullable=False),
         sa.Column("closed_at", UtcDateTime(), nullable=True),
         sa.Column("cancelled_at", UtcDateTime(), nullable=True),
@@ -971,17 +979,17 @@ def _rebuild_tables() -> None:
     )
 
 
-def _rebuild(table: str, *parts: sa.schema.SchemaItem) -> None:
+def _rebuild(table: str, *parts: Any) -> None:
     run = op.get_bind().exec_driver_sql
     indexes = run(
         "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
         (table,),
     ).all()
     # PRAGMA table_info leaves out computed columns, which fill themselves.
-    kept = ", ".join(row.name for row in run(f"PRAGMA table_info({table})"))
+    kept = ", ".join(str(row.name) for row in run(f"PRAGMA table_info({table})"))
     op.create_table(f"new_{table}", *parts)
     run(f"INSERT INTO new_{table} ({kept}) SELECT {kept} FROM {table}")
     run(f"DROP TABLE {table}")
     run(f"ALTER TABLE new_{table} RENAME TO {table}")
-    for (statement,) in indexes:
-        run(statement)
+    for row in indexes:
+        run(str(row[0]))

@@ -1,0 +1,337 @@
+"""Writes a captured order: the same steps on both databases, in one transaction.
+
+SQLite takes the steps one after another from here. PostgreSQL takes all of them in one call of a
+function that :func:`install` makes of them, so that one round trip writes the order and commits it,
+and the locks of the levels, taken by the last step, are held for no round trip at all.
+
+A step reads its rows from a JSON parameter, binds ``:actor``, ``:now`` and what earlier steps
+returned, and is left out where its parameter is NULL. A step that must touch all its rows and does
+not has lost a race: everything is rolled back and planned again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops.database import LOST_RACE, Retry, execute, immediate, rowset
+from oms_ops.stock import alerts, ledger, levels
+
+#: Lines up to which PostgreSQL plans for a few rows, not for many.
+_FEW = 12
+
+_CUSTOMER = dict.fromkeys(("email", "name", "phone"), "text")
+ORDER = {
+    "channel": "text",
+    "external_id": "text",
+    "warehouse_id": "bigint",
+    "status": "text",
+    "hold_reason": "text",
+    "placed_at": "timestamptz",
+    "promised_on": "date",
+    "ship_name": "text",
+    "ship_line1": "text",
+    "ship_line2": "text",
+    "ship_city": "text",
+    "ship_region": "text",
+    "ship_postal_code": "text",
+    "ship_country": "text",
+    "ship_phone": "text",
+    "ship_latitude": "double precision",
+    "ship_longitude": "double precision",
+    "currency": "text",
+    "base_currency": "text",
+    "exchange_rate": "text",
+    "gross_minor": "bigint",
+    "discount_minor": "bigint",
+    "shipping_minor": "bigint",
+    "shipping_tax_minor": "bigint",
+    "tax_minor": "bigint",
+    "tax_included": "boolean",
+    "rounding_minor": "bigint",
+    "total_minor": "bigint",
+    "allow_backorder": "boolean",
+    "allow_split": "boolean",
+    "ship_complete": "boolean",
+    "note": "text",
+    "rules_id": "bigint",
+    "routing": "json",
+    "tracking_token": "text",
+}
+LINE = {
+    "line_no": "bigint",
+    "sku_id": "bigint",
+    "quantity": "bigint",
+    "unit_price_minor": "bigint",
+    "price_source": "text",
+    "unit_cost_minor": "bigint",
+    "gross_minor": "bigint",
+    "discount_minor": "bigint",
+    "rounding_minor": "bigint",
+    "net_minor": "bigint",
+    "tax_rate_ppm": "bigint",
+    "tax_minor": "bigint",
+    "allocated": "bigint",
+    "backordered": "bigint",
+    "promised_on": "date",
+}
+_SHARE = dict.fromkeys(("warehouse_id", "line_no", "quantity"), "bigint")
+_PAYMENT = {"method": "text", "currency": "text", "amount_minor": "bigint"}
+_MESSAGE = {"recipient": "text", "payload": "json"}
+_USE = dict.fromkeys(("discount_id", "amount_minor"), "bigint")
+_HOLD = {"id": "bigint"}
+_ANSWER = {"key": "text", "request_hash": "text", "response": "json"}
+_CLAIM = dict.fromkeys(("warehouse_id", "sku_id", "quantity"), "bigint")
+
+#: The JSON parameters, in the order of the function's arguments.
+SETS = {
+    "customer": _CUSTOMER,
+    "head": ORDER,
+    "lines": LINE,
+    "shares": _SHARE,
+    "payment": _PAYMENT,
+    "message": _MESSAGE,
+    "uses": _USE,
+    "holds": _HOLD,
+    "answer": _ANSWER,
+    "claims": _CLAIM,
+}
+_VALUES = {"customer_id": "bigint", "keep": "bigint", "low_email": "text", "actor": "text",
+           "now": "timestamptz"}  # fmt: skip
+
+_NEW = "version, changed_by, changed_at"
+_STAMP = "1, :actor, :now"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement over the rows of the parameter ``rows``, written ``{rows}`` in it.
+
+    ``gives`` names what its one row returns, for the steps after it. ``complete`` tells that it
+    must touch as many rows as it was given.
+    """
+
+    rows: str
+    sql: str
+    gives: tuple[str, ...] = ()
+    complete: bool = False
+
+
+def _columns(columns: Mapping[str, str]) -> str:
+    return ", ".join(columns)
+
+
+_STEPS = (
+    # The customer of a first order; a concurrent first order fails here and is planned again.
+    Step(
+        "customer",
+        f"INSERT INTO customers ({_columns(_CUSTOMER)}, created_at, {_NEW})"
+        f" SELECT {_columns(_CUSTOMER)}, :now, {_STAMP} FROM {{rows}} RETURNING id",
+        gives=("customer_id",),
+    ),
+    Step(
+        "head",
+        f"INSERT INTO orders (customer_id, {_columns(ORDER)}, {_NEW})"
+        f" SELECT :customer_id, {_columns(ORDER)}, {_STAMP} FROM {{rows}} RETURNING id, number",
+        gives=("order_id", "number"),
+    ),
+    Step(
+        "lines",
+        f"INSERT INTO order_lines (order_id, {_columns(LINE)}, shipped, cancelled, returned,"
+        f" {_NEW}) SELECT :order_id, {_columns(LINE)}, 0, 0, 0, {_STAMP} FROM {{rows}}",
+    ),
+    # One shipment per warehouse; its lines are the allocation.
+    Step(
+        "shares",
+        f"INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, {_NEW})"
+        f" SELECT :order_id, r.warehouse_id, 'allocated', :now, {_STAMP}"
+        " FROM {rows} GROUP BY r.warehouse_id ORDER BY r.warehouse_id",
+    ),
+    Step(
+        "shares",
+        "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
+        " SELECT s.id, l.id, l.sku_id, r.quantity, :actor FROM {rows}"
+        " JOIN shipments AS s ON s.order_id = :order_id AND s.warehouse_id = r.warehouse_id"
+        " JOIN order_lines AS l ON l.order_id = :order_id AND l.line_no = r.line_no",
+    ),
+    Step(
+        "payment",
+        "INSERT INTO payments (order_id, gateway, method, currency, amount_minor, captured_minor,"
+        f" refunded_minor, voided_minor, created_at, {_NEW}) SELECT :order_id, 'manual', method,"
+        f" currency, amount_minor, 0, 0, 0, :now, {_STAMP} FROM {{rows}}",
+    ),
+    Step(
+        "message",
+        "INSERT INTO outbox_messages (kind, recipient, payload, created_at, attempts)"
+        " SELECT 'order.confirmed', r.recipient, {numbered:r.payload:order}, :now, 0 FROM {rows}",
+    ),
+    Step(
+        "answer",
+        "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
+        " SELECT :actor, r.key, r.request_hash, {numbered:r.response:number}, :now FROM {rows}",
+    ),
+    # From here on rows are locked that others want: codes first, then the levels.
+    Step(
+        "uses",
+        "UPDATE discounts AS d SET used = d.used + 1, version = d.version + 1,"
+        " changed_by = :actor, changed_at = :now"
+        " FROM {rows} WHERE d.id = r.discount_id"
+        " AND (d.use_limit IS NULL OR d.used < d.use_limit)",
+        complete=True,
+    ),
+    Step(
+        "uses",
+        f"INSERT INTO discount_uses (discount_id, order_id, amount_minor, used_at, {_NEW})"
+        f" SELECT r.discount_id, :order_id, r.amount_minor, :now, {_STAMP} FROM {{rows}}",
+    ),
+    Step(
+        "holds",
+        "DELETE FROM basket_holds WHERE id IN (SELECT r.id FROM {rows})",
+        complete=True,
+    ),
+)
+
+
+def claim_guard() -> str:
+    """Return what a claim needs: the units are free, beyond what the channel must leave."""
+    return f"{ledger.ALLOCATION_GUARD} + :keep" if ledger.ALLOCATION_GUARD else ""
+
+
+def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+    """Write an order and commit it; return its number.
+
+    ``sets`` has the names of :data:`SETS`; each is a list of rows, or None to leave its steps out.
+    The connection is one of :func:`oms_ops.database.autocommit`.
+
+    Raises:
+        Retry: somebody else was first to the stock, a code's last use or the basket.
+        IntegrityError: the key, the external id or the customer came in meanwhile.
+    """
+    if connection.dialect.name == "sqlite":
+        with immediate(connection):
+            return _write_stepwise(connection, sets, values)
+    arguments = {name: json.dumps(rows) if rows else None for name, rows in sets.items()}
+    function = f"oms_write_order_{'few' if len(sets['lines']) <= _FEW else 'many'}"
+    row = execute(connection, f"SELECT {function}({_typed()})", {**arguments, **values}).fetchone()
+    return str(row[0])
+
+
+def _typed() -> str:
+    sets = [f"CAST(:{name} AS jsonb)" for name in SETS]
+    return ", ".join(sets + [f"CAST(:{name} AS {kind})" for name, kind in _VALUES.items()])
+
+
+def _write_stepwise(
+    connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]
+) -> str:
+    bound = {**values, **{name: json.dumps(rows) for name, rows in sets.items()}}
+    for step in _STEPS:
+        rows: Sequence[Any] | None = sets[step.rows]
+        if not rows:
+            continue
+        cursor = execute(connection, _text(connection, step), bound)
+        if step.gives:
+            bound |= zip(step.gives, cursor.fetchone(), strict=True)
+        elif step.complete and cursor.rowcount != len(rows):
+            raise Retry(f"another order was first: {step.rows}")
+    if claims := sets["claims"]:
+        wanted = rowset(connection, "claims", _CLAIM)
+        claimed = levels.update_from(
+            connection, wanted, ledger.ALLOCATION, claim_guard(), bound, drops=True
+        )
+        if claimed != len(claims):
+            raise Retry("stock moved between the plan and the claim")
+    return str(bound["number"])
+
+
+def _text(connection: Any, step: Step, count: int | None = None) -> str:
+    """Return a step's statement for this database."""
+    source = f"({rowset(connection, step.rows, SETS[step.rows], count=count)}) AS r"
+    text = step.sql.replace("{rows}", source)
+    sqlite = connection.dialect.name == "sqlite"
+    while "{numbered:" in text:
+        before, _, rest = text.partition("{numbered:")
+        inside, _, after = rest.partition("}")
+        column, _, name = inside.partition(":")
+        set_in_jsonb = f"jsonb_set(CAST({column} AS jsonb), '{{{name}}}', to_jsonb(:number))"
+        put = (
+            f"json_set({column}, '$.{name}', :number)"
+            if sqlite
+            else f"CAST({set_in_jsonb} AS json)"
+        )
+        text = before + put + after
+    return text
+
+
+def install(connection: Connection) -> None:
+    """Create or replace PostgreSQL's functions; SQLite needs none."""
+    if connection.dialect.name == "sqlite":
+        return
+    for name, count in (("few", _FEW), ("many", None)):
+        connection.exec_driver_sql(_function(name, count).replace("%", "%%"))
+
+
+def _function(name: str, count: int | None) -> str:
+    postgresql = SimpleNamespace(dialect=SimpleNamespace(name="postgresql"))
+    arguments = [f"p_{each} jsonb" for each in SETS]
+    arguments += [f"p_{each} {kind}" for each, kind in _VALUES.items()]
+    body = "\n".join(_body(postgresql, count))
+    return f"""
+CREATE OR REPLACE FUNCTION oms_write_order_{name}({", ".join(arguments)}) RETURNS text
+LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    v_customer_id bigint := p_customer_id;
+    v_order_id bigint;
+    v_number text;
+    v_low jsonb;
+    touched bigint;
+BEGIN
+{body}
+    RETURN v_number;
+END $$"""
+
+
+_VARIABLES = ("customer_id", "order_id", "number", "low")
+
+
+def _body(connection: Any, count: int | None) -> Iterator[str]:
+    for step in _STEPS:
+        statement = _in_function(_text(connection, step, count))
+        into = f" INTO {', '.join(f'v_{name}' for name in step.gives)}" if step.gives else ""
+        yield f"IF p_{step.rows} IS NOT NULL THEN {statement}{into};"
+        if step.complete:
+            yield f"GET DIAGNOSTICS touched = ROW_COUNT; {_unless_all(step.rows)}"
+        yield "END IF;"
+    wanted = rowset(connection, "claims", _CLAIM, count=count)
+    claim = levels.update_sql(connection, wanted, ledger.ALLOCATION, claim_guard(), drops=True)
+    yield (
+        f"IF p_claims IS NOT NULL THEN WITH changed AS ({_in_function(claim)})"
+        " SELECT count(*), jsonb_agg(low) FILTER (WHERE low IS NOT NULL) INTO touched, v_low"
+        f" FROM changed; {_unless_all('claims')} END IF;"
+    )
+    raised = "; ".join(_in_function(each) for each in alerts.statements(connection, wanted))
+    yield f"IF v_low IS NOT NULL THEN {raised}; END IF;"
+
+
+def _unless_all(rows: str) -> str:
+    return (
+        f"IF touched <> jsonb_array_length(p_{rows}) THEN"
+        f" RAISE EXCEPTION 'another order was first: {rows}' USING ERRCODE = '{LOST_RACE}'; END IF;"
+    )
+
+
+def _in_function(statement: str) -> str:
+    """Write ``:name`` as the function's variable or argument of that name."""
+
+    def named(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"v_{name}" if name in _VARIABLES else f"p_{name}"
+
+    return re.sub(r"(?<!:):([a-z_][a-z_0-9]*)", named, statement)
