@@ -24,11 +24,15 @@ from oms_ops.stock.ledger import Move
 
 @dataclass(frozen=True, slots=True)
 class ReturnedLine:
-    """``quantity`` units of an order line; ``restock`` puts them back, ``scrap`` does not."""
+    """``quantity`` units of an order line; ``restock`` puts them back, ``scrap`` does not.
+
+    ``refund_minor`` is the refund that was agreed where it is not the units' part of the price.
+    """
 
     order_line_id: int
     quantity: int
     disposition: str = "restock"
+    refund_minor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ def receive(connection: Connection, actor: Actor, requests: Sequence[ReturnReque
     """Receive returned goods and refund them to the order's payments; return the RMA numbers.
 
     The refund of a line is its net price times the units, rounded so that the refunds of all its
-    units sum to the net price exactly. Nothing is refunded that was not captured.
+    units sum to the net price exactly, or what was agreed. Nothing is refunded that was not
+    captured.
 
     Raises:
         ValidationFailed: a line does not belong to its order, or its disposition is unknown.
@@ -97,6 +102,8 @@ def _check(requests: Sequence[ReturnRequest], sold: dict[int, Any]) -> None:
             seen.add(line.order_line_id)
             if line.quantity <= 0:
                 errors.append(FieldError(f"{where}.quantity", "not_positive", "at least 1"))
+            if line.refund_minor is not None and line.refund_minor < 0:
+                errors.append(FieldError(f"{where}.refund", "out_of_range", "is negative"))
             if line.disposition not in DISPOSITIONS:
                 errors.append(
                     FieldError(f"{where}.disposition", "unknown", f"one of {DISPOSITIONS}")
@@ -184,6 +191,8 @@ def _insert_lines(
 
 
 def _line_refund(line: ReturnedLine, sold: dict[int, Any]) -> int:
+    if line.refund_minor is not None:
+        return line.refund_minor
     row = sold[line.order_line_id]
     return refund_of(row.net_minor, row.quantity, row.returned, line.quantity)
 
