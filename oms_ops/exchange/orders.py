@@ -8,22 +8,19 @@ imported again, or two imports run at once, and no order is made twice.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.exc import IntegrityError
 
 from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
-from oms_ops.database import as_rows, as_time, rowset, run
-from oms_ops.exchange import runs
+from oms_ops.exchange import runs, seen
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.exchange.reader import ROW, Table
 from oms_ops.exchange.runs import ORDER_REJECTED, Fate, Report
+from oms_ops.exchange.seen import Taken
 from oms_ops.exchange.values import RowFault, Spec, fields_of, minor_of
 from oms_ops.orders import bulk
 
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
 KIND = "orders"
 #: Orders in one transaction: long enough to be fast, short enough to let others write.
 BATCH = 1_000
-_SCOPE = "import:"
+_KEY = ("ref", "channel", "external_id")
 
 _ORDER_FIELDS = {
     "external_id": Spec(required=True),
@@ -152,15 +149,19 @@ def _take(
     rows, doomed = batch
     heads, lines = _frames(rows)
     digests = _digests(rows)
+    keys = {ref: (channel, key) for ref, channel, key in heads.select(*_KEY).iter_rows()}
 
     def work(connection: Connection) -> None:
-        known = _known(connection, heads)
-        again = {ref for ref in known if known[ref][0] == digests[ref]}
+        known = seen.known(connection, keys.items())
+        again = {ref for ref in known if known[ref].digest == digests[ref]}
         others = set(known) - again
         fresh = ~heads["ref"].is_in(sorted({*known, *doomed}))
         placed = _with_warehouse(connection, heads.filter(fresh))
         result = bulk.capture_many(connection, actor, placed, lines)
-        _remember(connection, heads, digests, result.numbers)
+        seen.remember(
+            connection,
+            ((*keys[ref], Taken(digests[ref], number)) for ref, number in result.numbers.items()),
+        )
         refused = [
             *(f for f in faults if f.row_no in row_refs),
             *_differing(heads, others - doomed),
@@ -175,7 +176,7 @@ def _take(
         ]
         runs.record(connection, import_id, runs.rejections(table, refused, amounts))
         taken = {**{ref: ("order", number) for ref, number in result.numbers.items()},
-                 **{ref: ("repeated", known[ref][1]) for ref in again - spoiled}}  # fmt: skip
+                 **{ref: ("repeated", known[ref].document) for ref in again - spoiled}}  # fmt: skip
         runs.record(
             connection,
             import_id,
@@ -187,20 +188,7 @@ def _take(
         )
 
     row_refs: dict[int, int] = dict(rows.select(ROW, "ref").iter_rows())
-    again_after_race(engine, work)
-
-
-def again_after_race(engine: Engine, work: Any) -> None:
-    """Run ``work``; once more when somebody committed the same order or guest meanwhile."""
-    for attempt in range(3):
-        try:
-            run(engine, work, attempts=50)
-        except IntegrityError as error:
-            unique = getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
-            if attempt == 2 or not unique:
-                raise
-        else:
-            return
+    seen.settle(engine, work)
 
 
 def _frames(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -249,56 +237,7 @@ def _digests(rows: pl.DataFrame) -> dict[int, str]:
 
     said = rows.select("ref", text=pl.struct(list(FIELDS)).struct.json_encode())
     grouped = said.group_by("ref", maintain_order=True).agg(pl.col("text").str.join("\n"))
-    return {ref: hashlib.sha256(text.encode()).hexdigest() for ref, text in grouped.iter_rows()}
-
-
-_KEY = {"ref": "bigint", "scope": "text", "key": "text"}
-
-
-def _known(connection: Connection, heads: pl.DataFrame) -> dict[int, tuple[str, str]]:
-    """Return digest and number of the orders that an earlier import took."""
-    wanted = as_rows(
-        {"ref": ref, "scope": _SCOPE + channel, "key": external_id}
-        for ref, channel, external_id in heads.select("ref", "channel", "external_id").iter_rows()
-    )
-    rows = connection.execute(
-        sa.text(
-            "SELECT r.ref, k.request_hash, k.response FROM idempotency_keys AS k"
-            f" JOIN ({rowset(connection, 'rows', _KEY)}) AS r"
-            " ON r.scope = k.scope AND r.key = k.key"
-        ),
-        {"rows": wanted},
-    )
-    return {r.ref: (r.request_hash, runs.document(r.response)["number"]) for r in rows}
-
-
-def _remember(
-    connection: Connection,
-    heads: pl.DataFrame,
-    digests: dict[int, str],
-    numbers: dict[int, str],
-) -> None:
-    """Keep the digest of each order that was captured."""
-    now = as_time(connection, clock.now())
-    rows = [
-        {
-            "scope": _SCOPE + channel,
-            "key": external_id,
-            "digest": digests[ref],
-            "response": json.dumps({"number": numbers[ref]}),
-            "now": now,
-        }
-        for ref, channel, external_id in heads.select("ref", "channel", "external_id").iter_rows()
-        if ref in numbers
-    ]
-    if rows:
-        connection.execute(
-            sa.text(
-                "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
-                " VALUES (:scope, :key, :digest, :response, :now)"
-            ),
-            rows,
-        )
+    return {ref: seen.digest(text) for ref, text in grouped.iter_rows()}
 
 
 def _differing(heads: pl.DataFrame, refs: set[int]) -> list[RowFault]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_time
+from oms_ops.database import as_time, driver_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,10 +131,11 @@ def load(
         return
     names = ", ".join(columns)
     driver: Any = connection.connection.driver_connection
-    if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" * len(columns))
-        driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
-        return
-    with driver.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    with driver_errors(connection, f"load {table}"):
+        if connection.dialect.name == "sqlite":
+            marks = ", ".join("?" * len(columns))
+            driver.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
+            return
+        with driver.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
