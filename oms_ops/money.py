@@ -29,7 +29,11 @@ def to_minor(amount: Decimal | str | int, currency: str) -> int:
 def to_text(minor: int, currency: str) -> str:
     """Return the decimal text of ``minor`` units: ``to_text(1999, "USD") == "19.99"``."""
     exponent = EXPONENTS[currency]
-    return f"{Decimal(minor).scaleb(-exponent):.{exponent}f}"
+    if not exponent:
+        return str(minor)
+    # Integers all the way: an order shows some twenty amounts, and Decimal is five times slower.
+    whole, part = divmod(abs(minor), 10**exponent)
+    return f"{'-' if minor < 0 else ''}{whole}.{part:0{exponent}d}"
 
 
 def spread(total: int, weights: list[int]) -> list[int]:

@@ -28,9 +28,12 @@ from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
 
 
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
 def _storable(text: str) -> str:
     """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
-    if "\x00" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if _UNSTORABLE.search(text):
         raise ValueError("holds a character that cannot be stored")
     return text
 

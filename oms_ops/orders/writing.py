@@ -11,16 +11,16 @@ not has lost a race: everything is rolled back and planned again.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import LOST_RACE, Retry, execute, immediate, rowset
+from oms_ops.database import LOST_RACE, Retry, as_json, execute, immediate, rowset
 from oms_ops.stock import alerts, ledger, levels
 
 #: Lines up to which PostgreSQL plans for a few rows, not for many.
@@ -85,7 +85,7 @@ _SHARE = dict.fromkeys(("warehouse_id", "line_no", "quantity"), "bigint")
 _PAYMENT = {"method": "text", "currency": "text", "amount_minor": "bigint"}
 _MESSAGE = {"recipient": "text", "payload": "json"}
 _USE = dict.fromkeys(("discount_id", "amount_minor"), "bigint")
-_HOLD = {"id": "bigint"}
+_HOLD = {"id": "bigint", "quantity": "bigint"}
 _ANSWER = {"key": "text", "request_hash": "text", "response": "json"}
 _CLAIM = dict.fromkeys(("warehouse_id", "sku_id", "quantity"), "bigint")
 
@@ -192,7 +192,8 @@ _STEPS = (
     ),
     Step(
         "holds",
-        "DELETE FROM basket_holds WHERE id IN (SELECT r.id FROM {rows})",
+        # As many units as were seen: the basket may have changed since.
+        "DELETE FROM basket_holds WHERE (id, quantity) IN (SELECT r.id, r.quantity FROM {rows})",
         complete=True,
     ),
 )
@@ -216,7 +217,7 @@ def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, 
     if connection.dialect.name == "sqlite":
         with immediate(connection):
             return _write_stepwise(connection, sets, values)
-    arguments = {name: json.dumps(rows) if rows else None for name, rows in sets.items()}
+    arguments = {name: as_json(rows) if rows else None for name, rows in sets.items()}
     function = f"oms_write_order_{'few' if len(sets['lines']) <= _FEW else 'many'}"
     row = execute(connection, f"SELECT {function}({_typed()})", {**arguments, **values}).fetchone()
     return str(row[0])
@@ -230,12 +231,12 @@ def _typed() -> str:
 def _write_stepwise(
     connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]
 ) -> str:
-    bound = {**values, **{name: json.dumps(rows) for name, rows in sets.items()}}
+    bound = {**values, **{name: as_json(rows) for name, rows in sets.items() if rows}}
     for step in _STEPS:
         rows: Sequence[Any] | None = sets[step.rows]
         if not rows:
             continue
-        cursor = execute(connection, _text(connection, step), bound)
+        cursor = execute(connection, _sqlite_text(step), bound)
         if step.gives:
             bound |= zip(step.gives, cursor.fetchone(), strict=True)
         elif step.complete and cursor.rowcount != len(rows):
@@ -248,6 +249,11 @@ def _write_stepwise(
         if claimed != len(claims):
             raise Retry("stock moved between the plan and the claim")
     return str(bound["number"])
+
+
+@cache
+def _sqlite_text(step: Step) -> str:
+    return _text(SimpleNamespace(dialect=SimpleNamespace(name="sqlite")), step)
 
 
 def _text(connection: Any, step: Step, count: int | None = None) -> str:
