@@ -365,7 +365,7 @@ def _sets(
             {"discount_id": discount_id, "amount_minor": amount}
             for discount_id, amount in sorted(plan.priced.code_amounts.items())
         ],
-        "holds": [{"id": hold.id} for hold in seen.holds],
+        "holds": [{"id": hold.id, "quantity": hold.quantity} for hold in seen.holds],
         "answer": [{"key": submission.key, "request_hash": submission.digest, "response": answer}]
         if submission.key is not None
         else None,
