@@ -7,14 +7,17 @@ units are posted, then they go to whoever waits longest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.orders import backorders
 from oms_ops.orders.locks import lock_waiting
-from oms_ops.stock import adjustments, quarantine, transfer_receipts
+from oms_ops.stock import adjustments, baskets, quarantine, transfer_receipts
 from oms_ops.stock.adjustments import Adjustment
+from oms_ops.stock.baskets import Held
 from oms_ops.stock.names import Line
 from oms_ops.stock.plans import Plan
 from oms_ops.stock.transfer_receipts import Arrived
@@ -65,3 +68,44 @@ def receive_transfer(
     """Receive (a part of) a transfer; return the units that backorders got."""
     plan = transfer_receipts.plan_receipt(connection, actor, number, arrived, note)
     return post(connection, actor, plan)
+
+
+def hold_basket(
+    connection: Connection,
+    actor: Actor,
+    basket: str,
+    lines: Sequence[Line],
+    minutes: int | None = None,
+    *,
+    warehouse: str | None = None,
+) -> dict[str, Any]:
+    """Hold as :func:`oms_ops.stock.baskets.hold` does; what the basket lets go fills backorders."""
+    before = baskets.of_basket(connection, actor, basket)
+    pairs = {(h.warehouse_id, h.sku_id) for h in before}
+    if pairs:
+        lock_waiting(connection, pairs)
+    answer = baskets.hold(connection, actor, basket, lines, minutes, warehouse=warehouse)
+    if pairs:
+        backorders.fill(connection, actor, pairs)
+    return answer
+
+
+def release_basket(connection: Connection, actor: Actor, basket: str) -> int:
+    """Let go of all that a basket holds; return the units."""
+    return _drop(connection, actor, baskets.of_basket(connection, actor, basket))
+
+
+def expire_baskets(connection: Connection, now: datetime, *, limit: int = 500) -> int:
+    """Let go of a batch of holds that expired by ``now``; return how many (0: none are left)."""
+    held = baskets.due(connection, now, limit)
+    _drop(connection, SYSTEM, held)
+    return len(held)
+
+
+def _drop(connection: Connection, actor: Actor, held: Sequence[Held]) -> int:
+    pairs = {(h.warehouse_id, h.sku_id) for h in held}
+    if pairs:
+        lock_waiting(connection, pairs)
+        baskets.drop(connection, actor, held)
+        backorders.fill(connection, actor, pairs)
+    return sum(h.quantity for h in held)

@@ -76,9 +76,9 @@ class Names:
         """Return the ids of active warehouses by their codes."""
         return self._ids("warehouses", "warehouse", named, "AND t.is_active")
 
-    def skus(self, named: Iterable[tuple[str, str]]) -> dict[str, int]:
+    def skus(self, named: Iterable[tuple[str, str]], *, active: bool = False) -> dict[str, int]:
         """Return the ids of SKUs by their codes; what is no longer sold can still be moved."""
-        return self._ids("skus", "sku", named, "")
+        return self._ids("skus", "sku", named, "AND t.is_active" if active else "")
 
     def places(
         self,
