@@ -114,7 +114,9 @@ class Day:
             since=as_time(self.connection, since),
         )
         chosen = [row.id for row in fresh if assume.chance("cancel", row.id) < assume.CANCELLED]
-        cancellation.cancel(self.connection, self.actor, chosen, "cancelled by the customer")
+        cancellation.cancel(
+            self.connection, self.actor, chosen, "cancelled by the customer", notify=False
+        )
 
     def _take_returns(self) -> None:
         """Take back a unit of some of the orders that were delivered two to ten days ago."""

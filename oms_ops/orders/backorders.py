@@ -12,7 +12,7 @@ from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import Retry, as_ids, as_rows, as_time, ids, rowset
 from oms_ops.notifications import outbox
-from oms_ops.orders import promises
+from oms_ops.orders import promises, shipments
 from oms_ops.orders.locks import lock_waiting
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
@@ -67,7 +67,7 @@ def _allocate(connection: Connection, actor: Actor, takes: Sequence[dict[str, An
     ).rowcount
     if updated != len(takes):
         raise Retry("a backordered line was cancelled meanwhile")
-    _add_to_shipments(connection, takes, stamp)
+    shipments.add(connection, takes, stamp)
     wanted = [Quantity(t["warehouse_id"], t["sku_id"], t["take"]) for t in takes]
     if not ledger.allocate(connection, actor, wanted):
         raise Retry("stock moved between the plan and the claim")
@@ -101,46 +101,6 @@ def _takes(
         },
     )
     return [{**row, "take": int(row["take"])} for row in rows.mappings()]
-
-
-def _add_to_shipments(
-    connection: Connection, takes: Sequence[dict[str, Any]], stamp: dict[str, Any]
-) -> None:
-    """Add to the order's shipment that still waits to be picked there, or open a new one."""
-    orders = {(t["order_id"], t["warehouse_id"]) for t in takes}
-    rows = as_rows({"order_id": o, "warehouse_id": w} for o, w in sorted(orders))
-    columns = {"order_id": "bigint", "warehouse_id": "bigint"}
-    source = f"({rowset(connection, 'rows', columns)}) AS r"
-    waiting = " AND s.warehouse_id = r.warehouse_id AND s.status = 'allocated'"
-    connection.execute(
-        sa.text(
-            "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version,"
-            " changed_by, changed_at)"
-            " SELECT r.order_id, r.warehouse_id, 'allocated', :now, 1, :actor, :now"
-            f" FROM {source} WHERE NOT EXISTS ("
-            f"SELECT 1 FROM shipments AS s WHERE s.order_id = r.order_id{waiting})"
-        ),
-        {"rows": rows, **stamp},
-    )
-    columns = {
-        "order_id": "bigint",
-        "warehouse_id": "bigint",
-        "order_line_id": "bigint",
-        "sku_id": "bigint",
-        "take": "bigint",
-    }
-    added = connection.execute(
-        sa.text(
-            "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
-            " SELECT (SELECT min(s.id) FROM shipments AS s"
-            f" WHERE s.order_id = r.order_id{waiting}),"
-            " r.order_line_id, r.sku_id, r.take, :actor"
-            f" FROM ({rowset(connection, 'rows', columns)}) AS r"
-        ),
-        {"rows": as_rows(takes), **stamp},
-    ).rowcount
-    if added != len(takes):
-        raise Retry("a shipment was picked meanwhile")
 
 
 def _tell(connection: Connection, takes: Sequence[dict[str, Any]]) -> None:

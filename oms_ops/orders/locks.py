@@ -43,7 +43,7 @@ def lock_orders_of_shipments(connection: Connection, shipment_ids: Iterable[int]
 
 
 def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Lock the orders that wait for any of ``pairs`` (warehouse, SKU), held ones too; return ids."""
+    """Lock the orders that wait for any of ``pairs`` (warehouse, SKU), held or not; return ids."""
     unique = as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(set(pairs)))
     rows = connection.execute(
         sa.text(

@@ -30,7 +30,8 @@ class Order(Tracked, Base):
     ``exchange_rate`` is decimal text: units of ``base_currency`` for one of ``currency``, as it was
     at capture. Where ``tax_included``, prices hold the tax and it is not added to the total.
     ``rounding_minor`` is what rounding added: that of the lines and of the total to cash.
-    ``cancelled_minor`` is the part of the total that cancelled units take off what is owed.
+    ``cancelled_minor`` is the part of the total that cancelled units take off what is owed, and
+    ``cancel_reason`` why units were cancelled last.
     ``ship_complete`` lets nothing leave while something is backordered.
     """
 
@@ -44,6 +45,7 @@ class Order(Tracked, Base):
     warehouse_id: Mapped[int] = mapped_column(sa.ForeignKey("warehouses.id"))
     status: Mapped[str] = mapped_column(sa.Text)
     hold_reason: Mapped[str | None] = mapped_column(sa.Text)
+    cancel_reason: Mapped[str | None] = mapped_column(sa.Text)
     placed_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cancelled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

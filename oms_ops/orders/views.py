@@ -8,17 +8,22 @@ from typing import Any
 from oms_ops.money import to_text
 
 
-def payment_status(total: int, captured: int, refunded: int, voided: int = 0) -> str:
-    """Derive the payment status from the sums of an order's payments, in minor units."""
-    if refunded and refunded >= captured:
-        return "refunded"
+def payment_status(
+    total: int, captured: int, refunded: int, voided: int = 0, cancelled: int = 0
+) -> str:
+    """Derive the payment status from an order's total, what is cancelled of it, and its payments.
+
+    All are minor units. What is owed is ``total - cancelled``; what cancelled units made void does
+    not make the payment of the others void.
+    """
+    owed = total - cancelled
     if refunded:
-        return "partly_refunded"
-    if captured >= total:
+        return "refunded" if refunded >= captured else "partly_refunded"
+    if captured >= owed and (captured or not total):
         return "paid"
     if captured:
         return "partly_paid"
-    return "voided" if voided else "unpaid"
+    return "voided" if voided > cancelled or (voided and not owed) else "unpaid"
 
 
 def fulfilment_status(lines: Sequence[Mapping[str, Any]], *, delivered: bool = False) -> str:
@@ -54,6 +59,8 @@ def render(
     the order also ``email`` and ``warehouse``.
     """
     currency = order["currency"]
+    # What was never cancelled has no such column when it was just captured.
+    cancelled = order.get("cancelled_minor", 0)
 
     def money(minor: int) -> str:
         return to_text(minor, currency)
@@ -62,8 +69,13 @@ def render(
         "number": order["number"],
         "external_id": order["external_id"],
         "channel": order["channel"],
+        "version": order.get("version", 1),
         "status": order["status"],
-        "payment_status": payment_status(order["total_minor"], captured, refunded, voided),
+        "hold_reason": order.get("hold_reason"),
+        "cancel_reason": order.get("cancel_reason"),
+        "payment_status": payment_status(
+            order["total_minor"], captured, refunded, voided, cancelled
+        ),
         "fulfilment_status": fulfilment_status(lines, delivered=delivered),
         "currency": currency,
         "customer": {"email": order["email"]},
@@ -99,6 +111,8 @@ def render(
             "tax": money(order["tax_minor"]),
             "rounding": money(order["rounding_minor"]),
             "total": money(order["total_minor"]),
+            "cancelled": money(cancelled),
+            "owed": money(order["total_minor"] - cancelled),
             "captured": money(captured),
             "refunded": money(refunded),
         },

@@ -16,9 +16,13 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
-from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
+from oms_ops.database import as_ids, as_rows, as_time, execute, for_update, ids, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.payments.tables import PAYMENT_METHODS
+
+#: The reasons of refunds that lower what an order costs.
+ORDER_CANCELLED = "order cancelled"
+UNITS_CANCELLED = "units cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +74,21 @@ def _insert(
 
 
 def capture(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
-    """Record that the whole of each payment has arrived.
+    """Record that all of each payment that was not voided has arrived.
 
     Raises:
         Conflict: a payment is already captured or voided; nothing is then changed.
     """
     actor.require(PAYMENTS_WRITE)
-    _settle(connection, actor, payment_ids, "captured", "captured_minor")
-
-
-def void(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
-    """Record that the whole of each payment will not be collected."""
-    actor.require(PAYMENTS_WRITE)
-    _settle(connection, actor, payment_ids, "voided", "voided_minor")
-
-
-def _settle(
-    connection: Connection, actor: Actor, payment_ids: Sequence[int], kind: str, column: str
-) -> None:
     if not payment_ids:
         return
     stamp = _stamp(connection, actor)
     done = connection.execute(
         sa.text(
-            f"UPDATE payments SET {column} = amount_minor, version = version + 1,"
-            " changed_by = :actor, changed_at = :now"
-            f" WHERE id IN ({ids(connection, 'ids')}) AND captured_minor = 0 AND voided_minor = 0"
+            "UPDATE payments SET captured_minor = amount_minor - voided_minor,"
+            " version = version + 1, changed_by = :actor, changed_at = :now"
+            f" WHERE id IN ({ids(connection, 'ids')})"
+            " AND captured_minor = 0 AND voided_minor < amount_minor"
         ),
         {"ids": as_ids(payment_ids), **stamp},
     ).rowcount
@@ -106,10 +99,69 @@ def _settle(
             "INSERT INTO payment_events"
             " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
             " changed_by)"
-            " SELECT id, :kind, amount_minor, currency, 'manual-' || id, :now, :actor"
+            " SELECT id, 'captured', captured_minor, currency, 'manual-' || id, :now, :actor"
             f" FROM payments WHERE id IN ({ids(connection, 'ids')})"
         ),
-        {"ids": as_ids(payment_ids), "kind": kind, **stamp},
+        {"ids": as_ids(payment_ids), **stamp},
+    )
+
+
+def void(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
+    """Record that nothing more of each payment will be collected.
+
+    Raises:
+        Conflict: a payment is already captured or voided; nothing is then changed.
+    """
+    actor.require(PAYMENTS_WRITE)
+    rows = connection.execute(
+        sa.text(
+            "SELECT id, amount_minor - voided_minor AS rest FROM payments"
+            f" WHERE id IN ({ids(connection, 'ids')}) AND captured_minor = 0"
+            f" AND voided_minor < amount_minor ORDER BY id {for_update(connection)}"
+        ),
+        {"ids": as_ids(payment_ids)},
+    ).all()
+    if len(rows) != len(set(payment_ids)):
+        raise Conflict("A payment is already captured or voided, or does not exist.")
+    reduce(connection, actor, [(row.id, row.rest) for row in rows])
+
+
+def reduce(connection: Connection, actor: Actor, parts: Sequence[tuple[int, int]]) -> None:
+    """Record that a part (payment id, minor units; each payment once) will not be collected.
+
+    Raises:
+        Conflict: less of a payment is still open; nothing is then changed.
+    """
+    actor.require(PAYMENTS_WRITE)
+    if not parts:
+        return
+    columns = {"payment_id": "bigint", "amount": "bigint"}
+    source = f"({rowset(connection, 'rows', columns)}) AS r"
+    parameters = {
+        "rows": as_rows({"payment_id": i, "amount": amount} for i, amount in parts),
+        **_stamp(connection, actor),
+    }
+    done = connection.execute(
+        sa.text(
+            "UPDATE payments AS p SET voided_minor = p.voided_minor + r.amount,"
+            " version = p.version + 1, changed_by = :actor, changed_at = :now"
+            f" FROM {source} WHERE p.id = r.payment_id"
+            " AND p.amount_minor - p.captured_minor - p.voided_minor >= r.amount"
+        ),
+        parameters,
+    ).rowcount
+    if done != len(parts):
+        raise Conflict("A payment has less left to collect than is to be given up.")
+    connection.execute(
+        sa.text(
+            "INSERT INTO payment_events"
+            " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
+            " changed_by)"
+            " SELECT p.id, 'voided', r.amount, p.currency,"
+            " 'manual-' || p.id || '-' || p.version, :now, :actor"
+            f" FROM {source} JOIN payments AS p ON p.id = r.payment_id"
+        ),
+        parameters,
     )
 
 
@@ -207,26 +259,66 @@ def refundable(
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Tender:
+    """What stands on a payment, in minor units: still to be collected, and still refundable."""
+
+    payment_id: int
+    open: int
+    refundable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The payments of an order, the oldest first, and what they hold for it in minor units.
+
+    ``collected`` is what was captured less what was given back because units were cancelled; other
+    refunds, for returns or as goodwill, do not lower what the order costs.
+    """
+
+    tenders: list[Tender]
+    collected: int
+
+    @property
+    def open(self) -> int:
+        """What is still to be collected."""
+        return sum(tender.open for tender in self.tenders)
+
+
+def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Standing]:
+    """Lock the payments of orders and return how each order stands."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT p.order_id, p.id, p.captured_minor,"
+            " p.amount_minor - p.captured_minor - p.voided_minor AS open,"
+            " p.captured_minor - p.refunded_minor AS refundable,"
+            " (SELECT coalesce(CAST(sum(r.amount_minor) AS bigint), 0) FROM refunds AS r"
+            "  WHERE r.payment_id = p.id AND r.return_id IS NULL"
+            "  AND r.reason IN (:order_cancelled, :units_cancelled)) AS given_back"
+            f" FROM payments AS p WHERE p.order_id IN ({ids(connection, 'ids')})"
+            f" ORDER BY p.id {for_update(connection)}"
+        ),
+        {
+            "ids": as_ids(order_ids),
+            "order_cancelled": ORDER_CANCELLED,
+            "units_cancelled": UNITS_CANCELLED,
+        },
+    ).all()
+    tenders: dict[int, list[Tender]] = {}
+    collected: dict[int, int] = {}
+    for row in rows:
+        tenders.setdefault(row.order_id, []).append(Tender(row.id, row.open, row.refundable))
+        held = row.captured_minor - row.given_back
+        collected[row.order_id] = collected.get(row.order_id, 0) + held
+    return {order_id: Standing(found, collected[order_id]) for order_id, found in tenders.items()}
+
+
 def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
     """Void what was not captured and refund what was, for orders that are cancelled whole."""
-    waiting: Sequence[int] = (
-        connection.execute(
-            sa.text(
-                f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')})"
-                " AND captured_minor = 0 AND voided_minor = 0"
-            ),
-            {"ids": as_ids(order_ids)},
-        )
-        .scalars()
-        .all()
-    )
-    void(connection, actor, waiting)
-    back = [
-        RefundRequest(payment_id, rest, "order cancelled")
-        for payments in refundable(connection, order_ids).values()
-        for payment_id, rest in payments
-    ]
-    refund(connection, actor, back)
+    found = [t for each in standing(connection, order_ids).values() for t in each.tenders]
+    reduce(connection, actor, [(t.payment_id, t.open) for t in found if t.open])
+    back = [RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED) for t in found]
+    refund(connection, actor, [request for request in back if request.amount_minor])
 
 
 def get(connection: Connection, payment_id: int) -> dict[str, Any]:

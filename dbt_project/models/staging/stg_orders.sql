@@ -9,6 +9,7 @@
     'warehouse_id': 'bigint',
     'status': 'varchar',
     'hold_reason': 'varchar',
+    'cancel_reason': 'varchar',
     'placed_at': 'timestamptz',
     'closed_at': 'timestamptz',
     'cancelled_at': 'timestamptz',

@@ -1,0 +1,53 @@
+"""What a line still costs when units of it are cancelled: one rule, in Python and in SQL.
+
+The gross price of the units that are kept is exact. Of the line's discount, rounding and tax they
+keep their share, rounded down to the minor unit; a line that is cancelled whole keeps nothing. What
+is cancelled is the rest, so kept and cancelled amounts always sum to the line's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def kept(amount: int, quantity: int, units: int) -> int:
+    """Return the part of a line's ``amount`` (minor units) that ``units`` of ``quantity`` keep."""
+    return amount * units // quantity
+
+
+def kept_sql(amount: str, quantity: str, units: str) -> str:
+    """Return :func:`kept` as SQL; its division would round a negative amount towards zero."""
+    product = f"{amount} * ({units})"
+    return f"(({product} - (({product}) % {quantity} + {quantity}) % {quantity}) / {quantity})"
+
+
+def owed(line: Mapping[str, int], units: int, *, tax_included: bool) -> int:
+    """Return what is owed for ``units`` of a line, in minor units, tax and all.
+
+    ``line`` has the amounts of ``order_lines``.
+    """
+    quantity = line["quantity"]
+    shares = (
+        line["unit_price_minor"] * units
+        - kept(line["discount_minor"], quantity, units)
+        + kept(line["rounding_minor"], quantity, units)
+    )
+    return shares + (0 if tax_included else kept(line["tax_minor"], quantity, units))
+
+
+def owed_sql(line: str, units: str, tax_included: str) -> str:
+    """Return :func:`owed` as SQL over the columns of ``line``."""
+    quantity = f"{line}.quantity"
+    discount = kept_sql(f"{line}.discount_minor", quantity, units)
+    rounding = kept_sql(f"{line}.rounding_minor", quantity, units)
+    tax = kept_sql(f"{line}.tax_minor", quantity, units)
+    return (
+        f"({line}.unit_price_minor * ({units}) - {discount} + {rounding}"
+        f" + CASE WHEN {tax_included} THEN 0 ELSE {tax} END)"
+    )
+
+
+def cancelled_sql(line: str, cancelled: str, tax_included: str) -> str:
+    """Return SQL for what ``cancelled`` units take off what is owed for a line."""
+    everything = f"({line}.net_minor + CASE WHEN {tax_included} THEN 0 ELSE {line}.tax_minor END)"
+    return f"({everything} - {owed_sql(line, f'{line}.quantity - ({cancelled})', tax_included)})"
