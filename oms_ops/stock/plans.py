@@ -63,19 +63,23 @@ class Plan:
         """The pairs (warehouse id, SKU id) that get more on hand: it may fill backorders."""
         return {pair for pair, units in self._change.items() if units > 0}
 
-    def post(self, connection: Connection, actor: Actor) -> None:
-        """Check the moves and post them.
+    @property
+    def falling(self) -> dict[tuple[int, int], int]:
+        """The units that each pair (warehouse id, SKU id) will have less on hand."""
+        return {pair: -units for pair, units in self._change.items() if units < 0}
+
+    def post(self, connection: Connection, actor: Actor, *, limited: bool = True) -> None:
+        """Check the moves and post them; ``limited`` False lets a bin hold beyond its capacity.
 
         Raises:
             OutOfStock: more is taken than is there or than is promised to nobody; it says how much.
             Conflict: a bin would hold more than its capacity.
         """
-        filled = {place.code: place.id for place in self.targets if place.kind == "bin"}
+        bins = self.targets if limited else []
+        filled = {place.code: place.id for place in bins if place.kind == "bin"}
         capacity.lock(connection, sorted(filled.values()))
         leaving = [
-            Leaving(*self._named[pair], *pair, -units)
-            for pair, units in self._change.items()
-            if units < 0
+            Leaving(*self._named[pair], *pair, units) for pair, units in self.falling.items()
         ]
         if leaving or self._off_floor:
             floor.refuse(connection, leaving, self._off_floor)
