@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.engine import Engine
 from starlette.exceptions import HTTPException
 
-from oms_ops.api import fulfilment, orders, payments, purchasing, returns, stock, tracking
+from oms_ops.api import changes, fulfilment, orders, payments, purchasing, returns, stock, tracking
 from oms_ops.database import make_engine
 from oms_ops.errors import FieldError, OmsError, ValidationFailed
 from oms_ops.settings import settings
@@ -23,6 +23,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.state.engine = engine or make_engine(settings().url)
     for router in (
         orders.router,
+        changes.router,
         payments.router,
         fulfilment.router,
         returns.router,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
-from pydantic import BaseModel
 
 from oms_ops.access.actor import ORDERS_READ
 from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit
-from oms_ops.database import reading, run
-from oms_ops.orders import cancellation, holds, queries
+from oms_ops.database import reading
+from oms_ops.orders import queries
 from oms_ops.orders.capture import capture
 from oms_ops.orders.intake import OrderIn
 
@@ -60,51 +59,3 @@ def list_shipments(engine: Database, actor: Caller, number: str) -> dict[str, An
     actor.require(ORDERS_READ)
     with reading(engine) as connection:
         return {"data": queries.shipments(connection, number), "next": None}
-
-
-class Cancellation(BaseModel):
-    """Why an order is cancelled."""
-
-    reason: str = "cancelled by the customer"
-
-
-@router.post("/orders/{number}/cancel")
-def cancel_order(
-    engine: Database, actor: Caller, number: str, body: Cancellation | None = None
-) -> dict[str, Any]:
-    """Cancel a whole order before anything of it is picked."""
-    reason = (body or Cancellation()).reason
-
-    def work(connection: Any) -> dict[str, Any]:
-        cancellation.cancel(connection, actor, [queries.order_id(connection, number)], reason)
-        return queries.get(connection, number)
-
-    return run(engine, work)
-
-
-class Hold(BaseModel):
-    """Why an order has to wait."""
-
-    reason: str
-
-
-@router.post("/orders/{number}/hold")
-def hold_order(engine: Database, actor: Caller, number: str, body: Hold) -> dict[str, Any]:
-    """Stop an open order: it keeps its stock and nothing more of it is picked or shipped."""
-
-    def work(connection: Any) -> dict[str, Any]:
-        holds.hold(connection, actor, [queries.order_id(connection, number)], body.reason)
-        return queries.get(connection, number)
-
-    return run(engine, work)
-
-
-@router.post("/orders/{number}/release")
-def release_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
-    """Let a held order go on."""
-
-    def work(connection: Any) -> dict[str, Any]:
-        holds.release(connection, actor, [queries.order_id(connection, number)])
-        return queries.get(connection, number)
-
-    return run(engine, work)

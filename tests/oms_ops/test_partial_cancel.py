@@ -221,8 +221,7 @@ def test_cuts_of_a_line_sum_to_the_whole(shop: Shop) -> None:
     shop.stock("SKU-3", 7)
     order_id = placed(shop, ("SKU-3", 7), discount="1.00", shipping="2.00")
     steps = [seen(shop, order_id)["totals"]["owed"]]
-    for _ in range(7):
-        steps.append(drop(shop, order_id, (1, 1))["totals"]["owed"])
+    steps += [drop(shop, order_id, (1, 1))["totals"]["owed"] for _ in range(7)]
     owed = [int(step.replace(".", "")) for step in steps]
     assert all(before >= after for before, after in pairwise(owed))
     assert owed[-1] == 0

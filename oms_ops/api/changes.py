@@ -1,0 +1,79 @@
+"""Routes that change an order after it was captured: cancel, hold, release."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from sqlalchemy.engine import Connection
+
+from oms_ops.api.parts import Caller, Database, Units
+from oms_ops.database import run
+from oms_ops.orders import cancellation, holds, queries
+from oms_ops.orders.cancellation import CancelledUnits
+
+router = APIRouter(tags=["orders"])
+
+Reason = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class CancelledLine(BaseModel):
+    """Units of a line (by its number on the order) to cancel."""
+
+    line_no: Units
+    quantity: Units
+
+
+class Cancellation(BaseModel):
+    """Why, and which units; without lines, the whole order."""
+
+    reason: Reason = "cancelled by the customer"
+    lines: Annotated[list[CancelledLine], Field(min_length=1, max_length=500)] | None = None
+
+
+@router.post("/orders/{number}/cancel")
+def cancel_order(
+    engine: Database, actor: Caller, number: str, body: Cancellation | None = None
+) -> dict[str, Any]:
+    """Cancel a whole order, or units of its lines, before they are picked."""
+    wanted = body or Cancellation()
+
+    def work(connection: Connection) -> dict[str, Any]:
+        order_id = queries.order_id(connection, number)
+        if wanted.lines is None:
+            cancellation.cancel(connection, actor, [order_id], wanted.reason)
+        else:
+            units = [CancelledUnits(order_id, li.line_no, li.quantity) for li in wanted.lines]
+            cancellation.cancel_units(connection, actor, units, wanted.reason)
+        return queries.get(connection, number)
+
+    return run(engine, work)
+
+
+class Hold(BaseModel):
+    """Why an order has to wait."""
+
+    reason: Reason
+
+
+@router.post("/orders/{number}/hold")
+def hold_order(engine: Database, actor: Caller, number: str, body: Hold) -> dict[str, Any]:
+    """Stop an open order: it keeps its stock and nothing more of it is picked or shipped."""
+
+    def work(connection: Connection) -> dict[str, Any]:
+        holds.hold(connection, actor, [queries.order_id(connection, number)], body.reason)
+        return queries.get(connection, number)
+
+    return run(engine, work)
+
+
+@router.post("/orders/{number}/release")
+def release_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
+    """Let a held order go on."""
+
+    def work(connection: Connection) -> dict[str, Any]:
+        holds.release(connection, actor, [queries.order_id(connection, number)])
+        return queries.get(connection, number)
+
+    return run(engine, work)
