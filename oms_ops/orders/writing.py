@@ -12,7 +12,7 @@ not has lost a race: everything is rolled back and planned again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -231,9 +231,14 @@ def _typed() -> str:
 def _write_stepwise(
     connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]
 ) -> str:
-    bound = {**values, **{name: as_json(rows) for name, rows in sets.items() if rows}}
+    bound = dict(values)
+    for name, rows in sets.items():
+        if rows and name in _SINGLE:
+            bound |= {f"{name}_{key}": _plain(value) for key, value in rows[0].items()}
+        elif rows:
+            bound[name] = as_json(rows)
     for step in _STEPS:
-        rows: Sequence[Any] | None = sets[step.rows]
+        rows = sets[step.rows]
         if not rows:
             continue
         cursor = execute(connection, _sqlite_text(step), bound)
@@ -251,28 +256,40 @@ def _write_stepwise(
     return str(bound["number"])
 
 
+#: Sets of one row: SQLite takes their columns one by one, for it reads JSON once for each column.
+_SINGLE = frozenset({"customer", "head", "payment", "message", "answer"})
+
+
+def _plain(value: Any) -> Any:
+    return as_json(value) if isinstance(value, dict | list) else value
+
+
 @cache
 def _sqlite_text(step: Step) -> str:
+    columns = SETS[step.rows]
+    if step.rows in _SINGLE:
+        picked = ", ".join(f":{step.rows}_{column} AS {column}" for column in columns)
+        return _with_numbers(step.sql.replace("{rows}", f"(SELECT {picked}) AS r"), sqlite=True)
     return _text(SimpleNamespace(dialect=SimpleNamespace(name="sqlite")), step)
 
 
 def _text(connection: Any, step: Step, count: int | None = None) -> str:
     """Return a step's statement for this database."""
     source = f"({rowset(connection, step.rows, SETS[step.rows], count=count)}) AS r"
-    text = step.sql.replace("{rows}", source)
     sqlite = connection.dialect.name == "sqlite"
-    while "{numbered:" in text:
-        before, _, rest = text.partition("{numbered:")
-        inside, _, after = rest.partition("}")
-        column, _, name = inside.partition(":")
-        set_in_jsonb = f"jsonb_set(CAST({column} AS jsonb), '{{{name}}}', to_jsonb(:number))"
-        put = (
-            f"json_set({column}, '$.{name}', :number)"
-            if sqlite
-            else f"CAST({set_in_jsonb} AS json)"
-        )
-        text = before + put + after
-    return text
+    return _with_numbers(step.sql.replace("{rows}", source), sqlite=sqlite)
+
+
+def _with_numbers(text: str, *, sqlite: bool) -> str:
+    """Write out ``{numbered:column:name}``: a JSON column with the order's number as ``name``."""
+
+    def put(match: re.Match[str]) -> str:
+        column, name = match.groups()
+        if sqlite:
+            return f"json_set({column}, '$.{name}', :number)"
+        return f"CAST(jsonb_set(CAST({column} AS jsonb), '{{{name}}}', to_jsonb(:number)) AS json)"
+
+    return re.sub(r"\{numbered:([a-z_.]+):([a-z_]+)\}", put, text)
 
 
 def install(connection: Connection) -> None:
