@@ -161,9 +161,9 @@ def _plan(connection: Connection, submission: _Submission, seen: Seen, now: date
     priced, faults = price(order, seen.known, rules, discounts, seen.customer_group)
     if priced is None:
         raise ValidationFailed("The order has bad fields.", faults)
-    routing = _route(order, priced, seen)
+    routing = route_order(order, priced, seen)
     if any(routing.backordered) and not order.allow_backorder:
-        raise _out_of_stock(priced.lines, routing)
+        raise out_of_stock(priced.lines, routing)
     promised = _promised(connection, priced, routing)
     hold = holding.reason(connection, rules, order, priced.totals.total, seen.customer_id)
     lines = _lines(priced, routing, promised)
@@ -201,7 +201,8 @@ def _reserve(seen: Seen, channel: str) -> int:
     return rule.reserve_units if rule else 0
 
 
-def _route(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
+def route_order(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
+    """Decide which warehouses ship the priced lines, less what the channel must leave."""
     if not seen.sites:
         raise Conflict("There is no active warehouse.")
     levels = seen.levels
@@ -417,7 +418,8 @@ def _first_answer(request_hash: str, response: Any, digest: str) -> dict[str, An
     return answer
 
 
-def _out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:
+def out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:
+    """Return the refusal that names every line which cannot be filled."""
     return OutOfStock(
         "Some lines cannot be filled from stock and backorders are not allowed.",
         [

@@ -172,10 +172,10 @@ def parse(payload: Any) -> tuple[OrderIn | None, list[FieldError]]:
     try:
         order = OrderIn.model_validate(payload)
     except ValidationError as error:
-        faults = [_field_error(fault) for fault in error.errors(include_url=False)]
+        faults = [field_error(fault) for fault in error.errors(include_url=False)]
         return None, faults + _place_faults(payload)
     phones, faults = _phones(order)
-    faults += _address_faults(order.ship_to.model_dump())
+    faults += ship_to_faults(order.ship_to.model_dump())
     if len(set(order.discount_codes)) != len(order.discount_codes):
         faults.append(FieldError("discount_codes", "repeated", "each code counts once"))
     if faults:
@@ -186,10 +186,11 @@ def parse(payload: Any) -> tuple[OrderIn | None, list[FieldError]]:
 def _place_faults(payload: Any) -> list[FieldError]:
     """Check the address of a payload that is wrong elsewhere, so that one answer names it all."""
     ship_to = payload.get("ship_to") if isinstance(payload, dict) else None
-    return _address_faults(ship_to) if isinstance(ship_to, dict) else []
+    return ship_to_faults(ship_to) if isinstance(ship_to, dict) else []
 
 
-def _address_faults(ship_to: dict[str, Any]) -> list[FieldError]:
+def ship_to_faults(ship_to: dict[str, Any]) -> list[FieldError]:
+    """Return what the rules of its country object to in an address."""
     parts = [ship_to.get(name) for name in ("country", "region", "postal_code")]
     if not isinstance(parts[0], str) or any(
         p is not None and not isinstance(p, str) for p in parts
@@ -226,7 +227,8 @@ def _with_phones(order: OrderIn, numbers: dict[str, str]) -> OrderIn:
     return order.model_copy(update=parts)
 
 
-def _field_error(fault: Any) -> FieldError:
+def field_error(fault: Any) -> FieldError:
+    """Return a structural fault that Pydantic found in a submission."""
     path = ""
     for part in fault["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
