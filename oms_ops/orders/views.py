@@ -43,6 +43,15 @@ def fulfilment_status(lines: Sequence[Mapping[str, Any]], *, delivered: bool = F
     return "allocated" if allocated else "unallocated"
 
 
+_ADDRESS = ("name", "line1", "line2", "city", "region", "postal_code", "country", "phone")
+
+
+def to_percent(ppm: int) -> str:
+    """Return a rate in millionths as percent: ``to_percent(88_750) == "8.875"``."""
+    whole, part = divmod(ppm, 10_000)
+    return f"{whole}.{part:04d}".rstrip("0").rstrip(".")
+
+
 def render(
     order: Mapping[str, Any],
     lines: Sequence[Mapping[str, Any]],
@@ -78,15 +87,19 @@ def render(
         ),
         "fulfilment_status": fulfilment_status(lines, delivered=delivered),
         "currency": currency,
+        "base_currency": order["base_currency"],
+        "exchange_rate": order["exchange_rate"],
+        "tax_included": bool(order["tax_included"]),
         "customer": {"email": order["email"]},
         "placed_at": order["placed_at"].isoformat(),
         "warehouse": order["warehouse"],
         "promised_on": order["promised_on"].isoformat() if order["promised_on"] else None,
+        "allow_backorder": bool(order["allow_backorder"]),
+        "allow_split": bool(order["allow_split"]),
+        "ship_complete": bool(order["ship_complete"]),
+        "note": order["note"],
         "routing": order["routing"],
-        "ship_to": {
-            key: order[f"ship_{key}"]
-            for key in ("name", "line1", "line2", "city", "region", "postal_code", "country")
-        },
+        "ship_to": {key: order[f"ship_{key}"] for key in _ADDRESS},
         "lines": [
             {
                 "line_no": line["line_no"],
@@ -94,13 +107,18 @@ def render(
                 "name": line["name"],
                 "quantity": line["quantity"],
                 "unit_price": money(line["unit_price_minor"]),
+                "price_source": line["price_source"],
                 "discount": money(line["discount_minor"]),
+                "rounding": money(line["rounding_minor"]),
                 "net": money(line["net_minor"]),
+                "tax": money(line["tax_minor"]),
+                "tax_percent": to_percent(line["tax_rate_ppm"]),
                 "allocated": line["allocated"],
                 "backordered": line["backordered"],
                 "shipped": line["shipped"],
                 "cancelled": line["cancelled"],
                 "returned": line["returned"],
+                "promised_on": str(line["promised_on"]) if line["promised_on"] else None,
             }
             for line in lines
         ],
@@ -108,6 +126,7 @@ def render(
             "gross": money(order["gross_minor"]),
             "discount": money(order["discount_minor"]),
             "shipping": money(order["shipping_minor"]),
+            "shipping_tax": money(order["shipping_tax_minor"]),
             "tax": money(order["tax_minor"]),
             "rounding": money(order["rounding_minor"]),
             "total": money(order["total_minor"]),
