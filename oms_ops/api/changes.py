@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.api.parts import Caller, Database, Units
 from oms_ops.database import run
 from oms_ops.orders import cancellation, holds, queries
-from oms_ops.orders.cancellation import CancelledUnits
+from oms_ops.orders.units import CancelledUnits
 
 router = APIRouter(tags=["orders"])
 

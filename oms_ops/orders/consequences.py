@@ -14,16 +14,8 @@ from oms_ops.money import to_text
 from oms_ops.notifications import outbox
 from oms_ops.orders import backorders, promises
 from oms_ops.orders.locks import lock_waiting
+from oms_ops.orders.units import GivenBack
 from oms_ops.stock import ledger
-from oms_ops.stock.ledger import Quantity
-
-#: SQL on ``orders``: nothing is left to do for it, what is not cancelled was delivered.
-FINISHED = (
-    "NOT EXISTS (SELECT 1 FROM order_lines AS l"
-    " WHERE l.order_id = orders.id AND l.allocated + l.backordered > 0)"
-    " AND NOT EXISTS (SELECT 1 FROM shipments AS s WHERE s.order_id = orders.id"
-    " AND s.status NOT IN ('delivered', 'returned', 'cancelled'))"
-)
 
 
 def give_codes_back(connection: Connection, parameters: dict[str, Any]) -> None:
@@ -56,18 +48,13 @@ def give_codes_back(connection: Connection, parameters: dict[str, Any]) -> None:
     )
 
 
-def give_units_back(
-    connection: Connection,
-    actor: Actor,
-    freed: Sequence[Quantity],
-    waited: set[tuple[int, int]],
-) -> None:
+def give_units_back(connection: Connection, actor: Actor, given_back: GivenBack) -> None:
     """Release the stock; what was promised goes to whoever waits longest, not to the next buyer."""
-    pairs = {(q.warehouse_id, q.sku_id) for q in freed}
-    lock_waiting(connection, pairs | waited)
-    ledger.release(connection, actor, freed)
+    pairs = {(q.warehouse_id, q.sku_id) for q in given_back.freed}
+    lock_waiting(connection, pairs | given_back.waited)
+    ledger.release(connection, actor, given_back.freed)
     backorders.fill(connection, actor, pairs)
-    promises.update(connection, actor, waited - pairs, only_sooner=True)
+    promises.update(connection, actor, given_back.waited - pairs, only_sooner=True)
 
 
 def tell(connection: Connection, order_ids: Sequence[int], kind: str, reason: str) -> None:

@@ -27,7 +27,6 @@ from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
 
-
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 

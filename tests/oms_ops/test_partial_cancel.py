@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from oms_ops.database import run
 from oms_ops.errors import Conflict, ValidationFailed
 from oms_ops.orders import amounts, holds, tenders
-from oms_ops.orders.cancellation import CancelledUnits, cancel, cancel_units
+from oms_ops.orders.cancellation import cancel, cancel_units
+from oms_ops.orders.units import CancelledUnits
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.reconcile import reconcile
