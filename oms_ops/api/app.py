@@ -11,7 +11,20 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.engine import Engine
 from starlette.exceptions import HTTPException
 
-from oms_ops.api import changes, fulfilment, orders, payments, purchasing, returns, stock, tracking
+from oms_ops.api import (
+    baskets,
+    bins,
+    changes,
+    counts,
+    fulfilment,
+    orders,
+    payments,
+    purchasing,
+    returns,
+    stock,
+    tracking,
+    transfers,
+)
 from oms_ops.database import make_engine
 from oms_ops.errors import FieldError, OmsError, ValidationFailed
 from oms_ops.settings import settings
@@ -28,6 +41,10 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         fulfilment.router,
         returns.router,
         stock.router,
+        baskets.router,
+        bins.router,
+        counts.router,
+        transfers.router,
         purchasing.router,
     ):
         app.include_router(router, prefix="/v1")

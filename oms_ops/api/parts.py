@@ -38,4 +38,6 @@ Units = Annotated[int, Field(gt=0, le=1_000_000)]
 Money = Annotated[Decimal, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
 Key = Annotated[int, Path(ge=1, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=200)]
+#: Lines of one request, at most.
+MOST_LINES = 1000
 Cursor = Annotated[int, Query(ge=0, le=2**53)]

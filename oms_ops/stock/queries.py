@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from oms_ops.database import as_rows, rowset
 
 
 def levels(
@@ -41,3 +44,19 @@ def levels(
     page = found[:limit]
     cursor = page[-1]["id"] if len(found) > limit else None
     return [{key: row[key] for key in row if key != "id"} for row in page], cursor
+
+
+def levels_of(connection: Connection, warehouse: str, skus: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the levels (units) of some SKUs in a warehouse (codes)."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT k.code AS sku, w.code AS warehouse, l.on_hand, l.allocated,"
+            " l.on_hand - l.allocated AS available"
+            f" FROM ({rowset(connection, 'skus', {'code': 'text'})}) AS r"
+            " JOIN skus AS k ON k.code = r.code JOIN stock_levels AS l ON l.sku_id = k.id"
+            " JOIN warehouses AS w ON w.id = l.warehouse_id AND w.code = :warehouse"
+            " ORDER BY k.code"
+        ),
+        {"skus": as_rows({"code": sku} for sku in sorted(set(skus))), "warehouse": warehouse},
+    ).mappings()
+    return [dict(row) for row in rows]
