@@ -12,6 +12,9 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from oms_ops.exchange.mapping import Mapping
+    from oms_ops.exchange.runs import Report
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
@@ -103,7 +106,7 @@ def demo_load(
 
 @app.command("import")
 def import_file(
-    kind: Annotated[str, typer.Argument(help="orders, ... : see docs/importing.md")],
+    kind: Annotated[str, typer.Argument(help="orders, online-retail, ...: docs/importing.md")],
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
     mapping: Annotated[Path | None, typer.Option(help="Columns and formats, as TOML.")] = None,
     channel: Annotated[str | None, typer.Option(help="The channel of all its orders.")] = None,
@@ -115,14 +118,36 @@ def import_file(
     from oms_ops.exchange.mapping import Mapping, load
 
     columns = load(mapping) if mapping else Mapping()
-    if channel:
-        columns = columns.with_constants({"channel": channel})
-    done = files.import_file(_engine(), SYSTEM, kind, file, columns)
+    if kind == "online-retail":
+        done, sound = _import_history(file, columns)
+    else:
+        if channel:
+            columns = columns.with_constants({"channel": channel})
+        done = files.import_file(_engine(), SYSTEM, kind, file, columns)
+        sound = done.complete
     console.show(done)
     if report:
         runs.save_report(done, report)
-    if not done.complete:
+    if not sound:
         raise typer.Exit(1)
+
+
+def _import_history(file: Path, mapping: Mapping) -> tuple[Report, bool]:
+    """Import Online Retail, and print whether it reconciles to the penny."""
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.exchange import console, reader
+    from oms_ops.exchange.online_retail import history, reconciliation, source
+    from oms_ops.setup import init as initialise
+
+    engine = _engine()
+    initialise(engine)
+    table = reader.read(file, source.mapping(mapping).format)
+    bars, told = console.bar("importing days")
+    with bars:
+        rows, done, import_id = history.import_history(engine, SYSTEM, table, mapping, told)
+    result = reconciliation.reconcile(engine, rows, import_id)
+    console.show_reconciliation(result)
+    return done, result.holds
 
 
 @app.command()

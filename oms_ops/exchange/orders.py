@@ -170,7 +170,7 @@ def _take(
         spoiled = {row_refs[f.row_no] for f in refused} | others
         named = {f.row_no for f in refused}
         refused += [
-            RowFault(row, "order", ORDER_REJECTED, "another row of this order is bad")
+            RowFault(row, "", ORDER_REJECTED, "another row of this order is bad")
             for row, ref in row_refs.items()
             if ref in spoiled and row not in named
         ]

@@ -106,7 +106,7 @@ def rejections(table: Table, faults: Iterable[RowFault], amounts: dict[int, int]
             row,
             "rejected",
             faults_of[0].code,
-            "; ".join(f"{f.field}: {f.message}" for f in faults_of),
+            "; ".join(f"{f.field}: {f.message}" if f.field else f.message for f in faults_of),
             None,
             amounts.get(row),
             contents[row],

@@ -42,7 +42,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class RowFault:
-    """What is wrong with one row; ``code`` is stable."""
+    """What is wrong with one row (no field: with the row as it is); ``code`` is stable."""
 
     row_no: int
     field: str
@@ -73,7 +73,7 @@ def fields_of(
         if spec.required:
             checks.append((name, "required", "must be given", pl.col(name).is_null()))
     faults = [
-        RowFault(row, "row", "wrong_number_of_cells", "does not have the header's columns")
+        RowFault(row, "", "wrong_number_of_cells", "does not have the header's columns")
         for row in table.ragged
     ]
     for name, code, message, test in checks:
