@@ -37,7 +37,7 @@ from oms_ops.orders.pricing import (
     price,
     quantity_errors,
 )
-from oms_ops.orders.routing import Routing, route
+from oms_ops.orders.routing import Destination, Routing, route
 from oms_ops.settings import settings
 
 _ATTEMPTS = 50
@@ -208,12 +208,13 @@ def route_order(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
     levels = seen.levels
     if reserve := _reserve(seen, order.channel):
         levels = {pair: max(0, units - reserve) for pair, units in levels.items()}
+    rules, to = seen.rules.rules.routing, order.ship_to
     return route(
         [(line.sku.id, line.quantity) for line in priced.lines],
         levels,
         seen.sites,
-        region=order.ship_to.region,
-        country=order.ship_to.country,
+        Destination(to.country, to.region, to.latitude, to.longitude),
+        rules,
         allow_split=order.allow_split,
         override=order.warehouse,
     )

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_rows, as_time, execute, rowset
 from oms_ops.orders.intake import OrderIn
-from oms_ops.orders.routing import Site
+from oms_ops.orders.sites import Site, with_open_today
 from oms_ops.orders.terms import DiscountTerms, ListPrice, SkuTerms
 from oms_ops.rules import store
 
@@ -86,12 +86,15 @@ def look(
     for hold in held:
         pair = (hold.warehouse_id, hold.sku_id)
         levels[pair] = levels.get(pair, 0) + hold.quantity
+    version = store.version(connection, row[0])
     return Seen(
-        rules=store.version(connection, row[0]),
+        rules=version,
         first=tuple(first) if first else None,
         known=known,
         levels=levels,
-        sites=[Site(*part) for part in sites or ()],
+        sites=with_open_today(
+            connection, [Site(*part) for part in sites or ()], version.rules.routing
+        ),
         customer_id=customer[0] if customer else None,
         customer_group=customer[1] if customer else None,
         captured_as=captured_as[0] if captured_as else None,
@@ -159,7 +162,8 @@ def _statement(connection: Connection, count: int, with_discounts: bool, with_ba
         f" (SELECT {array}(u.id, u.customer_group) FROM customers AS u WHERE u.email = :email),"
         f" (SELECT {array}(o.number) FROM orders AS o"
         "  WHERE o.channel = :channel AND o.external_id = :external_id),"
-        f" (SELECT {rows}({array}(w.id, w.code, w.region, w.country, w.rank))"
+        f" (SELECT {rows}({array}(w.id, w.code, w.region, w.country, w.rank, w.latitude,"
+        " w.longitude))"
         "  FROM warehouses AS w WHERE w.is_active),"
         f" {skus}, {discounts if with_discounts else 'NULL'}, {holds if with_basket else 'NULL'}"
     )

@@ -110,6 +110,13 @@ class WarehouseRule(_Rule):
     cost_per_unit: Money = Decimal(0)
     cost_per_km: Money = Decimal(0)
 
+    @cached_property
+    def costs_e4(self) -> tuple[int, int, int]:
+        """The costs of a shipment, a unit and a kilometre in ten-thousandths of the currency."""
+        costs = (self.cost_per_shipment, self.cost_per_unit, self.cost_per_km)
+        shipment, unit, kilometre = (int(cost * 10_000) for cost in costs)
+        return shipment, unit, kilometre
+
 
 RoutingCriterion = Literal[
     "fill",
@@ -126,13 +133,37 @@ RoutingCriterion = Literal[
 class RoutingRules(_Rule):
     """The criteria by which plans are compared, the most important first, and what they look at.
 
-    ``zones`` names groups of places; a warehouse serves the zones that its rule lists.
+    An order is shipped from ``max_splits`` warehouses at most, where it may be split at all.
+    ``zones`` names groups of places; a warehouse serves the zones that its rule lists. A daily
+    capacity counts where ``capacity`` is ranked.
     """
 
     rank: list[RoutingCriterion] = ["fill", "single_warehouse", "zone", "priority"]
     max_splits: Annotated[int, Field(ge=1, le=10)] = 3
     zones: dict[str, list[Place]] = {}
     warehouses: dict[str, WarehouseRule] = {}
+
+    @model_validator(mode="after")
+    def _each_once(self) -> RoutingRules:
+        if len(set(self.rank)) != len(self.rank):
+            raise ValueError("rank names a criterion twice")
+        return self
+
+    @cached_property
+    def served(self) -> dict[str, frozenset[str]]:
+        """The places that each warehouse with zones serves."""
+        return {
+            code: frozenset(place for zone in rule.zones for place in self.zones.get(zone, ()))
+            for code, rule in self.warehouses.items()
+            if rule.zones
+        }
+
+    @cached_property
+    def limits_days(self) -> bool:
+        """Whether the shipments that a warehouse has today matter."""
+        return "capacity" in self.rank and any(
+            rule.daily_capacity is not None for rule in self.warehouses.values()
+        )
 
 
 class ReceiptRules(_Rule):

@@ -84,7 +84,8 @@ def test_an_order_is_split_only_if_allowed(shop: Shop) -> None:
     with pytest.raises(OutOfStock):
         capture(shop.engine, CLERK, order(("SKU-1", 5)))
     answer = capture(shop.engine, CLERK, order(("SKU-1", 5), allow_split=True))
-    assert answer["routing"]["rule"] == "split"
+    assert answer["routing"]["rule"] == "fill"
+    assert answer["routing"]["split"] == {"ATL": 3, "NYC": 2}
     assert shop.level("SKU-1", "ATL") == (3, 3)
     assert shop.level("SKU-1", "NYC") == (3, 2)
     assert shop.count("shipments") == 2

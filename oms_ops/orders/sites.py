@@ -1,0 +1,83 @@
+"""The two ends of a shipment as routing knows them: warehouses that may ship, and destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.database import as_time, execute
+from oms_ops.rules.document import RoutingRules
+from oms_ops.settings import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A warehouse that may ship; ``open_today`` counts its shipments of today.
+
+    ``open_today`` is known where a rule limits the day's shipments, 0 elsewhere.
+    """
+
+    id: int
+    code: str
+    region: str
+    country: str
+    rank: int
+    latitude: float | None = None
+    longitude: float | None = None
+    open_today: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an order goes; ``country`` is a code of two letters, ``region`` as addresses have it.
+
+    Coordinates are degrees; without them the centre of the region or country stands for it.
+    """
+
+    country: str
+    region: str | None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+def read(connection: Connection, rules: RoutingRules) -> list[Site]:
+    """Return the active warehouses, with the day's shipments where ``rules`` look at them."""
+    rows = execute(
+        connection,
+        "SELECT id, code, region, country, rank, latitude, longitude FROM warehouses"
+        " WHERE is_active ORDER BY id",
+        {},
+    )
+    return with_open_today(connection, [Site(*row) for row in rows], rules)
+
+
+def with_open_today(
+    connection: Connection, sites: Sequence[Site], rules: RoutingRules
+) -> list[Site]:
+    """Return ``sites`` with their shipments of today, counted only if ``rules`` look at them."""
+    if not rules.limits_days:
+        return list(sites)
+    counts = open_today(connection)
+    return [replace(site, open_today=counts.get(site.id, 0)) for site in sites]
+
+
+def open_today(connection: Connection) -> Mapping[int, int]:
+    """Return per warehouse id the shipments allocated since the shop's midnight."""
+    rows = execute(
+        connection,
+        "SELECT warehouse_id, count(*) FROM shipments"
+        " WHERE warehouse_id IN (SELECT id FROM warehouses) AND allocated_at >= :midnight"
+        " AND status <> 'cancelled' GROUP BY warehouse_id",
+        {"midnight": as_time(connection, midnight(clock.now()))},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def midnight(moment: datetime) -> datetime:
+    """Return the start of the shop's day that ``moment`` is in."""
+    local = moment.astimezone(settings().zone)
+    return local.replace(hour=0, minute=0, second=0, microsecond=0)
