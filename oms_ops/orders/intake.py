@@ -30,7 +30,7 @@ from oms_ops.orders.addresses import address_faults, phone_number
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
     if _UNSTORABLE.search(text):
         raise ValueError("holds a character that cannot be stored")
@@ -40,7 +40,7 @@ def _storable(text: str) -> str:
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(_storable),
+    AfterValidator(storable),
 ]
 Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
@@ -142,9 +142,7 @@ class OrderIn(_In):
     allow_backorder: bool = False
     allow_split: bool = False
     ship_complete: bool = False
-    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_storable)] | None = (
-        None
-    )
+    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
     placed_at: datetime | None = None
 
     @field_validator("placed_at")
@@ -254,6 +252,6 @@ def lines_of(payload: Any) -> list[tuple[int, str]]:
 def _speakable(sku: str) -> bool:
     """Tell whether the catalogue can be asked for it; the structure refused what it cannot."""
     try:
-        return bool(_storable(sku).strip())
+        return bool(storable(sku).strip())
     except ValueError:
         return False
