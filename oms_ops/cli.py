@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
+rules_app = typer.Typer(no_args_is_help=True, help="The shop's rules.")
 app.add_typer(key_app, name="key")
+app.add_typer(rules_app, name="rules")
 app.add_typer(demo_app, name="demo")
 
 
@@ -55,13 +57,76 @@ def key_create(
     role: Annotated[str, typer.Option(help="admin, clerk, warehouse, merchandiser, ...")],
     name: Annotated[str, typer.Option(help="Stands on every change made with the key.")],
     days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Only this permission of the role; may be repeated.")
+    ] = None,
 ) -> None:
     """Create an API key and print it, this once."""
     from oms_ops.access import keys
     from oms_ops.database import run
 
     lifetime = timedelta(days=days) if days else None
-    typer.echo(run(_engine(), lambda c: keys.create(c, role, name, lifetime=lifetime)))
+    typer.echo(
+        run(_engine(), lambda c: keys.create(c, role, name, lifetime=lifetime, scopes=scope))
+    )
+
+
+@key_app.command("list")
+def key_list() -> None:
+    """List the keys, without their secrets."""
+    from oms_ops.access import keys
+    from oms_ops.database import reading
+
+    with reading(_engine()) as connection:
+        for key in keys.listing(connection):
+            ends = key["revoked_at"] or key["expires_at"]
+            state = "revoked" if key["revoked_at"] else f"until {ends:%Y-%m-%d}" if ends else ""
+            typer.echo(
+                f"{key['name']:24} {key['role']:14} {', '.join(key['scopes'] or ['all'])} {state}"
+            )
+
+
+@key_app.command("revoke")
+def key_revoke(name: str) -> None:
+    """End a key at once."""
+    from oms_ops.access import keys
+    from oms_ops.database import run
+
+    run(_engine(), lambda c: keys.revoke(c, name))
+    typer.echo(f"revoked: {name}")
+
+
+@rules_app.command("show")
+def rules_show() -> None:
+    """Print the rules in force as JSON."""
+    from oms_ops.database import reading
+    from oms_ops.rules import store
+
+    with reading(_engine()) as connection:
+        typer.echo(store.current(connection).rules.model_dump_json(indent=2))
+
+
+@rules_app.command("check")
+def rules_check(file: Path) -> None:
+    """Check a JSON or TOML file of rules; print every bad field."""
+    from oms_ops.rules import store
+    from oms_ops.rules.files import read
+
+    store.parse(read(file))
+    typer.echo("the rules are sound")
+
+
+@rules_app.command("publish")
+def rules_publish(file: Path, note: str = "") -> None:
+    """Put a JSON or TOML file of rules in force."""
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.database import run
+    from oms_ops.rules import store
+    from oms_ops.rules.files import read
+
+    document = read(file)
+    version = run(_engine(), lambda c: store.publish(c, SYSTEM, document, note))
+    typer.echo(f"in force: version {version}")
 
 
 @app.command()

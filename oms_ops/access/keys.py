@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.access.actor import ROLES, Actor
+from oms_ops.access.actor import PERMISSIONS, ROLES, Actor
 from oms_ops.access.tables import ApiKey
-from oms_ops.database import reading
-from oms_ops.errors import Conflict, FieldError, Unauthorised, ValidationFailed
+from oms_ops.database import autocommit, execute, read_time
+from oms_ops.errors import Conflict, FieldError, NotFound, Unauthorised, ValidationFailed
 
 
 def create(
-    connection: Connection, role: str, name: str, *, lifetime: timedelta | None = None
+    connection: Connection,
+    role: str,
+    name: str,
+    *,
+    lifetime: timedelta | None = None,
+    scopes: Collection[str] | None = None,
 ) -> str:
     """Create a key for ``role``; return it. It cannot be read again.
 
-    A name is used once: it stands on every change that the key makes.
+    A name is used once: it stands on every change that the key makes. ``scopes`` narrow the role to
+    some of its permissions. Whoever can reach the database by the command line may make keys.
 
     Raises:
-        ValidationFailed: the role is unknown.
+        ValidationFailed: the role is unknown, or lacks a scope.
         Conflict: there is a key of that name.
     """
+    errors = []
     if role not in ROLES:
-        raise ValidationFailed(
-            "The key has bad fields.",
-            [FieldError("role", "unknown_role", f"one of {', '.join(sorted(ROLES))}")],
-        )
+        message = f"one of {', '.join(sorted(ROLES))}"
+        errors.append(FieldError("role", "unknown_role", message))
+    for scope in scopes or ():
+        if scope not in PERMISSIONS:
+            message = f"{scope!r} is none of {', '.join(sorted(PERMISSIONS))}"
+            errors.append(FieldError("scopes", "unknown_scope", message))
+        elif role in ROLES and scope not in ROLES[role]:
+            errors.append(FieldError("scopes", "beyond_role", f"{role} has no {scope}"))
+    if errors:
+        raise ValidationFailed("The key has bad fields.", errors)
     if connection.scalar(sa.select(ApiKey.id).where(ApiKey.name == name)) is not None:
         raise Conflict(f"There is a key named {name!r} already.")
     key = f"oms_{secrets.token_urlsafe(32)}"
@@ -40,6 +56,7 @@ def create(
         sa.insert(ApiKey).values(
             name=name,
             role=role,
+            scopes=sorted(set(scopes)) if scopes else None,
             key_hash=_hash(key),
             created_at=now,
             expires_at=None if lifetime is None else now + lifetime,
@@ -54,15 +71,47 @@ def authenticate(engine: Engine, key: str) -> Actor:
     Raises:
         Unauthorised: the key is unknown, revoked or expired (the answer does not say which).
     """
-    with reading(engine) as connection:
-        row = connection.execute(
-            sa.select(ApiKey.name, ApiKey.role, ApiKey.expires_at, ApiKey.revoked_at).where(
-                ApiKey.key_hash == _hash(key)
-            )
-        ).one_or_none()
-    if row is None or row.revoked_at is not None or _over(row.expires_at):
+    with autocommit(engine) as connection:
+        row = execute(
+            connection,
+            "SELECT name, role, scopes, expires_at, revoked_at FROM api_keys"
+            " WHERE key_hash = :hash",
+            {"hash": _hash(key)},
+        ).fetchone()
+    if row is None or row[4] is not None or _over(read_time(row[3])):
         raise Unauthorised("No valid API key was given.")
-    return Actor(row.name, row.role)
+    scopes = json.loads(row[2]) if isinstance(row[2], str) else row[2]
+    return Actor(row[0], row[1], None if scopes is None else frozenset(scopes))
+
+
+def listing(connection: Connection) -> list[dict[str, Any]]:
+    """Return every key without its secret: name, role, scopes, and when it ends."""
+    rows = connection.execute(
+        sa.select(
+            ApiKey.name,
+            ApiKey.role,
+            ApiKey.scopes,
+            ApiKey.created_at,
+            ApiKey.expires_at,
+            ApiKey.revoked_at,
+        ).order_by(ApiKey.id)
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+def revoke(connection: Connection, name: str) -> None:
+    """End a key at once; its name stays taken.
+
+    Raises:
+        NotFound: there is no key of that name that is not revoked.
+    """
+    ended = connection.execute(
+        sa.update(ApiKey)
+        .where(ApiKey.name == name, ApiKey.revoked_at.is_(None))
+        .values(revoked_at=clock.now())
+    ).rowcount
+    if not ended:
+        raise NotFound(f"There is no key named {name!r} to revoke.")
 
 
 def _over(expires_at: datetime | None) -> bool:

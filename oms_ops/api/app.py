@@ -14,17 +14,21 @@ from starlette.exceptions import HTTPException
 from oms_ops.api import (
     baskets,
     bins,
+    catalog,
     changes,
     counts,
+    drafts,
     fulfilment,
     orders,
     payments,
     purchasing,
     returns,
+    rules,
     stock,
     tracking,
     transfers,
 )
+from oms_ops.api.parts import UNSTORABLE, refuse_unstorable
 from oms_ops.database import make_engine
 from oms_ops.errors import FieldError, OmsError, ValidationFailed
 from oms_ops.settings import settings
@@ -37,6 +41,9 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     for router in (
         orders.router,
         changes.router,
+        drafts.router,
+        catalog.router,
+        rules.router,
         payments.router,
         fulfilment.router,
         returns.router,
@@ -52,7 +59,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(OmsError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_error)
-    for unstorable in (sa.exc.DataError, UnicodeEncodeError, OverflowError):
+    for unstorable in UNSTORABLE:
         app.add_exception_handler(unstorable, _unstorable)
     app.add_exception_handler(Exception, _failed)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["health"])
@@ -91,10 +98,7 @@ def _malformed(_: Request, error: Exception) -> JSONResponse:
 
 
 def _unstorable(_: Request, __: Exception) -> JSONResponse:
-    """Answer for what no field check foresaw and the database cannot hold."""
-    message = "A value is out of range or holds a character that cannot be stored."
-    fault = FieldError("body", "not_storable", message)
-    return _problem(ValidationFailed(message, [fault]).problem())
+    return _problem(refuse_unstorable().problem())
 
 
 def _failed(_: Request, __: Exception) -> JSONResponse:

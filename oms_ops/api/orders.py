@@ -5,12 +5,22 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
+from pydantic import BaseModel, Field
 
-from oms_ops.access.actor import ORDERS_READ
-from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit
+from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE
+from oms_ops.api.parts import (
+    UNSTORABLE,
+    Caller,
+    Cursor,
+    Database,
+    JsonBody,
+    Limit,
+    refuse_unstorable,
+)
 from oms_ops.database import reading
+from oms_ops.errors import OmsError
 from oms_ops.orders import queries
-from oms_ops.orders.capture import capture
+from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.intake import OrderIn
 
 router = APIRouter(tags=["orders"])
@@ -32,6 +42,45 @@ def capture_order(
 ) -> dict[str, Any]:
     """Capture an order; a repeat with the same Idempotency-Key and body gets the first answer."""
     return capture(engine, actor, body, idempotency_key=idempotency_key)
+
+
+class BatchEntry(BaseModel):
+    """One order of a batch, with an idempotency key of its own."""
+
+    order: Any
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
+class Batch(BaseModel):
+    """Orders that are captured one by one, each in a transaction of its own."""
+
+    orders: Annotated[list[BatchEntry], Field(min_length=1, max_length=200)]
+
+
+@router.post("/orders/batch")
+def capture_batch(engine: Database, actor: Caller, body: Batch) -> dict[str, Any]:
+    """Capture many orders; each has its own answer, in the order of the batch."""
+    actor.require(ORDERS_WRITE)
+    results = [_captured(engine, actor, entry) for entry in body.orders]
+    captured = sum(result["status"] == 201 for result in results)
+    return {"captured": captured, "refused": len(results) - captured, "results": results}
+
+
+def _captured(engine: Database, actor: Caller, entry: BatchEntry) -> dict[str, Any]:
+    try:
+        order = capture(engine, actor, entry.order, idempotency_key=entry.idempotency_key)
+    except OmsError as refusal:
+        return {"status": refusal.status, "order": None, "problem": refusal.problem()}
+    except UNSTORABLE:
+        refused = refuse_unstorable()
+        return {"status": refused.status, "order": None, "problem": refused.problem()}
+    return {"status": 201, "order": order, "problem": None}
+
+
+@router.post("/orders/quote", openapi_extra=_ORDER_SCHEMA)
+def quote_order(engine: Database, actor: Caller, body: JsonBody) -> dict[str, Any]:
+    """Show what an order would cost and where it would ship from; nothing is written."""
+    return quote(engine, actor, body)
 
 
 @router.get("/orders")

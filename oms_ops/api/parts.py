@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from fastapi import Body, Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
@@ -12,7 +13,7 @@ from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
 from oms_ops.access.keys import authenticate
-from oms_ops.errors import Unauthorised
+from oms_ops.errors import FieldError, Unauthorised, ValidationFailed
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, made by `oms key create`.")
 
@@ -41,3 +42,12 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 #: Lines of one request, at most.
 MOST_LINES = 1000
 Cursor = Annotated[int, Query(ge=0, le=2**53)]
+
+#: What the database raises for a value that no field check foresaw.
+UNSTORABLE = (sa.exc.DataError, UnicodeEncodeError, OverflowError)
+
+
+def refuse_unstorable() -> ValidationFailed:
+    """Return the refusal of a value that the database cannot hold."""
+    message = "A value is out of range or holds a character that cannot be stored."
+    return ValidationFailed(message, [FieldError("body", "not_storable", message)])

@@ -44,11 +44,17 @@ _ATTEMPTS = 50
 
 
 def capture(
-    engine: Engine, actor: Actor, payload: Any, *, idempotency_key: str | None = None
+    engine: Engine,
+    actor: Actor,
+    payload: Any,
+    *,
+    idempotency_key: str | None = None,
+    key_scope: str | None = None,
 ) -> dict[str, Any]:
     """Capture the order in ``payload`` and return it as :func:`oms_ops.orders.views.render` does.
 
-    A repeat with the same key and body returns the first answer, a concurrent one too.
+    A repeat with the same key and body returns the first answer, a concurrent one too. A key is its
+    caller's own, or that of the ``key_scope``.
 
     Raises:
         ValidationFailed: with every bad field.
@@ -58,7 +64,9 @@ def capture(
     """
     actor.require(ORDERS_WRITE)
     order, errors = intake.parse(payload)
-    submission = _Submission(payload, order, errors, idempotency_key, _digest(payload))
+    submission = _Submission(
+        payload, order, errors, idempotency_key, key_scope or actor.name, _digest(payload)
+    )
     collisions = 0
     for attempt in range(_ATTEMPTS):
         try:
@@ -85,7 +93,7 @@ def quote(engine: Engine, actor: Actor, payload: Any) -> dict[str, Any]:
     """
     actor.require(ORDERS_WRITE)
     order, errors = intake.parse(payload)
-    submission = _Submission(payload, order, errors, None, "")
+    submission = _Submission(payload, order, errors, None, "", "")
     with autocommit(engine) as connection:
         now = clock.now()
         seen = _look(connection, actor, submission, now)
@@ -101,6 +109,7 @@ class _Submission:
     order: intake.OrderIn | None
     errors: Sequence[FieldError]
     key: str | None
+    key_scope: str
     digest: str
 
 
@@ -147,7 +156,7 @@ def _capture(connection: Connection, actor: Actor, submission: _Submission) -> d
 
 def _look(connection: Connection, actor: Actor, submission: _Submission, now: datetime) -> Seen:
     codes = sorted({sku for _, sku in intake.lines_of(submission.payload)})
-    return look(connection, actor, submission.order, submission.key, codes, now)
+    return look(connection, submission.order, (submission.key_scope, submission.key), codes, now)
 
 
 def _plan(connection: Connection, submission: _Submission, seen: Seen, now: datetime) -> _Plan:
@@ -368,7 +377,14 @@ def _sets(
             for discount_id, amount in sorted(plan.priced.code_amounts.items())
         ],
         "holds": [{"id": hold.id, "quantity": hold.quantity} for hold in seen.holds],
-        "answer": [{"key": submission.key, "request_hash": submission.digest, "response": answer}]
+        "answer": [
+            {
+                "scope": submission.key_scope,
+                "key": submission.key,
+                "request_hash": submission.digest,
+                "response": answer,
+            }
+        ]
         if submission.key is not None
         else None,
         "claims": _claims(plan, seen),

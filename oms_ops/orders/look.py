@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import Actor
 from oms_ops.database import as_rows, as_time, execute, rowset
 from oms_ops.orders.intake import OrderIn
 from oms_ops.orders.sites import Site, with_open_today
@@ -55,13 +54,15 @@ _ROWS = {"sqlite": "json_group_array", "postgresql": "json_agg"}
 
 def look(
     connection: Connection,
-    actor: Actor,
     order: OrderIn | None,
-    key: str | None,
+    key: tuple[str, str | None],
     codes: Sequence[str],
     now: datetime,
 ) -> Seen:
-    """Look up ``codes`` (SKUs) and, where the submission has its shape, the rest."""
+    """Look up ``codes`` (SKUs) and, where the submission has its shape, the rest.
+
+    ``key`` is the idempotency key with its scope before it.
+    """
     with_discounts = order is not None and bool(order.discount_codes)
     with_basket = order is not None and order.basket is not None
     row = execute(
@@ -73,8 +74,8 @@ def look(
             "channel": order.channel if order else None,
             "external_id": order.external_id if order else None,
             "currency": order.currency if order else None,
-            "actor": actor.name,
-            "key": key,
+            "scope": key[0],
+            "key": key[1],
             "now": as_time(connection, now),
             "discounts": as_rows({"code": code} for code in order.discount_codes) if order else "",
             "basket": order.basket if order else None,
@@ -158,7 +159,7 @@ def _statement(connection: Connection, count: int, with_discounts: bool, with_ba
     return (
         f"SELECT ({store.NEWEST_SQL}),"
         f" (SELECT {array}(k.request_hash, k.response) FROM idempotency_keys AS k"
-        "  WHERE k.scope = :actor AND k.key = :key),"
+        "  WHERE k.scope = :scope AND k.key = :key),"
         f" (SELECT {array}(u.id, u.customer_group) FROM customers AS u WHERE u.email = :email),"
         f" (SELECT {array}(o.number) FROM orders AS o"
         "  WHERE o.channel = :channel AND o.external_id = :external_id),"

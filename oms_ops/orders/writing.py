@@ -86,7 +86,7 @@ _PAYMENT = {"method": "text", "currency": "text", "amount_minor": "bigint"}
 _MESSAGE = {"recipient": "text", "payload": "json"}
 _USE = dict.fromkeys(("discount_id", "amount_minor"), "bigint")
 _HOLD = {"id": "bigint", "quantity": "bigint"}
-_ANSWER = {"key": "text", "request_hash": "text", "response": "json"}
+_ANSWER = {"scope": "text", "key": "text", "request_hash": "text", "response": "json"}
 _CLAIM = dict.fromkeys(("warehouse_id", "sku_id", "quantity"), "bigint")
 
 #: The JSON parameters, in the order of the function's arguments.
@@ -174,7 +174,7 @@ _STEPS = (
     Step(
         "answer",
         "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
-        " SELECT :actor, r.key, r.request_hash, {numbered:r.response:number}, :now FROM {rows}",
+        " SELECT r.scope, r.key, r.request_hash, {numbered:r.response:number}, :now FROM {rows}",
     ),
     # From here on rows are locked that others want: codes first, then the levels.
     Step(

@@ -1,0 +1,156 @@
+"""Discount codes: who may use them for what, how long and how often."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import CATALOG_WRITE, ORDERS_READ, Actor
+from oms_ops.catalog.tables import Discount, Sku
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.money import to_minor, to_text
+from oms_ops.settings import settings
+
+
+class DiscountIn(BaseModel):
+    """A discount code: ``percent`` or ``amount`` (decimal of ``currency``), never both.
+
+    ``sku`` or ``category`` limit it to those lines, ``customer_group`` to those customers. It needs
+    goods for ``min_net`` (of the order's currency) and is given ``use_limit`` times at most.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
+    ]
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    percent: Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)] | None = None
+    amount: Annotated[Decimal, Field(gt=0, le=10_000_000)] | None = None
+    currency: str | None = None
+    sku: str | None = None
+    category: str | None = None
+    customer_group: str | None = None
+    min_net: Annotated[Decimal, Field(ge=0, le=10_000_000)] = Decimal(0)
+    valid_from: AwareDatetime | None = None
+    valid_to: AwareDatetime | None = None
+    use_limit: Annotated[int, Field(ge=1)] | None = None
+    is_active: bool = True
+
+
+def put(connection: Connection, actor: Actor, wanted: DiscountIn) -> dict[str, Any]:
+    """Create a discount code, or change it to this; how often it was used stays.
+
+    Raises:
+        ValidationFailed: with every bad field.
+        Conflict: the limit is below the uses that orders hold already.
+    """
+    actor.require(CATALOG_WRITE)
+    values = _values(connection, wanted)
+    now = clock.now()
+    stamp = {"changed_by": actor.name, "changed_at": now}
+    used = connection.execute(
+        sa.select(Discount.id, Discount.used).where(Discount.code == wanted.code).with_for_update()
+    ).one_or_none()
+    if used is None:
+        connection.execute(sa.insert(Discount).values(**values, **stamp))
+        return get(connection, actor, wanted.code)
+    if wanted.use_limit is not None and wanted.use_limit < used.used:
+        raise Conflict(
+            f"{wanted.code} is used {used.used} times already.",
+            [FieldError("use_limit", "below_uses", f"at least {used.used}")],
+        )
+    connection.execute(
+        sa.update(Discount)
+        .where(Discount.id == used.id)
+        .values(**values, **stamp, version=Discount.version + 1)
+    )
+    return get(connection, actor, wanted.code)
+
+
+def _values(connection: Connection, wanted: DiscountIn) -> dict[str, Any]:
+    errors = []
+    if (wanted.percent is None) == (wanted.amount is None):
+        errors.append(FieldError("percent", "one_of", "either percent or amount"))
+    amount = None
+    currency = wanted.currency or settings().currency
+    try:
+        amount = None if wanted.amount is None else to_minor(wanted.amount, currency)
+        min_net = to_minor(wanted.min_net, currency)
+    except ValueError as error:
+        errors.append(FieldError("amount", "invalid_amount", str(error)))
+        min_net = 0
+    sku_id = None
+    if wanted.sku is not None:
+        sku_id = connection.scalar(sa.select(Sku.id).where(Sku.code == wanted.sku))
+        if sku_id is None:
+            errors.append(FieldError("sku", "unknown_sku", f"there is no SKU {wanted.sku!r}"))
+    if wanted.valid_from and wanted.valid_to and wanted.valid_from >= wanted.valid_to:
+        errors.append(FieldError("valid_to", "invalid", "comes before valid_from"))
+    if errors:
+        raise ValidationFailed("The discount has bad fields.", errors)
+    return {
+        **wanted.model_dump(
+            include={
+                "code", "name", "category", "customer_group", "valid_from", "valid_to",
+                "use_limit", "is_active",
+            }
+        ),
+        "percent_ppm": None if wanted.percent is None else int(wanted.percent * 10_000),
+        "amount_minor": amount,
+        "currency": None if amount is None else currency,
+        "sku_id": sku_id,
+        "min_net_minor": min_net,
+    }  # fmt: skip
+
+
+def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
+    """Return a discount code with how often it is used.
+
+    Raises:
+        NotFound: there is no such code.
+    """
+    actor.require(ORDERS_READ)
+    row = connection.execute(_QUERY.where(Discount.code == code.upper())).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no discount code {code!r}.")
+    return _render(row)
+
+
+def listing(connection: Connection, actor: Actor, *, limit: int = 200) -> list[dict[str, Any]]:
+    """Return the newest discount codes."""
+    actor.require(ORDERS_READ)
+    rows = connection.execute(_QUERY.order_by(Discount.id.desc()).limit(limit))
+    return [_render(row) for row in rows]
+
+
+_QUERY = sa.select(Discount, Sku.code.label("sku")).join(
+    Sku, Sku.id == Discount.sku_id, isouter=True
+)
+
+
+def _render(row: Any) -> dict[str, Any]:
+    currency = row.currency or settings().currency
+
+    def moment(value: datetime | None) -> str | None:
+        return value.isoformat() if value else None
+
+    return {
+        **{key: getattr(row, key) for key in ("code", "name", "sku", "category")},
+        "percent": None if row.percent_ppm is None else str(Decimal(row.percent_ppm) / 10_000),
+        "amount": None if row.amount_minor is None else to_text(row.amount_minor, currency),
+        "currency": row.currency,
+        "customer_group": row.customer_group,
+        "min_net": to_text(row.min_net_minor, currency),
+        "valid_from": moment(row.valid_from),
+        "valid_to": moment(row.valid_to),
+        "use_limit": row.use_limit,
+        "used": row.used,
+        "is_active": bool(row.is_active),
+    }

@@ -1,0 +1,192 @@
+"""Orders in the making: kept as far as they are known, priced on demand, placed once.
+
+A draft is a submission that may still lack things. Placing one captures it under the draft's number
+as idempotency key: placed twice, or by two at once, it is one order.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops import clock
+from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE, Actor
+from oms_ops.database import as_json, as_time, read_time, reading, run
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.orders.capture import capture, quote
+from oms_ops.orders.queries import order_id
+from oms_ops.orders.tables import Draft
+
+_MOST_CHARACTERS = 200_000
+#: No name of a key begins like this, so no caller's own keys are in the way.
+_SCOPE = "/drafts"
+
+
+def create(connection: Connection, actor: Actor, document: Any) -> dict[str, Any]:
+    """Keep ``document``, a submission as far as it is known; return the draft."""
+    actor.require(ORDERS_WRITE)
+    now = clock.now()
+    number = connection.execute(
+        sa.insert(Draft)
+        .values(
+            status="open",
+            document=_checked(document),
+            created_at=now,
+            changed_by=actor.name,
+            changed_at=now,
+        )
+        .returning(Draft.number)
+    ).scalar_one()
+    return get(connection, actor, number)
+
+
+def edit(
+    connection: Connection, actor: Actor, number: str, document: Any, version: int
+) -> dict[str, Any]:
+    """Replace an open draft's document; ``version`` is the one that the caller saw.
+
+    Raises:
+        NotFound: there is no such draft.
+        Conflict: somebody else changed it since, or it is placed or discarded.
+    """
+    actor.require(ORDERS_WRITE)
+    return _change(connection, actor, number, version, "open", _checked(document))
+
+
+def discard(connection: Connection, actor: Actor, number: str, version: int) -> dict[str, Any]:
+    """Give an open draft up; it stays to be read."""
+    actor.require(ORDERS_WRITE)
+    return _change(connection, actor, number, version, "discarded", None)
+
+
+def priced(engine: Engine, actor: Actor, number: str) -> dict[str, Any]:
+    """Return the order that placing the draft would make now, without a number.
+
+    Raises:
+        ValidationFailed, OutOfStock: with all that still stands in its way.
+    """
+    with reading(engine) as connection:
+        document = get(connection, actor, number)["document"]
+    return quote(engine, actor, document)
+
+
+def place(engine: Engine, actor: Actor, number: str) -> dict[str, Any]:
+    """Capture the draft as an order and return the order; a repeat returns the same order.
+
+    Raises:
+        Conflict: the draft is discarded, or was changed after it was placed.
+        ValidationFailed, OutOfStock: as :func:`oms_ops.orders.capture.capture` does.
+    """
+    actor.require(ORDERS_WRITE)
+    with reading(engine) as connection:
+        draft = get(connection, actor, number)
+    if draft["status"] == "discarded":
+        raise Conflict(f"{number} is discarded.")
+    # The key belongs to the draft, not to who places it: two clerks at once make one order.
+    answer = capture(engine, actor, draft["document"], idempotency_key=number, key_scope=_SCOPE)
+    run(engine, lambda connection: _mark_placed(connection, actor, draft, answer["number"]))
+    return answer
+
+
+def get(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
+    """Return a draft: number, status, version, document, order, who changed it last and when.
+
+    Raises:
+        NotFound: there is no such draft.
+    """
+    actor.require(ORDERS_READ)
+    row = connection.execute(sa.text(f"{_SELECT} WHERE d.number = :number"), {"number": number})
+    found = row.mappings().one_or_none()
+    if found is None:
+        raise NotFound(f"There is no draft {number!r}.")
+    return _render(found)
+
+
+def listing(
+    connection: Connection, actor: Actor, *, before: int = 0, limit: int = 50
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Return a page of open drafts, newest first, and the cursor of the next page."""
+    actor.require(ORDERS_READ)
+    rows = connection.execute(
+        sa.text(
+            f"{_SELECT} WHERE d.status = 'open' AND (:before = 0 OR d.id < :before)"
+            " ORDER BY d.id DESC LIMIT :limit"
+        ),
+        {"before": before, "limit": limit + 1},
+    ).mappings()
+    found = list(rows)
+    cursor = found[limit - 1]["id"] if len(found) > limit else None
+    return [_render(row) for row in found[:limit]], cursor
+
+
+_SELECT = (
+    "SELECT d.id, d.number, d.status, d.version, d.document, d.created_at, d.changed_by,"
+    " d.changed_at, o.number AS order_number FROM drafts AS d"
+    " LEFT JOIN orders AS o ON o.id = d.order_id"
+)
+
+
+def _render(row: Any) -> dict[str, Any]:
+    document = row["document"]
+    moments = {name: read_time(row[name]) for name in ("created_at", "changed_at")}
+    return {
+        **{key: row[key] for key in ("number", "status", "version", "changed_by")},
+        "order": row["order_number"],
+        "document": json.loads(document) if isinstance(document, str) else document,
+        **{name: moment.isoformat() if moment else None for name, moment in moments.items()},
+    }
+
+
+def _checked(document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict) or len(json.dumps(document, default=str)) > _MOST_CHARACTERS:
+        message = f"a JSON object of at most {_MOST_CHARACTERS:,} characters"
+        raise ValidationFailed(
+            "The draft has bad fields.", [FieldError("document", "invalid", message)]
+        )
+    return document
+
+
+def _change(
+    connection: Connection, actor: Actor, number: str, version: int, status: str, document: Any
+) -> dict[str, Any]:
+    changed = connection.execute(
+        sa.text(
+            "UPDATE drafts SET status = :status, document = coalesce(CAST(:document AS"
+            f" {'text' if connection.dialect.name == 'sqlite' else 'json'}), document),"
+            " version = version + 1, changed_by = :actor, changed_at = :now"
+            " WHERE number = :number AND status = 'open' AND version = :version"
+        ),
+        {
+            "status": status,
+            "document": None if document is None else as_json(document),
+            "actor": actor.name,
+            "now": as_time(connection, clock.now()),
+            "number": number,
+            "version": version,
+        },
+    ).rowcount
+    draft = get(connection, actor, number)
+    if not changed:
+        raise Conflict(
+            f"{number} is {draft['status']} in version {draft['version']}, not open in {version}.",
+            [FieldError("version", "changed_meanwhile", f"now {draft['version']}")],
+        )
+    return draft
+
+
+def _mark_placed(connection: Connection, actor: Actor, draft: dict[str, Any], number: str) -> None:
+    connection.execute(
+        sa.text(
+            "UPDATE drafts SET status = 'placed', order_id = :order_id, version = version + 1,"
+            " changed_by = :actor, changed_at = :now WHERE number = :number AND status = 'open'"
+        ),
+        {
+            "order_id": order_id(connection, number),
+            "actor": actor.name,
+            "now": as_time(connection, clock.now()),
+            "number": draft["number"],
+        },
+    )
