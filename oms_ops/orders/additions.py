@@ -1,0 +1,300 @@
+"""Units that are added to a captured order: priced and taxed as today's, routed, allocated.
+
+Units of a line that cost what the line's do make it longer; others are a line of their own, so that
+a line has one price.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops.access.actor import Actor
+from oms_ops.database import Retry, as_rows, execute, rowset
+from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
+from oms_ops.money import to_text
+from oms_ops.orders import promises, shipments, writing
+from oms_ops.orders.capture import out_of_stock, route_order
+from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn
+from oms_ops.orders.look import Seen
+from oms_ops.orders.pricing import Priced, PricedLine, catalogue_errors, price, quantity_errors
+from oms_ops.orders.routing import Routing
+from oms_ops.stock import ledger
+from oms_ops.stock.ledger import Quantity
+
+#: Units of one line, at most.
+_MOST_UNITS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """A line of the amendment: the order is to have ``units`` of it, ``added`` more than now.
+
+    ``index`` is its place in the amendment, ``line`` the order's line, None for a new one.
+    """
+
+    index: int
+    line: Mapping[str, Any] | None
+    sku: str
+    units: int
+    added: int
+    unit_price: Decimal | None = None
+    discount: Decimal = Decimal(0)
+
+
+def submission(
+    head: Mapping[str, Any], lines: Sequence[LineIn], warehouse: str | None = None
+) -> OrderIn:
+    """Return lines as if they were submitted now with the terms of the order ``head``."""
+    place = {name: head[f"ship_{name}"] for name in AddressIn.model_fields}
+    return OrderIn.model_construct(
+        channel=head["channel"],
+        currency=head["currency"],
+        customer=CustomerIn.model_construct(email=head["email"], name=head["ship_name"]),
+        ship_to=AddressIn.model_construct(**place),
+        lines=list(lines),
+        shipping=Decimal(0),
+        tax_included=bool(head["tax_included"]),
+        allow_backorder=bool(head["allow_backorder"]),
+        allow_split=bool(head["allow_split"]),
+        warehouse=warehouse,
+    )
+
+
+def priced(
+    head: Mapping[str, Any],
+    others: Sequence[Mapping[str, Any]],
+    amended: Sequence[Amended],
+    seen: Seen,
+) -> Priced:
+    """Price the added units of ``amended``, in its order; ``others`` are the lines left alone.
+
+    Quantity breaks and limits are those of all the units that the order then has.
+
+    Raises:
+        ValidationFailed: with every bad field of the amendment's lines.
+    """
+    kept = [each for each in amended if each.units]
+    added = [each for each in amended if each.added > 0]
+    indexes = [each.index for each in kept]
+    errors = catalogue_errors(
+        [(each.index, each.sku) for each in added], seen.known, head["channel"]
+    )
+    if errors:
+        raise ValidationFailed("The amendment has bad fields.", errors)
+    currency = head["currency"]
+    whole = submission(
+        head,
+        [_line(each.sku, each.units, _stated(each, currency)) for each in kept]
+        + [_line(li["sku"], _left(li), _price(li, currency)) for li in others if _left(li)],
+    )
+    errors = _relabel(quantity_errors(whole, seen.known), indexes)
+    rules = seen.rules.rules
+    found, faults = price(whole, seen.known, rules, (), seen.customer_group)
+    errors += _relabel(faults, indexes)
+    if found is None or errors:
+        raise ValidationFailed("The amendment has bad fields.", errors)
+    prices = {each.index: line for each, line in zip(kept, found.lines, strict=False)}
+    if not added:
+        return replace(found, lines=[])
+    more = submission(
+        head,
+        [
+            _line(
+                each.sku,
+                each.added,
+                Decimal(to_text(prices[each.index].unit_price_minor, currency)),
+                each.discount,
+            )
+            for each in added
+        ],
+    )
+    result, faults = price(more, seen.known, rules, (), seen.customer_group)
+    if result is None:
+        errors = _relabel(faults, [each.index for each in added])
+        raise ValidationFailed("The amendment has bad fields.", errors)
+    sourced = [
+        replace(line, price_source=prices[each.index].price_source)
+        for each, line in zip(added, result.lines, strict=True)
+    ]
+    return replace(result, lines=sourced)
+
+
+def _line(
+    sku: str, units: int, unit_price: Decimal | None, discount: Decimal = Decimal(0)
+) -> LineIn:
+    return LineIn.model_construct(sku=sku, quantity=units, unit_price=unit_price, discount=discount)
+
+
+def _left(line: Mapping[str, Any]) -> int:
+    return int(line["quantity"] - line["cancelled"])
+
+
+def _price(line: Mapping[str, Any], currency: str) -> Decimal:
+    return Decimal(to_text(line["unit_price_minor"], currency))
+
+
+def _stated(each: Amended, currency: str) -> Decimal | None:
+    """Return the price that holds whatever the lists say: the caller's, now or at capture."""
+    if each.line is not None and (each.added <= 0 or each.line["price_source"] == "caller"):
+        return _price(each.line, currency)
+    return each.unit_price
+
+
+def _relabel(errors: Sequence[FieldError], indexes: Sequence[int]) -> list[FieldError]:
+    """Return the errors of lines with the amendment's numbers; those of other lines are old."""
+    renamed = []
+    for error in errors:
+        match = re.match(r"lines\[(\d+)\]", error.field)
+        if match is None:
+            renamed.append(error)
+        elif int(match[1]) < len(indexes):
+            field = f"lines[{indexes[int(match[1])]}]{error.field[match.end() :]}"
+            renamed.append(FieldError(field, error.code, error.message))
+    return renamed
+
+
+def add(
+    connection: Connection,
+    actor: Actor,
+    head: Mapping[str, Any],
+    amended: Sequence[Amended],
+    found: Priced,
+    seen: Seen,
+    stamp: dict[str, Any],
+) -> None:
+    """Write what ``amended`` adds, priced as ``found``, with its allocation or as waiting.
+
+    An order that may not be split is filled from its home warehouse alone; what is short waits
+    there. The order is locked, its totals are to be refreshed.
+
+    Raises:
+        OutOfStock: a line cannot be filled and the order allows no backorder.
+        Conflict: the home warehouse of an order that may not be split is closed.
+    """
+    added = [each for each in amended if each.added > 0]
+    if not added:
+        return
+    home = None if head["allow_split"] else head["warehouse"]
+    if home is not None and home not in {site.code for site in seen.sites}:
+        raise Conflict(f"{home} ships no more, and the order may not be split.")
+    lines = found.lines
+    routing = route_order(submission(head, [], home), found, seen)
+    if any(routing.backordered) and not head["allow_backorder"]:
+        refusal = out_of_stock(lines, routing)
+        indexes = [each.index for each in added]
+        raise OutOfStock(refusal.message, _relabel(refusal.errors, indexes))
+    line_ids = _write(connection, head, added, lines, routing, stamp)
+    takes = [
+        {
+            "order_id": head["id"],
+            "warehouse_id": warehouse_id,
+            "order_line_id": line_ids[index],
+            "sku_id": lines[index].sku.id,
+            "take": units,
+        }
+        for warehouse_id, index, units in routing.allocations
+    ]
+    if takes:
+        shipments.add(connection, takes, stamp)
+    wanted = [Quantity(t["warehouse_id"], t["sku_id"], t["take"]) for t in takes]
+    if not ledger.allocate(connection, actor, wanted):
+        raise Retry("stock moved between the plan and the claim")
+    waiting = {
+        (head["warehouse_id"], line.sku.id)
+        for line, short in zip(lines, routing.backordered, strict=True)
+        if short
+    }
+    promises.update(connection, actor, waiting)
+
+
+def _write(
+    connection: Connection,
+    head: Mapping[str, Any],
+    added: Sequence[Amended],
+    lines: Sequence[PricedLine],
+    routing: Routing,
+    stamp: dict[str, Any],
+) -> list[int]:
+    """Lengthen lines and insert new ones; return the order line's id of each of ``lines``."""
+    line_ids: dict[int, int] = {}
+    longer, new = [], []
+    number = head["last_line_no"]
+    for position, (each, line) in enumerate(zip(added, lines, strict=True)):
+        short = routing.backordered[position]
+        row = {"allocated": line.quantity - short, "backordered": short}
+        if each.line is not None and _same_terms(each.line, line):
+            longer.append({**_amounts(line), **row, "id": each.line["id"]})
+            line_ids[position] = each.line["id"]
+        else:
+            number += 1
+            new.append((position, {**_amounts(line), **row, "line_no": number}))
+    _lengthen(connection, longer, stamp)
+    stored = _insert(connection, head["id"], [row for _, row in new], stamp)
+    line_ids |= {position: stored[row["line_no"]] for position, row in new}
+    return [line_ids[position] for position in range(len(lines))]
+
+
+def _same_terms(line: Mapping[str, Any], added: PricedLine) -> bool:
+    return (
+        line["unit_price_minor"] == added.unit_price_minor
+        and line["tax_rate_ppm"] == added.tax_rate_ppm
+        and not added.discount_minor
+        and line["quantity"] + added.quantity <= _MOST_UNITS
+    )
+
+
+def _amounts(line: PricedLine) -> dict[str, Any]:
+    return {
+        "sku_id": line.sku.id,
+        "quantity": line.quantity,
+        "unit_price_minor": line.unit_price_minor,
+        "price_source": line.price_source,
+        "unit_cost_minor": line.sku.unit_cost_minor,
+        "gross_minor": line.gross_minor,
+        "discount_minor": line.discount_minor,
+        "rounding_minor": line.rounding_minor,
+        "net_minor": line.net_minor,
+        "tax_rate_ppm": line.tax_rate_ppm,
+        "tax_minor": line.tax_minor,
+        "promised_on": None,
+    }
+
+
+def _lengthen(
+    connection: Connection, rows: Sequence[dict[str, Any]], stamp: dict[str, Any]
+) -> None:
+    sums = ("quantity", "gross_minor", "net_minor", "tax_minor", "allocated", "backordered")
+    columns = dict.fromkeys(("id", *sums), "bigint")
+    changes = ", ".join(f"{name} = l.{name} + r.{name}" for name in sums)
+    if rows:
+        execute(
+            connection,
+            f"UPDATE order_lines AS l SET {changes}, version = l.version + 1,"
+            " changed_by = :actor, changed_at = :now"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE l.id = r.id",
+            {**stamp, "rows": as_rows({name: row[name] for name in columns} for row in rows)},
+        )
+
+
+def _insert(
+    connection: Connection, order_id: int, rows: Sequence[dict[str, Any]], stamp: dict[str, Any]
+) -> dict[int, int]:
+    """Insert lines; return their ids by line number."""
+    if not rows:
+        return {}
+    names = ", ".join(writing.LINE)
+    stored = execute(
+        connection,
+        f"INSERT INTO order_lines (order_id, {names}, shipped, cancelled, returned, version,"
+        " changed_by, changed_at)"
+        f" SELECT :order_id, {names}, 0, 0, 0, 1, :actor, :now"
+        f" FROM ({rowset(connection, 'rows', writing.LINE)}) AS r RETURNING line_no, id",
+        {**stamp, "order_id": order_id, "rows": as_rows(rows)},
+    )
+    return {row[0]: row[1] for row in stored.fetchall()}

@@ -1,0 +1,92 @@
+"""The shape of an amendment as callers submit it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.orders.intake import (
+    AddressIn,
+    Amount,
+    PaymentIn,
+    Text,
+    field_error,
+    ship_to_faults,
+    storable,
+)
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LineIn(_In):
+    """The units that the order is to have of a line (``line_no``), or of a ``sku`` it is added.
+
+    Units are those not cancelled; 0 removes the line. Price and discount are for new lines.
+    """
+
+    line_no: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    sku: Text | None = None
+    quantity: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
+    unit_price: Amount | None = None
+    discount: Amount | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> LineIn:
+        if (self.line_no is None) == (self.sku is None):
+            raise ValueError("needs either line_no or sku")
+        if self.line_no is not None and (self.unit_price, self.discount) != (None, None):
+            raise ValueError("price and discount are for new lines")
+        if self.sku is not None and not self.quantity:
+            raise ValueError("a new line needs at least one unit")
+        return self
+
+
+class AmendmentIn(_In):
+    """What is to change; what is left out stays. ``version`` is the order's, as the caller saw it.
+
+    ``payment`` says how what is then to be paid beyond the order's payments will be.
+    """
+
+    version: int | None = None
+    lines: Annotated[list[LineIn], Field(max_length=500)] = []
+    ship_to: AddressIn | None = None
+    allow_backorder: bool | None = None
+    allow_split: bool | None = None
+    ship_complete: bool | None = None
+    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    payment: PaymentIn | None = None
+
+
+def parse(payload: Any) -> AmendmentIn:
+    """Return the amendment.
+
+    Raises:
+        ValidationFailed: with every bad field that shows without the order and the catalogue.
+    """
+    try:
+        wanted = AmendmentIn.model_validate(payload)
+    except ValidationError as error:
+        faults = [field_error(fault) for fault in error.errors(include_url=False)]
+        raise ValidationFailed("The amendment has bad fields.", faults) from None
+    faults = ship_to_faults(wanted.ship_to.model_dump()) if wanted.ship_to else []
+    numbers = [line.line_no for line in wanted.lines]
+    faults += [
+        FieldError(f"lines[{index}].line_no", "repeated_line", "is there twice")
+        for index, number in enumerate(numbers)
+        if number is not None and number in numbers[:index]
+    ]
+    if faults:
+        raise ValidationFailed("The amendment has bad fields.", faults)
+    return wanted
