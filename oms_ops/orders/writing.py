@@ -127,7 +127,7 @@ def _columns(columns: Mapping[str, str]) -> str:
     return ", ".join(columns)
 
 
-_STEPS = (
+STEPS = (
     # The customer of a first order; a concurrent first order fails here and is planned again.
     Step(
         "customer",
@@ -237,7 +237,7 @@ def _write_stepwise(
             bound |= {f"{name}_{key}": _plain(value) for key, value in rows[0].items()}
         elif rows:
             bound[name] = as_json(rows)
-    for step in _STEPS:
+    for step in STEPS:
         rows = sets[step.rows]
         if not rows:
             continue
@@ -325,7 +325,7 @@ _VARIABLES = ("customer_id", "order_id", "number", "low")
 
 
 def _body(connection: Any, count: int | None) -> Iterator[str]:
-    for step in _STEPS:
+    for step in STEPS:
         statement = _in_function(_text(connection, step, count))
         into = f" INTO {', '.join(f'v_{name}' for name in step.gives)}" if step.gives else ""
         yield f"IF p_{step.rows} IS NOT NULL THEN {statement}{into};"

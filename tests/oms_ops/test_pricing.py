@@ -1,0 +1,247 @@
+"""Promise 4: prices, discounts, taxes, shipping and rounding add up to the total to the cent."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oms_ops.catalog import discounts, prices
+from oms_ops.catalog.discounts import DiscountIn
+from oms_ops.catalog.prices import ListedPrice
+from oms_ops.database import run
+from oms_ops.errors import ValidationFailed
+from oms_ops.orders import charges
+from oms_ops.orders.capture import capture
+from oms_ops.reconcile import reconcile
+from oms_ops.rules import store
+from oms_ops.rules.document import Rules
+from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
+
+
+@pytest.fixture
+def stocked(shop: Shop) -> Shop:
+    """Return a shop with plenty of everything."""
+    for sku in ("SKU-1", "SKU-2", "SKU-3"):
+        shop.stock(sku, 1000)
+    return shop
+
+
+def publish(shop: Shop, **document: Any) -> None:
+    """Put rules in force."""
+    run(shop.engine, lambda connection: store.publish(connection, ADMIN, document))
+
+
+def price_list(shop: Shop, code: str, *listed: ListedPrice, **fields: Any) -> None:
+    """Put a price list into the shop."""
+    fields = {"name": code, "currency": "USD", **fields}
+    run(shop.engine, lambda c: prices.put_list(c, ADMIN, code, **fields))
+    run(shop.engine, lambda c: prices.set_prices(c, ADMIN, code, listed))
+
+
+def place(shop: Shop, *lines: tuple[str, int], **changes: Any) -> dict[str, Any]:
+    """Capture an order."""
+    return capture(shop.engine, CLERK, order(*lines, **changes))
+
+
+def refused(shop: Shop, *lines: tuple[str, int], **changes: Any) -> dict[str, str]:
+    """Return what an order is refused for: field to code."""
+    with pytest.raises(ValidationFailed) as refusal:
+        place(shop, *lines, **changes)
+    assert shop.count("orders") == 0
+    return {error.field: error.code for error in refusal.value.errors}
+
+
+def sound(shop: Shop) -> bool:
+    """Tell whether every promise holds in the database."""
+    return [finding.name for finding in reconcile(shop.engine) if finding.count] == []
+
+
+def test_a_quantity_break_a_group_and_a_validity_choose_the_price(stocked: Shop) -> None:
+    price_list(stocked, "ALL", ListedPrice("SKU-1", Decimal("1.50")),
+               ListedPrice("SKU-1", Decimal("1.20"), 10))  # fmt: skip
+    price_list(stocked, "TRADE", ListedPrice("SKU-1", Decimal("1.00")), customer_group="trade")
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    price_list(stocked, "OVER", ListedPrice("SKU-1", Decimal("0.10")), priority=9,
+               valid_to=yesterday)  # fmt: skip
+    few, many = place(stocked, ("SKU-1", 9)), place(stocked, ("SKU-1", 10))
+    assert (few["lines"][0]["unit_price"], few["lines"][0]["price_source"]) == ("1.50", "ALL")
+    assert many["lines"][0]["unit_price"] == "1.20"
+    run(
+        stocked.engine,
+        lambda c: c.exec_driver_sql("UPDATE customers SET customer_group = 'trade'"),
+    )
+    assert place(stocked, ("SKU-1", 10))["lines"][0]["price_source"] == "TRADE"
+    assert place(stocked, ("SKU-2", 1))["lines"][0]["price_source"] == "list"
+    assert sound(stocked)
+
+
+def test_a_price_that_is_not_the_one_shown_is_refused(stocked: Shop) -> None:
+    body = order(("SKU-1", 1))
+    body["lines"][0]["expected_unit_price"] = "1.89"
+    with pytest.raises(ValidationFailed) as refusal:
+        capture(stocked.engine, CLERK, body)
+    (fault,) = refusal.value.errors
+    assert (fault.field, fault.code, fault.message) == (
+        "lines[0].expected_unit_price", "price_changed", "now 1.99 USD",
+    )  # fmt: skip
+    assert refused(stocked, ("SKU-1", 1), expected_total="2.00") == {
+        "expected_total": "total_changed"
+    }
+    assert place(stocked, ("SKU-1", 1), expected_total="1.99")["totals"]["total"] == "1.99"
+
+
+def test_tax_on_top_is_rounded_once_a_rate_and_spread(stocked: Shop) -> None:
+    publish(
+        stocked,
+        taxes=[
+            {"percent": "0", "categories": ["shipping"]},
+            {"percent": "8.875", "places": ["US-NY"]},
+            {"percent": "4", "places": ["US"]},
+        ],
+    )
+    answer = place(stocked, ("SKU-1", 1), ("SKU-1", 1), ("SKU-1", 1), shipping="5.00")
+    # 3 x 1.99 = 5.97, of which 4 % is 0.2388: 0.24, where three lines of 0.08 would make it too.
+    assert [line["tax"] for line in answer["lines"]] == ["0.08", "0.08", "0.08"]
+    assert (answer["totals"]["tax"], answer["totals"]["total"]) == ("0.24", "11.21")
+    body = order(("SKU-1", 1), ("SKU-2", 3))
+    body["ship_to"] |= {"region": "NY", "postal_code": "10001", "city": "New York"}
+    answer = capture(stocked.engine, CLERK, body)
+    assert answer["lines"][0]["tax_percent"] == "8.875"
+    assert answer["totals"]["tax"] == "1.24"
+    assert sound(stocked)
+
+
+def test_tax_that_prices_include_is_shown_and_not_added(stocked: Shop) -> None:
+    publish(stocked, prices_include_tax=True, taxes=[{"percent": "20"}])
+    answer = place(stocked, ("SKU-1", 6), shipping="6.00")
+    assert answer["tax_included"] is True
+    assert answer["totals"]["total"] == "17.94"
+    # 11.94 holds 1.99 of tax, 6.00 holds 1.00.
+    assert (answer["lines"][0]["tax"], answer["totals"]["shipping_tax"]) == ("1.99", "1.00")
+    assert answer["totals"]["tax"] == "2.99"
+    assert sound(stocked)
+
+
+def test_shipping_is_charged_by_the_first_rule_that_fits(stocked: Shop) -> None:
+    publish(
+        stocked,
+        shipping=[
+            {"name": "free", "currency": "USD", "charge": "0", "places": ["US"], "min_net": "20"},
+            {"name": "state", "currency": "USD", "charge": "3.00", "places": ["US-GA"]},
+            {"name": "rest", "currency": "USD", "charge": "9.00", "per_kilogram": "1.50"},
+        ],
+    )
+    assert place(stocked, ("SKU-1", 1))["totals"]["shipping"] == "3.00"
+    assert place(stocked, ("SKU-1", 11))["totals"]["shipping"] == "0.00"
+    body = order(("SKU-1", 2))
+    body["ship_to"] = {"name": "B", "line1": "1", "city": "Berlin", "postal_code": "10115",
+                       "country": "DE"}  # fmt: skip
+    run(
+        stocked.engine,
+        lambda c: c.exec_driver_sql("UPDATE skus SET weight_grams = 600 WHERE code = 'SKU-1'"),
+    )
+    assert capture(stocked.engine, CLERK, body)["totals"]["shipping"] == "12.00"
+    assert place(stocked, ("SKU-1", 1), shipping="1.23")["totals"]["shipping"] == "1.23"
+
+
+def test_another_currency_is_exchanged_and_keeps_its_rate(stocked: Shop) -> None:
+    publish(stocked, exchange_rates={"EUR": "1.08", "JPY": "0.0065"})
+    answer = place(stocked, ("SKU-1", 2), currency="EUR")
+    assert (answer["exchange_rate"], answer["base_currency"]) == ("1.08", "USD")
+    assert answer["lines"][0]["unit_price"] == "1.84"
+    # 1.99 / 0.0065 is 306.15 yen, which has no cents.
+    assert place(stocked, ("SKU-1", 1), currency="JPY")["totals"]["total"] == "306"
+    assert stocked.rows("SELECT DISTINCT exchange_rate FROM orders ORDER BY 1")[1][0] == "1.08"
+
+
+def test_a_currency_without_a_rate_is_refused(stocked: Shop) -> None:
+    assert refused(stocked, ("SKU-1", 1), currency="EUR")["currency"] in (
+        "no_exchange_rate",
+        "no_price",
+    )
+
+
+def test_what_rounding_adds_is_stored(stocked: Shop) -> None:
+    body = order(("SKU-1", 3))
+    body["lines"][0] |= {"amount": "5.00"}
+    answer = capture(stocked.engine, CLERK, body)
+    # A third of 5.00 is 1.67; three of them are a cent too many.
+    line = answer["lines"][0]
+    assert (line["unit_price"], line["rounding"], line["net"]) == ("1.67", "-0.01", "5.00")
+    assert (answer["totals"]["rounding"], answer["totals"]["total"]) == ("-0.01", "5.00")
+    publish(stocked, base_currency="USD", cash_rounding={"USD": 5})
+    answer = place(stocked, ("SKU-1", 1), payment={"method": "cash"})
+    assert (answer["totals"]["rounding"], answer["totals"]["total"]) == ("0.01", "2.00")
+    assert place(stocked, ("SKU-1", 1))["totals"]["total"] == "1.99"
+    assert sound(stocked)
+
+
+def test_codes_take_off_what_they_say_and_say_why_not(stocked: Shop) -> None:
+    def put(**fields: Any) -> None:
+        wanted = DiscountIn(**{"name": "a code", **fields})
+        run(stocked.engine, lambda c: discounts.put(c, ADMIN, wanted))
+
+    put(code="ten", percent="10")
+    put(code="FIVE", amount="5", sku="SKU-2")
+    put(code="BIG", percent="50", min_net="1000")
+    put(code="EUROS", amount="5", currency="EUR")
+    put(code="OLD", percent="10", valid_to=datetime.now(UTC) - timedelta(days=1))
+    assert refused(stocked, ("SKU-1", 1), discount_codes=["FIVE", "BIG", "OLD"]) == {
+        "discount_codes[2]": "unknown_discount"
+    }
+    assert refused(stocked, ("SKU-1", 1), discount_codes=["FIVE", "BIG", "EUROS"]) == {
+        "discount_codes[0]": "discount_fits_no_line",
+        "discount_codes[1]": "discount_below_minimum",
+        "discount_codes[2]": "discount_other_currency",
+    }
+    answer = place(stocked, ("SKU-1", 10), ("SKU-2", 1), discount_codes=["ten", "FIVE"])
+    # 19.90 and 3.98; 10 % of 23.88 is 2.39 over both, then the rest of SKU-2: 3.58.
+    assert [line["discount"] for line in answer["lines"]] == ["1.99", "3.98"]
+    assert answer["totals"]["total"] == "17.91"
+    assert stocked.rows("SELECT sum(amount_minor) FROM discount_uses")[0][0] == 597
+    assert sound(stocked)
+
+
+def test_percentages_come_off_line_and_order(stocked: Shop) -> None:
+    body = order(("SKU-1", 10), ("SKU-2", 5), discount_percent="10")
+    body["lines"][0]["discount_percent"] = "25"
+    answer = capture(stocked.engine, CLERK, body)
+    # 19.90 less 4.98 (half up) is 14.92; with 19.90 that is 34.82, of which 10 % is 3.48.
+    assert answer["totals"]["discount"] == "8.46"
+    assert answer["totals"]["total"] == "31.34"
+    assert sound(stocked)
+
+
+@given(
+    nets=st.lists(st.integers(0, 10**7), min_size=1, max_size=8),
+    data=st.data(),
+    included=st.booleans(),
+)
+def test_the_lines_tax_is_the_rates_tax(nets: list[int], data: Any, included: bool) -> None:
+    rates = [data.draw(st.sampled_from([0, 50_000, 88_750, 200_000])) for _ in nets]
+    parts = charges.taxes(nets, rates, included=included)
+    for rate in set(rates):
+        base = sum(net for net, own in zip(nets, rates, strict=True) if own == rate)
+        exact = Decimal(base) * rate / (1_000_000 + (rate if included else 0))
+        part = sum(tax for tax, own in zip(parts, rates, strict=True) if own == rate)
+        assert abs(part - exact) <= Decimal("0.5")
+    assert all(0 <= tax <= net + 1 for tax, net in zip(parts, nets, strict=True))
+
+
+def test_rules_name_every_bad_field_and_the_ones_in_force_stay(shop: Shop) -> None:
+    publish(shop, taxes=[{"percent": "4"}])
+    with pytest.raises(ValidationFailed) as refusal:
+        publish(shop, taxes=[{"percent": "400"}], base_currency="usd", colour="red")
+    assert {error.field for error in refusal.value.errors} == {
+        "taxes.0.percent", "base_currency", "colour",
+    }  # fmt: skip
+    with shop.engine.connect() as connection:
+        assert store.current(connection).rules == Rules.model_validate(
+            {"taxes": [{"percent": "4"}]}
+        )
+        assert len(store.history(connection)) == 1
