@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
+inbox_app = typer.Typer(no_args_is_help=True, help="Messages from other systems.")
 rules_app = typer.Typer(no_args_is_help=True, help="The shop's rules.")
 app.add_typer(key_app, name="key")
+app.add_typer(inbox_app, name="inbox")
 app.add_typer(rules_app, name="rules")
 app.add_typer(demo_app, name="demo")
 
@@ -213,6 +215,22 @@ def _import_history(file: Path, mapping: Mapping) -> tuple[Report, bool]:
     result = reconciliation.reconcile(engine, rows, import_id)
     console.show_reconciliation(result)
     return done, result.holds
+
+
+@inbox_app.command("retry")
+def inbox_retry() -> None:
+    """Try again what could not be made of the messages received; exit status 1 if some fail."""
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.exchange import inbox
+
+    tried = inbox.retry(_engine(), SYSTEM)
+    failed = [message for message in tried if not message.is_done]
+    typer.echo(f"{len(tried)} tried, {len(tried) - len(failed)} done, {len(failed)} failed")
+    for message in failed:
+        problem = message.problem or {}
+        typer.echo(f"{message.source} {message.topic}: {problem.get('detail')}", err=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     currency: str = "USD"
     public_url: str = "http://127.0.0.1:8000"
     reorder_max_age_hours: int = 36
+    #: Signs Shopify's webhooks; two, separated by a comma, while a new one replaces the old.
+    shopify_secret: str = Field(default="", repr=False)
 
     @field_validator("home")
     @classmethod

@@ -19,6 +19,7 @@ from oms_ops.api import (
     counts,
     drafts,
     fulfilment,
+    imports,
     orders,
     payments,
     purchasing,
@@ -27,6 +28,7 @@ from oms_ops.api import (
     stock,
     tracking,
     transfers,
+    webhooks,
 )
 from oms_ops.api.parts import UNSTORABLE, refuse_unstorable
 from oms_ops.database import make_engine
@@ -53,6 +55,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         counts.router,
         transfers.router,
         purchasing.router,
+        imports.router,
+        webhooks.router,
     ):
         app.include_router(router, prefix="/v1")
     app.include_router(tracking.router)
