@@ -43,11 +43,15 @@ def read(path: Path, form: Format) -> Table:
     Raises:
         ValidationFailed: it is neither Parquet nor text of the stated encoding, or has no header.
     """
+    return parse(content_of(path), path.name, form)
+
+
+def content_of(path: Path) -> bytes:
+    """Return the bytes of a file; raise ValidationFailed where it cannot be read."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable("unreadable", f"{path}: {error.strerror}") from None
-    return parse(content, path.name, form)
 
 
 def parse(content: bytes, file_name: str, form: Format) -> Table:

@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,11 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.access.actor import Actor
-from oms_ops.database import as_time, reading, run
+from oms_ops.database import as_time, read_time, reading, run
 from oms_ops.errors import NotFound
 from oms_ops.exchange.reader import ROW, Table
 from oms_ops.exchange.tables import FATES, Import
-from oms_ops.exchange.values import RowFault
+from oms_ops.exchange.values import E4, RowFault
 from oms_ops.orders.staging import load
 
 if TYPE_CHECKING:
@@ -187,6 +188,64 @@ def id_of(connection: Connection, number: str) -> int:
     if found is None:
         raise NotFound(f"There is no import {number}.")
     return int(found)
+
+
+def listing(connection: Connection, *, limit: int, cursor: int = 0) -> dict[str, Any]:
+    """Return a page of the imports, newest first; ``next_cursor`` goes on after the last."""
+    found = connection.execute(
+        sa.text(
+            "SELECT id, number, kind, file_name, rows, counts, started_at, finished_at, changed_by"
+            " FROM imports WHERE id < :before ORDER BY id DESC LIMIT :limit"
+        ),
+        {"before": cursor or 2**62, "limit": limit},
+    ).all()
+    items = [
+        {
+            "number": r.number,
+            "kind": r.kind,
+            "file_name": r.file_name,
+            "rows": r.rows,
+            "counts": document(r.counts),
+            "started_at": _iso(r.started_at),
+            "finished_at": _iso(r.finished_at),
+            "changed_by": r.changed_by,
+        }
+        for r in found
+    ]
+    return {"items": items, "next_cursor": found[-1].id if len(found) == limit else None}
+
+
+def rows(
+    connection: Connection, import_id: int, *, fate: str | None, limit: int, cursor: int = 0
+) -> dict[str, Any]:
+    """Return a page of a run's rows in their order, of one fate or of all."""
+    found = connection.execute(
+        sa.text(
+            "SELECT row_no, fate, reason, message, document, amount_e4, content FROM import_rows"
+            " WHERE import_id = :id AND row_no > :after"
+            + (" AND fate = :fate" if fate else "")
+            + " ORDER BY row_no LIMIT :limit"
+        ),
+        {"id": import_id, "after": cursor, "limit": limit} | ({"fate": fate} if fate else {}),
+    ).all()
+    items = [
+        {
+            "row": r.row_no,
+            "fate": r.fate,
+            "code": r.reason,
+            "message": r.message,
+            "document": r.document,
+            "amount": None if r.amount_e4 is None else str(Decimal(r.amount_e4).scaleb(-E4)),
+            "content": document(r.content),
+        }
+        for r in found
+    ]
+    return {"items": items, "next_cursor": found[-1].row_no if len(found) == limit else None}
+
+
+def _iso(value: Any) -> str | None:
+    moment = read_time(value)
+    return None if moment is None else moment.isoformat()
 
 
 #: The columns of the report before the file's own.
