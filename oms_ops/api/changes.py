@@ -1,4 +1,4 @@
-"""Routes that change an order after it was captured: cancel, hold, release."""
+"""Routes that change an order after it was captured: amend, cancel, hold, release."""
 
 from __future__ import annotations
 
@@ -8,14 +8,36 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import Caller, Database, Units
+from oms_ops.api.parts import Caller, Database, JsonBody, Units
 from oms_ops.database import run
 from oms_ops.orders import cancellation, holds, queries
+from oms_ops.orders.amendment import amend
+from oms_ops.orders.amendment_shape import AmendmentIn
 from oms_ops.orders.units import CancelledUnits
 
 router = APIRouter(tags=["orders"])
 
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+_AMENDMENT_SCHEMA = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": AmendmentIn.model_json_schema()}},
+    }
+}
+
+
+@router.post("/orders/{number}/amend", openapi_extra=_AMENDMENT_SCHEMA)
+def amend_order(
+    engine: Database, actor: Caller, number: str, body: JsonBody, preview: bool = False
+) -> dict[str, Any]:
+    """Amend an order until it is picked; ``preview`` tells what it would come to.
+
+    The answer holds the order, the price ``difference``, what is ``to_pay`` beyond its payments,
+    and what was captured too much, ``to_refund``, which goes back at once.
+    """
+    return amend(engine, actor, number, body, preview=preview)
 
 
 class CancelledLine(BaseModel):
