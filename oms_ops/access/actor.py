@@ -11,6 +11,8 @@ from oms_ops.errors import Forbidden
 
 ORDERS_WRITE = "orders:write"
 ORDERS_READ = "orders:read"
+#: Sending what is allocated from another warehouse: clerks decide it, warehouses reject it.
+ORDERS_ROUTE = "orders:route"
 FULFIL = "fulfilment:write"
 PAYMENTS_WRITE = "payments:write"
 RETURNS_WRITE = "returns:write"
@@ -29,6 +31,7 @@ RULES_WRITE = "rules:write"
 _READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ, RULES_READ})
 _EVERYTHING = _READS | {
     ORDERS_WRITE,
+    ORDERS_ROUTE,
     FULFIL,
     PAYMENTS_WRITE,
     RETURNS_WRITE,
@@ -46,8 +49,9 @@ PERMISSIONS = frozenset(_EVERYTHING)
 #: What each role may do.
 ROLES: dict[str, frozenset[str]] = {
     "admin": _EVERYTHING,
-    "clerk": _READS | {ORDERS_WRITE, PAYMENTS_WRITE, RETURNS_WRITE},
-    "warehouse": _READS | {FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
+    "clerk": _READS | {ORDERS_WRITE, ORDERS_ROUTE, PAYMENTS_WRITE, RETURNS_WRITE},
+    "warehouse": _READS
+    | {ORDERS_ROUTE, FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
     "support": _READS | {RETURNS_WRITE},
     "analyst": _READS,
