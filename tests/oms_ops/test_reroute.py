@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -344,7 +345,7 @@ def test_many_shipments_take_as_many_statements_as_one(shop: Shop) -> None:
 
 
 def statements(shop: Shop, shipment_ids: list[int]) -> int:
-    """Reroute; return how many statements that took, those of triggers not counted."""
+    """Reroute; return how many statements that took."""
     seen_statements = []
 
     def work(connection: sa.Connection) -> None:
@@ -354,7 +355,9 @@ def statements(shop: Shop, shipment_ids: list[int]) -> int:
         driver.set_trace_callback(None)
 
     run(shop.engine, work)
-    return len([text for text in seen_statements if not text.startswith("--")])
+    # A trigger shows its statement as a comment and, after it, the outer one once more.
+    ours = (text for text in seen_statements if not text.startswith("--"))
+    return sum(1 for _ in groupby(ours))
 
 
 def test_a_clerk_may_reroute(shop: Shop) -> None:
