@@ -1,4 +1,4 @@
-"""Routes that change an order after it was captured: amend, cancel, hold, release."""
+"""Routes that change an order after it was captured: amend, cancel, hold; its history."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import Caller, Database, JsonBody, Units
-from oms_ops.database import run
+from oms_ops.access.actor import ORDERS_READ
+from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Units
+from oms_ops.database import reading, run
 from oms_ops.orders import cancellation, holds, queries
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.amendment_shape import AmendmentIn
+from oms_ops.orders.history import history
 from oms_ops.orders.units import CancelledUnits
 
 router = APIRouter(tags=["orders"])
@@ -38,6 +40,18 @@ def amend_order(
     and what was captured too much, ``to_refund``, which goes back at once.
     """
     return amend(engine, actor, number, body, preview=preview)
+
+
+@router.get("/orders/{number}/history")
+def show_history(
+    engine: Database, actor: Caller, number: str, after: Cursor = 0, limit: Limit = 100
+) -> dict[str, Any]:
+    """Show who changed what of an order and of all that belongs to it, the oldest change first."""
+    actor.require(ORDERS_READ)
+    with reading(engine) as connection:
+        order_id = queries.order_id(connection, number)
+        page, cursor = history(connection, order_id, after=after, limit=limit)
+    return {"data": page, "next": cursor}
 
 
 class CancelledLine(BaseModel):

@@ -46,6 +46,18 @@ def install(connection: Connection) -> None:
     statements = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     for statement in statements(connection):
         connection.exec_driver_sql(statement)
+    # The history of a shipment finds the lines that it lost; the index holds nothing else.
+    connection.exec_driver_sql(
+        "CREATE INDEX IF NOT EXISTS ix_change_log_gone ON change_log"
+        f" (({shipment_of(connection.dialect.name)})) WHERE entity = 'shipment_lines' AND op = 'D'"
+    )
+
+
+def shipment_of(dialect: str) -> str:
+    """Return SQL for the shipment in the payload of a change of a shipment's line."""
+    if dialect == "sqlite":
+        return "json_extract(payload, '$.shipment_id')"
+    return "CAST(payload ->> 'shipment_id' AS bigint)"
 
 
 def _columns(connection: Connection, entity: str) -> list[str]:

@@ -20,8 +20,9 @@ from oms_ops.setup import init
 def test_the_migrations_make_the_declared_schema(database: Engine) -> None:
     with database.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
-    # Made by the feed's triggers on PostgreSQL, because only that database has transaction ids.
-    differences = [d for d in differences if "ix_change_log_cursor" not in str(d)]
+    # Made with the feed's triggers: each database writes them in its own way.
+    made = ("ix_change_log_cursor", "ix_change_log_gone")
+    differences = [d for d in differences if not any(name in str(d) for name in made)]
     assert differences == []
 
 
