@@ -67,12 +67,12 @@ def create_import(
 
 @router.get("/imports")
 def list_imports(
-    engine: Database, actor: Caller, limit: Limit = 50, cursor: Cursor = 0
+    engine: Database, actor: Caller, limit: Limit = 50, after: Cursor = 0
 ) -> dict[str, Any]:
-    """Return the imports, newest first."""
+    """Return the imports, newest first; ``next`` is the cursor for ``after``."""
     actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return runs.listing(connection, limit=limit, cursor=cursor)
+        return runs.listing(connection, limit=limit, after=after)
 
 
 @router.get("/imports/{number}")
@@ -90,13 +90,13 @@ def get_rows(
     number: str,
     fate: Annotated[str | None, Query(pattern=f"^({'|'.join(FATES)})$")] = None,
     limit: Limit = 50,
-    cursor: Cursor = 0,
+    after: Cursor = 0,
 ) -> dict[str, Any]:
-    """Return the rows of an import with the fate of each; ``cursor`` is the row to go on after."""
+    """Return the rows of an import with the fate of each; ``after`` is the row to go on after."""
     actor.require(ORDERS_READ)
     with reading(engine) as connection:
         import_id = runs.id_of(connection, number)
-        return runs.rows(connection, import_id, fate=fate, limit=limit, cursor=cursor)
+        return runs.rows(connection, import_id, fate=fate, limit=limit, after=after)
 
 
 @router.get("/imports/{number}/report", response_class=PlainTextResponse)

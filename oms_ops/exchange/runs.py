@@ -190,14 +190,14 @@ def id_of(connection: Connection, number: str) -> int:
     return int(found)
 
 
-def listing(connection: Connection, *, limit: int, cursor: int = 0) -> dict[str, Any]:
-    """Return a page of the imports, newest first; ``next_cursor`` goes on after the last."""
+def listing(connection: Connection, *, limit: int, after: int = 0) -> dict[str, Any]:
+    """Return a page of the imports, newest first; ``next`` is the cursor for ``after``."""
     found = connection.execute(
         sa.text(
             "SELECT id, number, kind, file_name, rows, counts, started_at, finished_at, changed_by"
             " FROM imports WHERE id < :before ORDER BY id DESC LIMIT :limit"
         ),
-        {"before": cursor or 2**62, "limit": limit},
+        {"before": after or 2**62, "limit": limit + 1},
     ).all()
     items = [
         {
@@ -210,13 +210,13 @@ def listing(connection: Connection, *, limit: int, cursor: int = 0) -> dict[str,
             "finished_at": _iso(r.finished_at),
             "changed_by": r.changed_by,
         }
-        for r in found
+        for r in found[:limit]
     ]
-    return {"items": items, "next_cursor": found[-1].id if len(found) == limit else None}
+    return {"data": items, "next": found[limit - 1].id if len(found) > limit else None}
 
 
 def rows(
-    connection: Connection, import_id: int, *, fate: str | None, limit: int, cursor: int = 0
+    connection: Connection, import_id: int, *, fate: str | None, limit: int, after: int = 0
 ) -> dict[str, Any]:
     """Return a page of a run's rows in their order, of one fate or of all."""
     found = connection.execute(
@@ -226,7 +226,7 @@ def rows(
             + (" AND fate = :fate" if fate else "")
             + " ORDER BY row_no LIMIT :limit"
         ),
-        {"id": import_id, "after": cursor, "limit": limit} | ({"fate": fate} if fate else {}),
+        {"id": import_id, "after": after, "limit": limit + 1} | ({"fate": fate} if fate else {}),
     ).all()
     items = [
         {
@@ -238,9 +238,10 @@ def rows(
             "amount": None if r.amount_e4 is None else str(Decimal(r.amount_e4).scaleb(-E4)),
             "content": document(r.content),
         }
-        for r in found
+        for r in found[:limit]
     ]
-    return {"items": items, "next_cursor": found[-1].row_no if len(found) == limit else None}
+    last = found[limit - 1].row_no if len(found) > limit else None
+    return {"data": items, "next": last}
 
 
 def _iso(value: Any) -> str | None:

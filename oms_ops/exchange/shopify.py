@@ -19,6 +19,7 @@ from oms_ops.database import as_ids, ids, reading, run
 from oms_ops.errors import Conflict, FieldError, KeyReused, ValidationFailed
 from oms_ops.orders import cancellation, queries
 from oms_ops.orders.capture import capture
+from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import commands as payments
 
 CHANNEL = "shopify"
@@ -151,12 +152,14 @@ def _collect(engine: Engine, number: str) -> None:
     """Record that Shopify collected the money; a repeat finds nothing left to collect."""
 
     def work(connection: Any) -> None:
+        # Two deliveries of one order collect one after the other.
+        order_ids = list(lock_orders(connection, [queries.order_id(connection, number)]))
         waiting = connection.execute(
             sa.text(
                 f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'orders')})"
                 " AND captured_minor = 0 AND voided_minor = 0"
             ),
-            {"orders": as_ids([queries.order_id(connection, number)])},
+            {"orders": as_ids(order_ids)},
         ).scalars()
         payments.capture(connection, ACTOR, list(waiting))
 
