@@ -33,6 +33,7 @@ _OPERATIONS = {"I": "created", "U": "changed", "D": "deleted"}
 #: Told of every entry, or the same in all of them.
 _LEFT_OUT = frozenset({"id", "version", "changed_by", "changed_at", "order_id"})
 
+#: The plus keeps SQLite from comparing by the column's affinity, which its index has not.
 _ROWS = """
     SELECT 'orders' AS entity, CAST(:id AS bigint) AS entity_id
     UNION ALL SELECT 'order_lines', id FROM order_lines WHERE order_id = :id
@@ -41,7 +42,7 @@ _ROWS = """
         JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
     UNION ALL SELECT 'shipment_lines', entity_id FROM change_log {hint}
         WHERE entity = 'shipment_lines' AND op = 'D'
-        AND {shipment} IN (SELECT id FROM shipments WHERE order_id = :id)
+        AND {shipment} IN (SELECT +id FROM shipments WHERE order_id = :id)
     UNION ALL SELECT 'payments', id FROM payments WHERE order_id = :id
     UNION ALL SELECT 'refunds', id FROM refunds WHERE order_id = :id
     UNION ALL SELECT 'returns', id FROM returns WHERE order_id = :id
