@@ -23,7 +23,7 @@ from oms_ops import clock
 from oms_ops.access.actor import STOCK_APPROVE, STOCK_WRITE, Actor
 from oms_ops.database import as_rows, execute, for_update, rowset
 from oms_ops.errors import Conflict, NotFound
-from oms_ops.stock.floor import BINNED, STAGED
+from oms_ops.stock.floor import BINNED, JOIN_STAGED, WITH_STAGED
 from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import Names
 from oms_ops.stock.tables import StockCount
@@ -50,12 +50,13 @@ class Head:
     status: str
 
 
-#: What the books say of SKU ``x.sku_id`` in the place ``p`` of the warehouse ``x.warehouse_id``.
+#: What the books say of SKU ``x.sku_id`` in the place ``p`` of the warehouse ``x.warehouse_id``;
+#: ``g`` is what stands picked there.
 _EXPECTED = (
     "CASE WHEN p.kind = 'storage' THEN"
     " coalesce((SELECT v.on_hand FROM stock_levels AS v"
     "  WHERE v.sku_id = x.sku_id AND v.warehouse_id = x.warehouse_id), 0)"
-    f" - {BINNED} - ({STAGED})"
+    f" - {BINNED} - coalesce(g.units, 0)"
     " ELSE coalesce((SELECT e.quantity FROM location_levels AS e"
     "  WHERE e.sku_id = x.sku_id AND e.location_id = p.id), 0) END"
 )
@@ -129,13 +130,13 @@ def _write_lines(
     there = "" if sku_ids else f"AND {_EXPECTED} > 0"
     execute(
         connection,
-        "INSERT INTO stock_count_lines"
+        f"{WITH_STAGED}INSERT INTO stock_count_lines"
         " (stock_count_id, location_id, sku_id, version, changed_by, changed_at)"
         " SELECT :count, c.location_id, c.sku_id, 1, :actor, :now FROM ("
         "SELECT p.id AS location_id, x.sku_id FROM locations AS p"
         " JOIN location_levels AS x ON x.location_id = p.id AND x.quantity > 0"
         f" WHERE {places} {only} UNION ALL SELECT p.id, x.sku_id FROM locations AS p"
-        " JOIN stock_levels AS x ON x.warehouse_id = p.warehouse_id"
+        f" JOIN stock_levels AS x ON x.warehouse_id = p.warehouse_id{JOIN_STAGED}"
         f" WHERE p.kind = 'storage' AND {places} {only} {there}"
         ") AS c ORDER BY c.location_id, c.sku_id",
         {
@@ -182,12 +183,12 @@ def enter(connection: Connection, actor: Actor, number: str, counted: Sequence[C
     stamp = stamp_of(connection, actor)
     execute(
         connection,
-        "INSERT INTO stock_count_lines (stock_count_id, location_id, sku_id, expected, counted,"
-        " version, changed_by, changed_at)"
+        f"{WITH_STAGED}INSERT INTO stock_count_lines (stock_count_id, location_id, sku_id,"
+        " expected, counted, version, changed_by, changed_at)"
         f" SELECT :count, x.location_id, x.sku_id, {_EXPECTED}, x.units, 1, :actor, :now"
         f" FROM (SELECT r.location_id, r.sku_id, r.units, q.warehouse_id FROM"
         f" ({rowset(connection, 'rows', _ROW)}) AS r JOIN locations AS q ON q.id = r.location_id)"
-        " AS x JOIN locations AS p ON p.id = x.location_id WHERE true"
+        f" AS x JOIN locations AS p ON p.id = x.location_id{JOIN_STAGED} WHERE true"
         " ORDER BY x.location_id, x.sku_id"
         " ON CONFLICT (stock_count_id, location_id, sku_id) DO UPDATE SET"
         " expected = excluded.expected, counted = excluded.counted,"

@@ -16,22 +16,26 @@ from oms_ops.errors import FieldError, OutOfStock
 
 _PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
 
-#: Units of SKU ``x.sku_id`` that were picked and stand on the floor of ``x.warehouse_id``.
-STAGED = (
-    "coalesce((SELECT sum(sl.quantity) FROM shipments AS s"
-    " JOIN shipment_lines AS sl ON sl.shipment_id = s.id AND sl.sku_id = x.sku_id"
-    " WHERE s.warehouse_id = x.warehouse_id AND s.status IN ('picked', 'packed')), 0)"
+#: Begins a statement: ``staged`` has, by warehouse and SKU, the ``units`` that were picked and
+#: stand on the floor. It is worked out once, whatever the planner thinks of its size.
+WITH_STAGED = (
+    "WITH staged AS MATERIALIZED (SELECT warehouse_id, sku_id, sum(units) AS units FROM ("
+    "SELECT s.warehouse_id, sl.sku_id, sl.quantity AS units FROM shipments AS s"
+    " JOIN shipment_lines AS sl ON sl.shipment_id = s.id WHERE s.status IN ('picked', 'packed')"
     # A shipment whose picks are half done is still allocated.
-    " + coalesce((SELECT sum(k.picked) FROM pick_waves AS v"
-    " JOIN picks AS k ON k.wave_id = v.id AND k.sku_id = x.sku_id"
+    " UNION ALL SELECT v.warehouse_id, k.sku_id, k.picked FROM pick_waves AS v"
+    " JOIN picks AS k ON k.wave_id = v.id AND k.picked > 0"
     " JOIN shipments AS s ON s.id = k.shipment_id AND s.status = 'allocated'"
-    " WHERE v.warehouse_id = x.warehouse_id AND v.status = 'open'), 0)"
+    " WHERE v.status = 'open') AS standing GROUP BY warehouse_id, sku_id) "
 )
-#: Units of SKU ``x.sku_id`` in the bins of ``x.warehouse_id``.
+#: Joins it as ``g`` to the SKU ``x.sku_id`` of ``x.warehouse_id``.
+JOIN_STAGED = " LEFT JOIN staged AS g ON g.sku_id = x.sku_id AND g.warehouse_id = x.warehouse_id"
+#: Units of SKU ``x.sku_id`` in the bins of ``x.warehouse_id``. The outer join makes every plan
+#: begin with the few places that hold the SKU, and not with all the bins that there are.
 BINNED = (
-    "coalesce((SELECT sum(c.quantity) FROM location_levels AS c"
-    " JOIN locations AS p ON p.id = c.location_id AND p.kind = 'bin'"
-    " WHERE c.sku_id = x.sku_id AND p.warehouse_id = x.warehouse_id), 0)"
+    "coalesce((SELECT sum(CASE WHEN p.kind = 'bin' AND p.warehouse_id = x.warehouse_id"
+    " THEN c.quantity ELSE 0 END) FROM location_levels AS c"
+    " LEFT JOIN locations AS p ON p.id = c.location_id WHERE c.sku_id = x.sku_id), 0)"
 )
 
 
@@ -83,8 +87,8 @@ def holdings(
         ).fetchall()
     found = execute(
         connection,
-        f"SELECT x.warehouse_id, x.sku_id, x.on_hand, x.allocated, {BINNED}, {STAGED}"
-        f" FROM stock_levels AS x JOIN {source} ON {joined}",
+        f"{WITH_STAGED}SELECT x.warehouse_id, x.sku_id, x.on_hand, x.allocated, {BINNED},"
+        f" coalesce(g.units, 0) FROM stock_levels AS x JOIN {source} ON {joined}{JOIN_STAGED}",
         rows,
     )
     return {(row[0], row[1]): Holding(row[2], row[3], int(row[4]), int(row[5])) for row in found}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import STOCK_READ, Actor
-from oms_ops.stock.floor import BINNED, STAGED
+from oms_ops.stock.floor import BINNED, JOIN_STAGED, WITH_STAGED
 from oms_ops.stock.names import Names
 
 
@@ -82,9 +82,9 @@ def suggestions(
     names.check()
     found = connection.execute(
         sa.text(
-            "SELECT sku_id, code, name, units FROM ("
-            f"SELECT x.sku_id, k.code, k.name, x.on_hand - {BINNED} - ({STAGED}) AS units"
-            " FROM stock_levels AS x JOIN skus AS k ON k.id = x.sku_id"
+            f"{WITH_STAGED}SELECT sku_id, code, name, units FROM ("
+            f"SELECT x.sku_id, k.code, k.name, x.on_hand - {BINNED} - coalesce(g.units, 0) AS"
+            f" units FROM stock_levels AS x JOIN skus AS k ON k.id = x.sku_id{JOIN_STAGED}"
             " WHERE x.warehouse_id = :warehouse AND x.sku_id > :after AND x.on_hand > 0"
             " AND (CAST(:sku AS text) IS NULL OR k.code = :sku)) AS f"
             " WHERE units > 0 ORDER BY sku_id LIMIT :limit"
