@@ -18,7 +18,16 @@ from oms_ops.database import as_ids, as_time, execute, run
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
-from oms_ops.orders import additions, consequences, queries, shipments, tenders, totals, units
+from oms_ops.orders import (
+    additions,
+    consequences,
+    queries,
+    relocation,
+    shipments,
+    tenders,
+    totals,
+    units,
+)
 from oms_ops.orders.additions import Amended
 from oms_ops.orders.amendment_shape import AmendmentIn, parse
 from oms_ops.orders.locks import lock_orders
@@ -81,8 +90,15 @@ def apply(
         "now": as_time(connection, clock.now()),
         "reason": "amended" if any(each.added < 0 for each in amended) else None,
     }
+    before = dict(head)
     refunded = _refunded(connection, order_id)
     _change_head(connection, head, wanted, parameters)
+    if wanted.ship_to is not None and _moves(before, head):
+        seen = _look(connection, head, amended, others)
+        relocation.tax_again(connection, head, lines, seen, parameters)
+        relocation.ship_from_the_best(connection, actor, head, seen)
+        head, lines = _read(connection, order_id)
+        amended, others = _amended(wanted, lines)
     # Lines become shorter first: what they give back is there for the lines that are added.
     fewer = [
         CancelledUnits(order_id, each.line["line_no"], -each.added)
@@ -103,7 +119,11 @@ def apply(
         method = wanted.payment.method
         payments.create(connection, actor, order_id, method, head["currency"], to_pay)
     back = _refunded(connection, order_id) - refunded
-    return _answer(connection, head, to_pay, back)
+    return _answer(connection, before, to_pay, back)
+
+
+def _moves(before: Mapping[str, Any], head: Mapping[str, Any]) -> bool:
+    return any(before[name] != head[name] for name in ("ship_country", "ship_region"))
 
 
 def _read(connection: Connection, order_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -221,21 +241,21 @@ def _refunded(connection: Connection, order_id: int) -> int:
 
 
 def _answer(
-    connection: Connection, head: Mapping[str, Any], to_pay: int, back: int
+    connection: Connection, before: Mapping[str, Any], to_pay: int, back: int
 ) -> dict[str, Any]:
     """Tell the customer, and return what the caller gets."""
-    currency = head["currency"]
+    currency = before["currency"]
     now = connection.execute(
         sa.text("SELECT total_minor - cancelled_minor AS owed FROM orders WHERE id = :id"),
-        {"id": head["id"]},
+        {"id": before["id"]},
     ).one()
-    difference = now.owed - (head["total_minor"] - head["cancelled_minor"])
+    difference = now.owed - (before["total_minor"] - before["cancelled_minor"])
     money = {
         "difference": to_text(difference, currency),
         "to_pay": to_text(to_pay, currency),
         "to_refund": to_text(back, currency),
         "currency": currency,
     }
-    total = {"order": head["number"], "total": to_text(now.owed, currency)}
-    outbox.post(connection, "order.amended", head["email"], {**total, **money})
-    return {"order": queries.get(connection, head["number"]), **money}
+    total = {"order": before["number"], "total": to_text(now.owed, currency)}
+    outbox.post(connection, "order.amended", before["email"], {**total, **money})
+    return {"order": queries.get(connection, before["number"]), **money}

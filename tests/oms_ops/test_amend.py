@@ -203,6 +203,50 @@ def test_an_address_follows_the_rules_of_its_country(shop: Shop) -> None:
     assert shop.rows("SELECT note FROM orders")[0][0] == "ring twice"
 
 
+NEW_YORK = {
+    "name": "Eve", "line1": "5th Avenue 1", "city": "New York", "region": "NY",
+    "postal_code": "10001", "country": "US",
+}  # fmt: skip
+
+
+def test_a_nearer_warehouse_ships_to_the_new_address(shop: Shop) -> None:
+    for warehouse in ("ATL", "NYC"):
+        shop.stock("SKU-1", 5, warehouse)
+    order_id = placed(shop, ("SKU-1", 2))
+    assert seen(shop, order_id)["warehouse"] == "ATL"
+    answer = change(shop, order_id, {"line_no": 1, "quantity": 3}, ship_to=NEW_YORK)
+    assert answer["order"]["warehouse"] == "NYC"
+    assert (shop.level("SKU-1"), shop.level("SKU-1", "NYC")) == ((5, 0), (5, 3))
+    assert rows(answer) == [("SKU-1", 3, 3, 0, 0)]
+
+
+def test_it_stays_where_it_is_when_the_nearer_warehouse_cannot_fill_it(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    shop.stock("SKU-1", 1, "NYC")
+    order_id = placed(shop, ("SKU-1", 2))
+    answer = change(shop, order_id, ship_to=NEW_YORK)
+    assert answer["order"]["warehouse"] == "ATL"
+    assert shop.level("SKU-1") == (5, 2)
+
+
+def test_the_taxes_of_the_new_place_hold(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
+    rules = {
+        "taxes": [
+            {"percent": "8.875", "places": ["US-NY"]}, {"percent": "4", "places": ["US-GA"]},
+        ],
+    }  # fmt: skip
+    run(shop.engine, lambda c: store.publish(c, ADMIN, rules))
+    order_id = placed(shop, ("SKU-1", 5), shipping="4.00")
+    change(shop, order_id, {"line_no": 1, "quantity": 3})
+    totals = seen(shop, order_id)["totals"]
+    assert (totals["tax"], totals["owed"]) == ("0.56", "10.37")
+    answer = change(shop, order_id, ship_to=NEW_YORK)
+    # 8.875 % of 9.95 is 0.88, of which three fifths are kept; of the shipping it is 0.36.
+    assert answer["order"]["totals"]["tax"] == "1.24"
+    assert (answer["order"]["totals"]["owed"], answer["difference"]) == ("10.85", "0.48")
+
+
 def test_what_is_picked_or_over_is_not_amended(shop: Shop) -> None:
     shop.stock("SKU-1", 9)
     order_id = placed(shop, ("SKU-1", 2))

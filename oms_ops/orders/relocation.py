@@ -1,0 +1,104 @@
+"""An order that goes elsewhere: the taxes of that place hold, a nearer warehouse may ship it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops.access.actor import Actor
+from oms_ops.database import as_rows, execute, rowset
+from oms_ops.orders import additions, charges, reroute, shipments
+from oms_ops.orders.capture import route_order
+from oms_ops.orders.look import Seen
+from oms_ops.orders.pricing import Priced, PricedLine, Totals
+from oms_ops.orders.terms import SkuTerms
+
+
+def tax_again(
+    connection: Connection,
+    head: Mapping[str, Any],
+    lines: Sequence[Mapping[str, Any]],
+    seen: Seen,
+    stamp: dict[str, Any],
+) -> None:
+    """Tax the lines and the shipping of ``head`` by the rules of where it goes now.
+
+    Lines whose rate stays keep their tax to the minor unit. The order's totals are to be refreshed.
+    """
+    rules, included = seen.rules.rules, bool(head["tax_included"])
+    place = (head["ship_country"], head["ship_region"])
+    moved = []
+    for line in lines:
+        rate = charges.tax_rate(rules, *place, seen.known[line["sku"]].tax_category)
+        if rate != line["tax_rate_ppm"]:
+            moved.append((line, rate))
+    taxes = charges.taxes(
+        [line["net_minor"] for line, _ in moved], [rate for _, rate in moved], included=included
+    )
+    rows = [
+        {"id": line["id"], "rate": rate, "tax": tax}
+        for (line, rate), tax in zip(moved, taxes, strict=True)
+    ]
+    if rows:
+        columns = dict.fromkeys(("id", "rate", "tax"), "bigint")
+        execute(
+            connection,
+            "UPDATE order_lines AS l SET tax_rate_ppm = r.rate, tax_minor = r.tax,"
+            " version = l.version + 1, changed_by = :actor, changed_at = :now"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE l.id = r.id",
+            {**stamp, "rows": as_rows(rows)},
+        )
+    # Shipping of an order whose goods' rates stay was taxed by another system or by this place.
+    if rows and head["shipping_minor"]:
+        rate = charges.tax_rate(rules, *place, charges.SHIPPING)
+        tax = charges.taxes([head["shipping_minor"]], [rate], included=included)[0]
+        execute(
+            connection,
+            "UPDATE orders SET shipping_tax_minor = :tax, version = version + 1,"
+            " changed_by = :actor, changed_at = :now WHERE id = :order_id",
+            {**stamp, "tax": tax, "order_id": head["id"]},
+        )
+
+
+def ship_from_the_best(
+    connection: Connection, actor: Actor, head: Mapping[str, Any], seen: Seen
+) -> None:
+    """Send an order's unpicked shipments from the one warehouse that routing would choose now.
+
+    They stay where they are when routing would use several, or would leave something to wait.
+    """
+    held = execute(
+        connection,
+        "SELECT s.id, s.warehouse_id, x.sku_id, k.code, x.quantity FROM shipments AS s"
+        " JOIN shipment_lines AS x ON x.shipment_id = s.id JOIN skus AS k ON k.id = x.sku_id"
+        f" WHERE s.order_id = :id AND {shipments.UNPICKED} ORDER BY x.id",
+        {"id": head["id"]},
+    ).fetchall()
+    if not held:
+        return
+    levels = dict(seen.levels)
+    units: dict[str, int] = {}
+    for _, warehouse_id, sku_id, code, quantity in held:
+        levels[warehouse_id, sku_id] = levels.get((warehouse_id, sku_id), 0) + quantity
+        units[code] = units.get(code, 0) + quantity
+    routing = route_order(
+        additions.submission(head, []),
+        _unpriced([(seen.known[code], quantity) for code, quantity in units.items()]),
+        replace(seen, levels=levels),
+    )
+    used = {warehouse_id for warehouse_id, _, _ in routing.allocations}
+    if any(routing.backordered) or len(used) != 1:
+        return
+    (best,) = used
+    leaving = sorted({row[0] for row in held if row[1] != best})
+    if leaving:
+        code = next(site.code for site in seen.sites if site.id == best)
+        reroute.reroute(connection, actor, leaving, to=code, reason="the address changed")
+
+
+def _unpriced(wanted: Sequence[tuple[SkuTerms, int]]) -> Priced:
+    lines = [PricedLine(sku, quantity, 0, "", 0) for sku, quantity in wanted]
+    return Priced(lines, Totals(0, 0, 0), {})
