@@ -1,9 +1,9 @@
 """Approve a cycle count: post what was found or is missing, and settle it with the orders.
 
 What is found fills backorders. What is missing may be promised: the promises made last are taken
-back first, and those orders get the units elsewhere or wait for them. Goods that were picked
-already, or that a basket holds, keep their promise; where they are what is missing, nothing is
-posted and the answer says whose they are.
+back first, and those orders get the units elsewhere or wait for them. Goods that are being picked,
+or that a basket holds, keep their promise; where they are what is missing, nothing is posted yet:
+a short pick settles the former, time the latter.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import STOCK_APPROVE, Actor
 from oms_ops.database import Retry, as_rows, rowset
-from oms_ops.errors import Conflict, FieldError, Forbidden
-from oms_ops.orders import backorders
+from oms_ops.errors import Conflict, Forbidden
+from oms_ops.orders import backorders, reroute
 from oms_ops.orders.locks import lock_orders, lock_waiting
+from oms_ops.orders.reroute import Shortage
+from oms_ops.orders.shipments import UNPICKED
 from oms_ops.stock import counts, floor
 from oms_ops.stock.counts import Head
 from oms_ops.stock.names import Names, world
@@ -33,7 +35,7 @@ def approve(connection: Connection, actor: Actor, number: str) -> int:
     Raises:
         NotFound: there is no such count.
         Forbidden: the actor counted a line of it; somebody else approves.
-        Conflict: it is not counted, or decided already; what is missing was picked or is held.
+        Conflict: it is not counted, or decided already; what is missing is being picked or is held.
         OutOfStock: a place holds less by now than is missing there: count it again.
     """
     actor.require(STOCK_APPROVE)
@@ -88,14 +90,13 @@ def _take_back(
             raise Retry("units were promised meanwhile")
         if units > 0:
             left[pair] -= units
-            takes.append((row, units))
+            takes.append(Shortage(row["id"], units))
     if any(left.values()):
         raise Conflict(
-            f"{head.number}: what is missing was picked already or is held by baskets;"
+            f"{head.number}: what is missing is being picked or is held by baskets;"
             " finish those first."
         )
-    if takes:
-        raise _not_yet(head, takes)
+    reroute.reallocate(connection, actor, takes, reason=f"missing in {head.number}")
 
 
 def _short(
@@ -107,30 +108,18 @@ def _short(
     return {pair: units for pair, units in short.items() if units > 0}
 
 
-def _not_yet(head: Head, takes: Sequence[tuple[Mapping[str, Any], int]]) -> Conflict:
-    return Conflict(
-        f"{head.number}: some of what is missing is promised.",
-        [
-            FieldError(row["sku"], "promised", f"{units} of it to {row['number']}")
-            for row, units in takes
-        ],
-    )
-
-
 def _promised(connection: Connection, pairs: Mapping[tuple[int, int], int]) -> list[dict[str, Any]]:
     """Return the shipment lines that promise units and are not picked, the newest order first."""
     if not pairs:
         return []
     rows = connection.execute(
         sa.text(
-            "SELECT sl.id, s.order_id, o.number, s.warehouse_id, sl.sku_id, k.code AS sku,"
-            " sl.quantity"
+            "SELECT sl.id, s.order_id, s.warehouse_id, sl.sku_id, sl.quantity"
             f" FROM ({rowset(connection, 'pairs', _PAIR)}) AS r"
             " JOIN order_lines AS l ON l.sku_id = r.sku_id AND l.allocated > 0"
             " JOIN shipment_lines AS sl ON sl.order_line_id = l.id"
-            " JOIN shipments AS s ON s.id = sl.shipment_id AND s.status = 'allocated'"
-            " AND s.warehouse_id = r.warehouse_id"
-            " JOIN orders AS o ON o.id = s.order_id JOIN skus AS k ON k.id = sl.sku_id"
+            " JOIN shipments AS s ON s.id = sl.shipment_id AND s.warehouse_id = r.warehouse_id"
+            f" AND {UNPICKED} JOIN orders AS o ON o.id = s.order_id"
             " ORDER BY o.placed_at DESC, sl.id DESC"
         ),
         {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(pairs))},

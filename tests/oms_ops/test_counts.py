@@ -188,6 +188,32 @@ def test_what_is_found_goes_to_who_waits(rack: Shop) -> None:
     assert rack.level("SKU-1") == (13, 12)
 
 
+def test_what_is_missing_is_taken_from_who_ordered_last_and_sent_from_elsewhere(
+    rack: Shop,
+) -> None:
+    rack.stock("SKU-1", 1, "NYC")
+    first = capture(rack.engine, CLERK, order(("SKU-1", 5), warehouse="ATL"))["number"]
+    last = capture(rack.engine, CLERK, order(("SKU-1", 5), allow_split=True))["number"]
+    number = opened(rack, zone="cold")
+    enter(rack, number, Counted("A", "SKU-1", 3))
+    approve(rack, number)
+    lines = "SELECT l.allocated, l.backordered FROM order_lines AS l"
+    lines += " JOIN orders AS o ON o.id = l.order_id WHERE o.number = :n"
+    assert [tuple(row) for row in rack.rows(lines, n=first)] == [(5, 0)]
+    assert [tuple(row) for row in rack.rows(lines, n=last)] == [(3, 2)]
+    assert (rack.level("SKU-1"), rack.level("SKU-1", "NYC")) == ((7, 7), (1, 1))
+
+
+def test_what_is_missing_is_found_missing_while_it_is_bought(rack: Shop) -> None:
+    number = opened(rack, zone="cold")
+    enter(rack, number, Counted("A", "SKU-1", 0))
+    orders = [lambda: capture(rack.engine, CLERK, order(("SKU-1", 1), warehouse="ATL"))] * 10
+    assert _at_once([*orders, lambda: approve(rack, number)]) >= 5
+    on_hand, allocated = rack.level("SKU-1")
+    assert (on_hand, allocated) == (4, 4)
+    assert status(rack, number) == "approved"
+
+
 def test_goods_that_are_missing_and_picked_stop_the_approval(rack: Shop) -> None:
     rack.stock("SKU-2", 4)
     capture(rack.engine, CLERK, order(("SKU-2", 3)))
