@@ -139,6 +139,29 @@ def serve(host: str = "127.0.0.1", port: int = 8000) -> None:
     uvicorn.run("oms_ops.api.app:create_app", factory=True, host=host, port=port, log_level="info")
 
 
+@app.command()
+def worker(
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between rounds.")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
+) -> None:
+    """Expire basket holds and renew overdue promises, again and again."""
+    import logging
+    import signal
+    import threading
+
+    from oms_ops import worker as tasks
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if once:
+        for name, count in tasks.work_once(_engine()).items():
+            typer.echo(f"{name}: {'failed' if count is None else count}")
+        return
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    tasks.work(_engine(), every=every, stop=stop)
+
+
 @demo_app.command("load")
 def demo_load(
     full: Annotated[bool, typer.Option("--full", help="All 1,469,307 lines.")] = False,

@@ -56,21 +56,23 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _named(uri: str, database: str) -> str:
+def named(uri: str, database: str) -> str:
+    """Return the URL of another database of the server."""
     return uri.replace("/postgres?", f"/{database}?")
 
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> str:
     """Return the name of a migrated PostgreSQL database to copy."""
-    _administer(postgres_server, "CREATE DATABASE template_oms")
-    engine = make_engine(_named(postgres_server, "template_oms"))
+    administer(postgres_server, "CREATE DATABASE template_oms")
+    engine = make_engine(named(postgres_server, "template_oms"))
     init(engine)
     engine.dispose()
     return "template_oms"
 
 
-def _administer(uri: str, statement: str) -> None:
+def administer(uri: str, statement: str) -> None:
+    """Run a statement that stands in no transaction."""
     engine = sa.create_engine(
         make_engine(uri).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
     )
@@ -93,9 +95,9 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
     """Return the URL of a fresh, migrated PostgreSQL database."""
     name = f"test_{next(_counter)}"
-    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
-    yield _named(postgres_server, name)
-    _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    yield named(postgres_server, name)
+    administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import _administer, _named
+from tests.conftest import administer, named
 from tests.pipelines.world import World, open_shop
 
 _numbers = itertools.count()
@@ -39,16 +39,16 @@ def postgres_world(
 ) -> tuple[World, Restore]:
     """Return a shop on PostgreSQL that was published once."""
     name = f"world_{next(_numbers)}"
-    _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
-    world = open_shop(tmp_path_factory.mktemp("world") / "home", _named(postgres_server, name))
+    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    world = open_shop(tmp_path_factory.mktemp("world") / "home", named(postgres_server, name))
     world.publish()
-    _administer(postgres_server, f"CREATE DATABASE {name}_kept TEMPLATE {name}")
+    administer(postgres_server, f"CREATE DATABASE {name}_kept TEMPLATE {name}")
     restore_home = _keep(world.home)
 
     def restore() -> None:
         restore_home()
-        _administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
-        _administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {name}_kept")
+        administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
+        administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {name}_kept")
 
     return world, restore
 

@@ -1,0 +1,64 @@
+"""What happens without anybody asking: holds that expire, promises that are overdue.
+
+Each task works in small transactions of its own and leaves the rest for the next round; a task that
+fails is logged and does not keep the others from their turn.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+from sqlalchemy.engine import Engine
+
+from oms_ops import clock
+from oms_ops.access.actor import SYSTEM
+from oms_ops.database import run
+from oms_ops.fulfilment import arrivals
+from oms_ops.orders import promises
+
+Task: TypeAlias = Callable[[Engine], int]
+
+_log = logging.getLogger(__name__)
+_BATCH = 500
+
+
+def expire_holds(engine: Engine) -> int:
+    """Let go of the basket holds that are over; return how many."""
+    done = 0
+    while batch := run(
+        engine, lambda connection: arrivals.expire_baskets(connection, clock.now(), limit=_BATCH)
+    ):
+        done += batch
+    return done
+
+
+def renew_promises(engine: Engine) -> int:
+    """Renew the promised dates that are overdue; return how many pairs of SKU and warehouse."""
+    return run(engine, lambda connection: promises.refresh(connection, SYSTEM))
+
+
+TASKS: dict[str, Task] = {"expired holds": expire_holds, "renewed promises": renew_promises}
+
+
+def work_once(engine: Engine) -> dict[str, int | None]:
+    """Give every task one turn; return what each did, None where it failed."""
+    done: dict[str, int | None] = {}
+    for name, task in TASKS.items():
+        try:
+            done[name] = task(engine)
+        except Exception:  # noqa: BLE001 - whatever it is, the other tasks have their turn
+            _log.exception("%s failed; it is tried again in the next round", name)
+            done[name] = None
+    return done
+
+
+def work(engine: Engine, *, every: float, stop: threading.Event) -> None:
+    """Work every ``every`` seconds until ``stop`` is set."""
+    while not stop.is_set():
+        done = {name: count for name, count in work_once(engine).items() if count}
+        if done:
+            _log.info("%s", ", ".join(f"{count} {name}" for name, count in done.items()))
+        stop.wait(every)

@@ -1,0 +1,98 @@
+"""A database of the first revision is brought up with all it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from sqlalchemy.engine import Engine
+
+from oms_ops.database import make_engine, transaction
+from oms_ops.reconcile import reconcile
+from oms_ops.setup import alembic_config, init
+from tests.conftest import administer, named
+
+#: A shop of the first revision: one SKU, one order that was cancelled and one that is allocated.
+_ROWS = (
+    "INSERT INTO feed_state (id, epoch) VALUES (1, 1)",
+    "INSERT INTO skus (id, code, name, department, category, brand, pack_size, currency,"
+    " price_minor, changed_by, changed_at)"
+    " VALUES (1, 'A', 'A', 'd', 'c', 'b', '1', 'USD', 500, 't', :now)",
+    "INSERT INTO customers (id, email, name, created_at, changed_by, changed_at)"
+    " VALUES (1, 'a@example.com', 'A', :now, 't', :now)",
+    "INSERT INTO warehouses (id, code, name, line1, city, region, postal_code, country,"
+    " changed_by, changed_at) VALUES (1, 'W', 'W', '', 'C', 'GA', '3', 'US', 't', :now)",
+    "INSERT INTO locations (id, code, kind, warehouse_id, changed_by, changed_at) VALUES"
+    " (1001, 'W-STORAGE', 'storage', 1, 't', :now), (1002, 'ADJUSTMENT', 'adjustment', NULL, 't', :now)",
+    "INSERT INTO stock_levels (warehouse_id, sku_id, on_hand, allocated, changed_by, changed_at)"
+    " VALUES (1, 1, 9, 2, 't', :now)",
+    "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
+    " occurred_at, changed_by) VALUES (1, 1002, 1001, 9, 'opening', :now, 't')",
+    *(
+        f"INSERT INTO orders (id, channel, customer_id, warehouse_id, status, placed_at, ship_name,"
+        f" ship_line1, ship_city, ship_country, currency, gross_minor, total_minor,"
+        f" allow_backorder, allow_split, routing, tracking_token, changed_by, changed_at)"
+        f" VALUES ({number}, 'web', 1, 1, '{status}', :now, 'n', 'l', 'c', 'US', 'USD', 1000, 1000,"
+        f" false, false, '{{}}', 'token-{number}', 't', :now)"
+        for number, status in ((1, "cancelled"), (2, "open"))
+    ),
+    *(
+        f"INSERT INTO order_lines (id, order_id, line_no, sku_id, quantity, unit_price_minor,"
+        f" gross_minor, net_minor, allocated, cancelled, changed_by, changed_at) VALUES"
+        f" ({number}, {number}, 1, 1, 2, 500, 1000, 1000, {allocated}, {cancelled}, 't', :now)"
+        for number, allocated, cancelled in ((1, 0, 2), (2, 2, 0))
+    ),
+    "INSERT INTO shipments (id, order_id, warehouse_id, status, allocated_at, changed_by,"
+    " changed_at) VALUES (1, 2, 1, 'allocated', :now, 't', :now)",
+    "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
+    " VALUES (1, 2, 1, 2, 't')",
+)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def first_revision(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """Return a database at the first revision, with rows."""
+    if request.param == "sqlite":
+        engine = make_engine(f"sqlite:///{tmp_path / 'first.db'}")
+    else:
+        uri = request.getfixturevalue("postgres_server")
+        administer(uri, "CREATE DATABASE first_revision")
+        engine = make_engine(named(uri, "first_revision"))
+    with transaction(engine) as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        for statement in _ROWS:
+            connection.execute(sa.text(statement), {"now": "2026-01-01T00:00:00.000000Z"})
+    yield engine
+    engine.dispose()
+    if request.param == "postgres":
+        administer(uri, "DROP DATABASE first_revision WITH (FORCE)")
+
+
+def test_what_a_shop_holds_survives_the_second_revision(first_revision: Engine) -> None:
+    init(first_revision)
+    assert [finding.name for finding in reconcile(first_revision) if finding.count] == []
+    with first_revision.connect() as connection:
+        orders = connection.exec_driver_sql(
+            "SELECT number, total_minor, cancelled_minor FROM orders ORDER BY id"
+        ).all()
+        places = connection.exec_driver_sql("SELECT code FROM locations ORDER BY code").scalars()
+        assert [tuple(row) for row in orders] == [
+            ("SO-10000001", 1000, 1000),
+            ("SO-10000002", 1000, 0),
+        ]
+        assert {"W-QUARANTINE", "TRANSIT", "SCRAP"} <= set(places)
+
+
+def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engine) -> None:
+    init(first_revision)
+    for broken in (
+        "UPDATE order_lines SET rounding_minor = 1 WHERE id = 2",
+        "UPDATE orders SET cancelled_minor = total_minor + 1 WHERE id = 2",
+        "UPDATE locations SET kind = 'nowhere' WHERE id = 1001",
+        "DELETE FROM skus",
+    ):
+        with pytest.raises(sa.exc.IntegrityError), transaction(first_revision) as connection:
+            connection.exec_driver_sql(broken)
