@@ -26,7 +26,8 @@ _ROWS = (
     "INSERT INTO warehouses (id, code, name, line1, city, region, postal_code, country,"
     " changed_by, changed_at) VALUES (1, 'W', 'W', '', 'C', 'GA', '3', 'US', 't', :now)",
     "INSERT INTO locations (id, code, kind, warehouse_id, changed_by, changed_at) VALUES"
-    " (1001, 'W-STORAGE', 'storage', 1, 't', :now), (1002, 'ADJUSTMENT', 'adjustment', NULL, 't', :now)",
+    " (1001, 'W-STORAGE', 'storage', 1, 't', :now),"
+    " (1002, 'ADJUSTMENT', 'adjustment', NULL, 't', :now)",
     "INSERT INTO stock_levels (warehouse_id, sku_id, on_hand, allocated, changed_by, changed_at)"
     " VALUES (1, 1, 9, 2, 't', :now)",
     "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
