@@ -268,6 +268,13 @@ def _at_once(attempts: list[Callable[[], Any]]) -> int:
         return sum(pool.map(one, attempts))
 
 
+def test_many_approvals_at_once_post_a_count_once(rack: Shop) -> None:
+    number = opened(rack, zone="cold")
+    enter(rack, number, Counted("A", "SKU-1", 7))
+    assert _at_once([lambda: approve(rack, number)] * 6) == 1
+    assert rack.level("SKU-1") == (11, 0)
+
+
 def test_receipts_and_an_approval_at_once_lose_no_unit(rack: Shop) -> None:
     number = opened(rack, zone="cold")
     enter(rack, number, Counted("A", "SKU-1", 2))
