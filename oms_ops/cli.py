@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
     from oms_ops.exchange.mapping import Mapping
     from oms_ops.exchange.runs import Report
@@ -19,9 +19,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
 inbox_app = typer.Typer(no_args_is_help=True, help="Messages from other systems.")
+routing_app = typer.Typer(no_args_is_help=True, help="Which warehouse ships what.")
 rules_app = typer.Typer(no_args_is_help=True, help="The shop's rules.")
 app.add_typer(key_app, name="key")
 app.add_typer(inbox_app, name="inbox")
+app.add_typer(routing_app, name="routing")
 app.add_typer(rules_app, name="rules")
 app.add_typer(demo_app, name="demo")
 
@@ -131,12 +133,79 @@ def rules_publish(file: Path, note: str = "") -> None:
     typer.echo(f"in force: version {version}")
 
 
+@routing_app.command("what-if")
+def routing_what_if(
+    rules: Annotated[Path, typer.Option(help="JSON or TOML: the rules' parts that change.")],
+    month: Annotated[
+        str | None, typer.Option(help="2026-10; the last whole one if not said.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(help="The last so many days instead.")] = None,
+    split: Annotated[
+        bool | None, typer.Option("--split/--no-split", help="Suppose that all orders may (not).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it all as JSON.")] = False,
+) -> None:
+    """Replay a period's orders under changed rules; nothing is written."""
+    import json
+
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.database import reading
+    from oms_ops.orders import console
+    from oms_ops.orders.whatif import what_if
+    from oms_ops.rules.files import read
+
+    changes = read(rules)
+    with reading(_engine()) as connection:
+        answer = what_if(connection, SYSTEM, changes, month=month, days=days, may_split=split)
+    typer.echo(json.dumps(answer, indent=2)) if as_json else console.show(answer)
+
+
+@routing_app.command("reroute")
+def routing_reroute(
+    shipments: Annotated[list[str], typer.Argument(help="SH-10000001 ...")],
+    reason: Annotated[str, typer.Option(help="Why; it stands on the orders.")],
+    exclude: Annotated[list[str] | None, typer.Option(help="A warehouse that may not.")] = None,
+    to: Annotated[str | None, typer.Option(help="The warehouse that must.")] = None,
+) -> None:
+    """Send shipments that nobody picks yet from other warehouses."""
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.database import run
+    from oms_ops.orders import affected
+    from oms_ops.orders.reroute import reroute
+
+    def work(connection: Connection) -> list[dict[str, object]]:
+        ids = affected.shipments_of_numbers(connection, shipments)
+        orders = reroute(connection, SYSTEM, ids, exclude=exclude or (), to=to, reason=reason)
+        return affected.placement(connection, orders)
+
+    for row in run(_engine(), work):
+        typer.echo(
+            f"{row['order']} line {row['line_no']}: {row['quantity']} {row['sku']}"
+            f" {row['status']} at {row['warehouse']} {row['shipment'] or ''}".rstrip()
+        )
+
+
 @app.command()
-def serve(host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes; each may use a core of its own.")
+    ] = 1,
+    access_log: Annotated[bool, typer.Option(help="A line for each request.")] = False,
+) -> None:
     """Serve the API."""
     import uvicorn
 
-    uvicorn.run("oms_ops.api.app:create_app", factory=True, host=host, port=port, log_level="info")
+    uvicorn.run(
+        "oms_ops.api.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_level="info",
+        access_log=access_log,
+    )
 
 
 @app.command()

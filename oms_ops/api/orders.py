@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, Field
 
 from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE
 from oms_ops.api.parts import (
     UNSTORABLE,
     Caller,
+    Credentials,
     Cursor,
     Database,
     JsonBody,
     Limit,
+    authenticated,
     refuse_unstorable,
 )
-from oms_ops.database import reading
+from oms_ops.database import as_json, reading
 from oms_ops.errors import OmsError
 from oms_ops.orders import queries
 from oms_ops.orders.capture import capture, quote
@@ -33,15 +35,18 @@ _ORDER_SCHEMA = {
 }
 
 
-@router.post("/orders", status_code=201, openapi_extra=_ORDER_SCHEMA)
+@router.post("/orders", status_code=201, openapi_extra=_ORDER_SCHEMA, response_model=dict[str, Any])
 def capture_order(
     engine: Database,
-    actor: Caller,
+    credentials: Credentials,
     body: JsonBody,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-) -> dict[str, Any]:
+) -> Response:
     """Capture an order; a repeat with the same Idempotency-Key and body gets the first answer."""
-    return capture(engine, actor, body, idempotency_key=idempotency_key)
+    actor = authenticated(engine, credentials)
+    answer = capture(engine, actor, body, idempotency_key=idempotency_key)
+    # The answer is plain data already: FastAPI would walk through it twice more.
+    return Response(as_json(answer), 201, media_type="application/json")
 
 
 class BatchEntry(BaseModel):
