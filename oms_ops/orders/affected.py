@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_ids, execute, ids
+from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound
 from oms_ops.orders.replan import Affected, Leaving, Line
 from oms_ops.orders.shipments import UNPICKED
@@ -35,6 +35,31 @@ def shipments_of_lines(connection: Connection, line_ids: Iterable[int]) -> list[
     if missing := wanted - {row[0] for row in rows}:
         raise NotFound(f"There is no shipment line {min(missing)}.")
     return sorted({row[1] for row in rows})
+
+
+def shipments_of_numbers(connection: Connection, numbers: Sequence[str]) -> list[int]:
+    """Return the ids of the shipments with these numbers, in their order.
+
+    Raises:
+        NotFound: there is no such shipment.
+    """
+    rows = execute(
+        connection,
+        "SELECT s.number, s.id FROM"
+        f" ({rowset(connection, 'numbers', {'number': 'text', 'id': 'bigint'})}) AS r"
+        " JOIN shipments AS s ON s.id = r.id AND s.number = r.number",
+        {"numbers": as_rows({"number": each, "id": _id_of(each)} for each in numbers)},
+    )
+    found = {row[0]: row[1] for row in rows}
+    if missing := [each for each in numbers if each not in found]:
+        raise NotFound(f"There is no shipment {missing[0]!r}.")
+    return [found[each] for each in dict.fromkeys(numbers)]
+
+
+def _id_of(number: str) -> int:
+    """Return the id that a shipment with this number would have."""
+    digits = number.removeprefix("SH-")
+    return int(digits) - 10_000_000 if digits.isascii() and digits.isdecimal() else -1
 
 
 def of_lines(connection: Connection, units: Mapping[int, int]) -> list[Leaving]:
@@ -78,7 +103,11 @@ def of_shipments(connection: Connection, shipment_ids: Sequence[int]) -> list[Le
     if missing := set(shipment_ids) - set(found):
         raise NotFound(f"There is no shipment {min(missing)}.")
     faults = [
-        FieldError(f"shipment_ids[{index}]", "not_unpicked", f"{number} is {status} or in a wave")
+        FieldError(
+            f"shipment_ids[{index}]",
+            "not_unpicked",
+            f"{number} is {'in a wave' if status == 'allocated' else status}",
+        )
         for index, (number, status, unpicked) in enumerate(found[i] for i in shipment_ids)
         if not unpicked
     ]
@@ -152,3 +181,22 @@ def _elsewhere(
         if units:
             found[order_id].add(warehouse_id)
     return found
+
+
+def placement(connection: Connection, order_ids: Iterable[int]) -> list[dict[str, Any]]:
+    """Return where the units of orders are: a row a shipment and line, and one for what waits."""
+    rows = execute(
+        connection,
+        "SELECT o.number, w.code, s.number, s.status, l.line_no, k.code, x.quantity"
+        " FROM shipment_lines AS x JOIN shipments AS s ON s.id = x.shipment_id"
+        " JOIN orders AS o ON o.id = s.order_id JOIN warehouses AS w ON w.id = s.warehouse_id"
+        " JOIN order_lines AS l ON l.id = x.order_line_id JOIN skus AS k ON k.id = x.sku_id"
+        f" WHERE o.id IN ({ids(connection, 'ids')}) AND s.status <> 'cancelled'"
+        " UNION ALL SELECT o.number, w.code, NULL, 'backordered', l.line_no, k.code, l.backordered"
+        " FROM order_lines AS l JOIN orders AS o ON o.id = l.order_id"
+        " JOIN warehouses AS w ON w.id = o.warehouse_id JOIN skus AS k ON k.id = l.sku_id"
+        f" WHERE o.id IN ({ids(connection, 'ids')}) AND l.backordered > 0 ORDER BY 1, 5, 2",
+        {"ids": as_ids(order_ids)},
+    )
+    names = ("order", "warehouse", "shipment", "status", "line_no", "sku", "quantity")
+    return [dict(zip(names, row, strict=True)) for row in rows]

@@ -67,12 +67,12 @@ def reroute(
     exclude: Collection[str] = (),
     to: str | None = None,
     reason: str,
-) -> None:
+) -> list[int]:
     """Send shipments that nobody picks yet from other warehouses than theirs and ``exclude``.
 
     ``to`` names the one warehouse to use instead. An order whose home is left gets a new one, where
     then all waits that waited. The units are free again where they were, for those who wait there
-    first.
+    first. Returns the orders' ids.
 
     Raises:
         NotFound: there is no such shipment.
@@ -83,7 +83,7 @@ def reroute(
     """
     actor.require(ORDERS_ROUTE)
     if not shipment_ids:
-        return
+        return []
     lock_orders_of_shipments(connection, shipment_ids)
     leaving = affected.of_shipments(connection, shipment_ids)
     plans = _plans(connection, leaving, exclude=exclude, to=to, move_home=True)
@@ -96,6 +96,7 @@ def reroute(
     replanned.write(connection, actor, plans, reason)
     consequences.give_units_back(connection, actor, GivenBack(_freed(plans), waited))
     _allocate(connection, actor, plans)
+    return [each.order.id for each in plans]
 
 
 def _refuse_bad(takes: Sequence[Shortage]) -> None:

@@ -46,13 +46,18 @@ class Destination:
 
 def read(connection: Connection, rules: RoutingRules) -> list[Site]:
     """Return the active warehouses, with the day's shipments where ``rules`` look at them."""
+    return with_open_today(connection, active(connection), rules)
+
+
+def active(connection: Connection) -> list[Site]:
+    """Return the active warehouses without the day's shipments."""
     rows = execute(
         connection,
         "SELECT id, code, region, country, rank, latitude, longitude FROM warehouses"
         " WHERE is_active ORDER BY id",
         {},
     )
-    return with_open_today(connection, [Site(*row) for row in rows], rules)
+    return [Site(*row) for row in rows]
 
 
 def with_open_today(

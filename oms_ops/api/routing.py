@@ -1,0 +1,100 @@
+"""Routes of the routing: send shipments elsewhere, ask what other rules would have done."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.engine import Connection
+
+from oms_ops.access.actor import RULES_READ
+from oms_ops.api.parts import Caller, Database
+from oms_ops.database import reading, run
+from oms_ops.orders import affected, sites, whatif
+from oms_ops.orders.reroute import reroute
+from oms_ops.rules import store
+
+router = APIRouter(tags=["routing"])
+
+
+class Rerouting(BaseModel):
+    """Shipments that nobody picks yet, and the warehouses that may not (or the one that must)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shipment_ids: Annotated[list[int], Field(min_length=1, max_length=1000)]
+    exclude: Annotated[list[str], Field(max_length=100)] = []
+    to: str | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Question(BaseModel):
+    """Changed parts of the rules, and the period whose orders they are tried on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rules: dict[str, Any]
+    month: str | None = None
+    days: int | None = None
+    may_split: bool | None = None
+
+
+@router.post("/shipments/reroute")
+def send_elsewhere(engine: Database, actor: Caller, body: Rerouting) -> dict[str, Any]:
+    """Route shipments again, away from their warehouses, or to a named one; show where they are."""
+
+    def work(connection: Connection) -> list[dict[str, Any]]:
+        order_ids = reroute(
+            connection,
+            actor,
+            list(dict.fromkeys(body.shipment_ids)),
+            exclude=body.exclude,
+            to=body.to,
+            reason=body.reason,
+        )
+        return affected.placement(connection, order_ids)
+
+    return {"data": run(engine, work)}
+
+
+@router.get("/routing/sites")
+def list_sites(engine: Database, actor: Caller) -> dict[str, Any]:
+    """Show the active warehouses as routing sees them: place, rules and shipments of today."""
+    actor.require(RULES_READ)
+    with reading(engine) as connection:
+        rules = store.current(connection).rules.routing
+        today = sites.open_today(connection)
+        found = sites.active(connection)
+    return {
+        "data": [
+            {
+                "warehouse": site.code,
+                "country": site.country,
+                "region": site.region,
+                "rank": site.rank,
+                "latitude": site.latitude,
+                "longitude": site.longitude,
+                "shipments_today": today.get(site.id, 0),
+                "rule": rule.model_dump(mode="json")
+                if (rule := rules.warehouses.get(site.code))
+                else None,
+            }
+            for site in found
+        ],
+        "next": None,
+    }
+
+
+@router.post("/routing/what-if")
+def ask_what_if(engine: Database, actor: Caller, body: Question) -> dict[str, Any]:
+    """Replay a period's orders under the rules in force and under changed ones; nothing changes."""
+    with reading(engine) as connection:
+        return whatif.what_if(
+            connection,
+            actor,
+            body.rules,
+            month=body.month,
+            days=body.days,
+            may_split=body.may_split,
+        )
