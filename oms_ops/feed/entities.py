@@ -38,6 +38,7 @@ ENTITIES = (
     "stock_count_lines",
     "pick_waves",
     "picks",
+    "parcels",
 )
 
 #: A tracking token opens a customer's page to whoever holds it: it stays in the database.

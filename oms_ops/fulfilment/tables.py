@@ -1,4 +1,4 @@
-"""Tables of the fulfilment: pick waves, what is picked from where, and the carriers' labels."""
+"""Tables of the fulfilment: pick waves, what is picked from where, parcels and labels."""
 
 from __future__ import annotations
 
@@ -57,6 +57,23 @@ class Pick(Tracked, Base):
             sqlite_where=sa.text("picked IS NULL"),
             postgresql_where=sa.text("picked IS NULL"),
         ),
+    )
+
+
+class Parcel(Tracked, Base):
+    """A parcel of a shipment: its weight in grams, and what is in it by SKU code."""
+
+    __tablename__ = "parcels"
+
+    id: Mapped[Id]
+    shipment_id: Mapped[int] = mapped_column(sa.ForeignKey("shipments.id"))
+    parcel_no: Mapped[int] = mapped_column(sa.Integer)
+    weight_grams: Mapped[int | None] = mapped_column(sa.BigInteger)
+    contents: Mapped[dict[str, int]] = mapped_column(sa.JSON)
+
+    __table_args__ = (
+        sa.UniqueConstraint("shipment_id", "parcel_no"),
+        sa.CheckConstraint("weight_grams > 0", name="weight_positive"),
     )
 
 

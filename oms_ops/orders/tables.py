@@ -185,6 +185,8 @@ class Shipment(Tracked, Base):
     #: The last failed delivery, and what the carrier said.
     failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     failure_reason: Mapped[str | None] = mapped_column(sa.Text)
+    #: The carrier brought the parcel back.
+    returned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     #: The pick wave, whose table is a room above.
     wave_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 

@@ -15,6 +15,7 @@
     'delivered_at': 'timestamptz',
     'failed_at': 'timestamptz',
     'failure_reason': 'varchar',
+    'returned_at': 'timestamptz',
     'wave_id': 'bigint',
     'version': 'integer',
     'changed_by': 'varchar',

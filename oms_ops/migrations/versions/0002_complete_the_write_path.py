@@ -492,6 +492,25 @@ def _create_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shipment_labels")),
     )
     op.create_table(
+        "parcels",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column(
+            "shipment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("parcel_no", sa.Integer(), nullable=False),
+        sa.Column("weight_grams", sa.BigInteger(), nullable=True),
+        sa.Column("contents", sa.JSON(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("changed_by", sa.Text(), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint("weight_grams > 0", name=op.f("ck_parcels_weight_positive")),
+        sa.ForeignKeyConstraint(
+            ["shipment_id"], ["shipments.id"], name=op.f("fk_parcels_shipment_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_parcels")),
+        sa.UniqueConstraint("shipment_id", "parcel_no", name=op.f("uq_parcels_shipment_id_parcel_no")),
+    )
+    op.create_table(
         "picks",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("wave_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
@@ -617,6 +636,7 @@ def _alter_tables() -> None:
     )
     op.add_column("shipments", sa.Column("failed_at", UtcDateTime(), nullable=True))
     op.add_column("shipments", sa.Column("failure_reason", sa.Text(), nullable=True))
+    op.add_column("shipments", sa.Column("returned_at", UtcDateTime(), nullable=True))
     op.add_column("shipments", sa.Column("wave_id", sa.BigInteger(), nullable=True))
     op.add_column(
         "skus", sa.Column("tax_category", sa.Text(), server_default="standard", nullable=False)
@@ -932,6 +952,7 @@ def _rebuild_tables() -> None:
         sa.Column("delivered_at", UtcDateTime(), nullable=True),
         sa.Column("failed_at", UtcDateTime(), nullable=True),
         sa.Column("failure_reason", sa.Text(), nullable=True),
+        sa.Column("returned_at", UtcDateTime(), nullable=True),
         sa.Column("wave_id", sa.BigInteger(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("changed_by", sa.Text(), nullable=False),
