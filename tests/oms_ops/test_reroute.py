@@ -25,6 +25,7 @@ from oms_ops.stock import ledger, warehouses
 from oms_ops.stock.ledger import PlaceMove
 from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop
 from tests.oms_ops.test_order_life import placed, seen
+from tests.oms_ops.test_races import both
 
 PICKER = Actor("pia", "warehouse")
 
@@ -331,6 +332,34 @@ def test_two_rejections_never_promise_the_same_units(shop: Shop) -> None:
         list(pool.map(one, orders))
     assert shop.level("SKU-1", "NYC") == (9, 9)
     assert sum(units for o in orders for _, _, units in waits(shop, o)) == 16 - 9
+
+
+def test_a_rejection_during_the_pick_comes_too_late(shop: Shop) -> None:
+    shop.stock("SKU-1", 5, "ATL")
+    shop.stock("SKU-1", 5, "NYC")
+    order_id = placed(shop, ("SKU-1", 3))
+    ids = shipments(shop, order_id)
+    ended = both(
+        shop,
+        lambda c: fulfilment.pick(c, ADMIN, ids),
+        lambda c: reroute(c, PICKER, ids, reason="too late"),
+    )
+    assert isinstance(ended, Conflict)
+    assert parts(shop, order_id) == [("ATL", "picked", "SKU-1", 3)]
+
+
+def test_a_pick_during_the_rejection_comes_too_late(shop: Shop) -> None:
+    shop.stock("SKU-1", 5, "ATL")
+    shop.stock("SKU-1", 5, "NYC")
+    order_id = placed(shop, ("SKU-1", 3))
+    ids = shipments(shop, order_id)
+    ended = both(
+        shop,
+        lambda c: reroute(c, PICKER, ids, reason="no packers"),
+        lambda c: fulfilment.pick(c, ADMIN, ids),
+    )
+    assert isinstance(ended, Conflict)
+    assert parts(shop, order_id) == [("NYC", "allocated", "SKU-1", 3)]
 
 
 def test_many_shipments_take_as_many_statements_as_one(shop: Shop) -> None:
