@@ -27,6 +27,7 @@ from oms_ops.api import (
     routing,
     rules,
     stock,
+    suppliers,
     tracking,
     transfers,
     webhooks,
@@ -57,6 +58,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         counts.router,
         transfers.router,
         purchasing.router,
+        suppliers.router,
         imports.router,
         webhooks.router,
     ):

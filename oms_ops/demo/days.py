@@ -240,6 +240,7 @@ class Day:
                     supplier=f"V{number:02}",
                     warehouse=warehouse,
                     lines=lines,
+                    notify=False,
                 )
 
     def _recent_demand(self) -> dict[tuple[str, int], float]:

@@ -1,10 +1,11 @@
-"""Orders to suppliers: create them, read them."""
+"""Orders to suppliers: create them, edit drafts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,12 +13,15 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PURCHASING_WRITE, Actor
-from oms_ops.database import as_rows, as_time, read_time, rowset
-from oms_ops.errors import FieldError, NotFound, ValidationFailed
-from oms_ops.money import to_text
-from oms_ops.orders import promises
+from oms_ops.database import as_rows, as_time, rowset
+from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.money import to_minor
+from oms_ops.purchasing import sending, states
+from oms_ops.purchasing.queries import get, listing
 from oms_ops.purchasing.tables import PurchaseOrder
 from oms_ops.settings import settings
+
+__all__ = ["MOST_UNITS", "PurchaseLine", "create", "edit", "get", "listing", "quantity_faults"]
 
 #: Units of one line, at most: more is a slip of the finger.
 MOST_UNITS = 1_000_000
@@ -25,11 +29,37 @@ MOST_UNITS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PurchaseLine:
-    """``quantity`` units of a SKU (its code) to order; cost in minor units, or the terms' cost."""
+    """``quantity`` units of a SKU (its code) to order.
+
+    The unit cost is in the currency of the supplier's terms; without one, the terms' cost holds.
+    """
 
     sku: str
     quantity: int
-    unit_cost_minor: int | None = None
+    unit_cost: Decimal | None = None
+
+    def cost_minor(self, term: Any) -> int:
+        """Return the unit cost in minor units, given the terms."""
+        if self.unit_cost is None:
+            return int(term.unit_cost_minor)
+        return to_minor(self.unit_cost, term.currency)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """The ids behind the codes of an order's head, and the terms of its SKUs by their codes."""
+
+    head: Any
+    terms: dict[str, Any]
+
+    @property
+    def currency(self) -> str:
+        return str(next(iter(self.terms.values())).currency)
+
+    def expected_on(self) -> date:
+        """The supplier's agreed lead time from today, the shop's day."""
+        today = clock.now().astimezone(settings().zone).date()
+        return today + timedelta(days=self.head.lead_time_days)
 
 
 def create(
@@ -42,39 +72,121 @@ def create(
     source: str = "manual",
     status: str = "sent",
     expected_on: date | None = None,
+    note: str | None = None,
+    notify: bool = True,
 ) -> dict[str, Any]:
     """Order ``lines`` from a supplier (code) for a warehouse (code); return :func:`get`'s answer.
 
-    Without ``expected_on`` the supplier's agreed lead time counts from today (the shop's day).
+    It is sent at once, or kept as a ``draft``. Without ``expected_on`` the supplier's agreed lead
+    time counts from today (the shop's day). ``notify=False`` is for loading history.
 
     Raises:
         ValidationFailed: with every bad field: unknown supplier, warehouse or SKU, a SKU that this
-            supplier has no terms for, quantities below the minimum or off the pack multiple.
+            supplier has no terms for, quantities below the minimum or off the pack multiple, terms
+            in several currencies.
     """
     actor.require(PURCHASING_WRITE)
-    head, terms = _terms(connection, supplier, warehouse, lines)
-    errors = _faults(supplier, warehouse, lines, head, terms)
-    if errors:
-        raise ValidationFailed("The purchase order has bad fields.", errors)
+    checked = _check(connection, supplier, warehouse, lines)
     now = clock.now()
-    today = now.astimezone(settings().zone).date()
-    stamp = {"actor": actor.name, "now": as_time(connection, now)}
     stored = connection.execute(
         sa.insert(PurchaseOrder)
         .values(
-            supplier_id=head.supplier_id,
-            warehouse_id=head.warehouse_id,
-            status=status,
+            supplier_id=checked.head.supplier_id,
+            warehouse_id=checked.head.warehouse_id,
+            status="draft",
             source=source,
-            currency=terms[lines[0].sku].currency,
+            currency=checked.currency,
             ordered_at=now,
-            expected_on=expected_on or today + timedelta(days=head.lead_time_days),
+            expected_on=expected_on or checked.expected_on(),
+            note=note,
             changed_by=actor.name,
             changed_at=now,
         )
         .returning(PurchaseOrder.id, PurchaseOrder.number)
     ).one()
+    _insert_lines(connection, actor, stored.id, lines, checked.terms)
+    if status == "draft":
+        return get(connection, stored.number)
+    return sending.send(connection, actor, stored.number, notify=notify)
+
+
+def edit(
+    connection: Connection,
+    actor: Actor,
+    number: str,
+    *,
+    warehouse: str | None = None,
+    lines: Sequence[PurchaseLine] | None = None,
+    expected_on: date | None = None,
+    note: str | None = None,
+) -> dict[str, Any]:
+    """Change a draft; what is None stays, ``lines`` replace all there are. Return the order.
+
+    Raises:
+        NotFound: there is no such purchase order.
+        ValidationFailed: with every bad field, as :func:`create` does.
+        Conflict: it is no draft any more.
+    """
+    actor.require(PURCHASING_WRITE)
+    head = states.lock(connection, number, "edit")
+    order = get(connection, head["number"])
+    wanted = lines if lines is not None else _lines_of(order)
+    checked = _check(connection, order["supplier"], warehouse or order["warehouse"], wanted)
+    if lines is not None:
+        _delete_lines(connection, actor, head["id"])
+        _insert_lines(connection, actor, head["id"], lines, checked.terms)
+    states.advance(
+        connection,
+        actor,
+        head,
+        warehouse_id=checked.head.warehouse_id,
+        currency=checked.currency,
+        expected_on=str(expected_on or head["expected_on"])
+        if connection.dialect.name == "sqlite"
+        else expected_on or head["expected_on"],
+        note=head["note"] if note is None else note or None,
+    )
+    return get(connection, head["number"])
+
+
+def _lines_of(order: dict[str, Any]) -> list[PurchaseLine]:
+    return [
+        PurchaseLine(line["sku"], line["quantity"], Decimal(line["unit_cost"]))
+        for line in order["lines"]
+    ]
+
+
+def _delete_lines(connection: Connection, actor: Actor, purchase_order_id: int) -> None:
+    # The feed tells who deleted a row by what it held last.
+    connection.execute(
+        sa.text(
+            "UPDATE purchase_order_lines SET changed_by = :actor WHERE purchase_order_id = :id"
+        ),
+        {"actor": actor.name, "id": purchase_order_id},
+    )
+    connection.execute(
+        sa.text("DELETE FROM purchase_order_lines WHERE purchase_order_id = :id"),
+        {"id": purchase_order_id},
+    )
+
+
+def _insert_lines(
+    connection: Connection,
+    actor: Actor,
+    purchase_order_id: int,
+    lines: Sequence[PurchaseLine],
+    terms: dict[str, Any],
+) -> None:
     columns = dict.fromkeys(("line_no", "sku_id", "quantity", "unit_cost_minor"), "bigint")
+    rows = [
+        {
+            "line_no": index + 1,
+            "sku_id": terms[line.sku].sku_id,
+            "quantity": line.quantity,
+            "unit_cost_minor": line.cost_minor(terms[line.sku]),
+        }
+        for index, line in enumerate(lines)
+    ]
     connection.execute(
         sa.text(
             "INSERT INTO purchase_order_lines (purchase_order_id, line_no, sku_id, quantity,"
@@ -83,27 +195,26 @@ def create(
             f" FROM ({rowset(connection, 'rows', columns)}) AS r"
         ),
         {
-            "id": stored.id,
-            "rows": as_rows(
-                {
-                    "line_no": index + 1,
-                    "sku_id": terms[line.sku].sku_id,
-                    "quantity": line.quantity,
-                    "unit_cost_minor": (
-                        terms[line.sku].unit_cost_minor
-                        if line.unit_cost_minor is None
-                        else line.unit_cost_minor
-                    ),
-                }
-                for index, line in enumerate(lines)
-            ),
-            **stamp,
+            "id": purchase_order_id,
+            "rows": as_rows(rows),
+            "actor": actor.name,
+            "now": as_time(connection, clock.now()),
         },
     )
-    if status != "draft":
-        skus = {terms[line.sku].sku_id for line in lines}
-        promises.update(connection, actor, [(head.warehouse_id, sku_id) for sku_id in skus])
-    return get(connection, stored.number)
+
+
+def _check(
+    connection: Connection, supplier: str, warehouse: str, lines: Sequence[PurchaseLine]
+) -> _Checked:
+    head, terms = _terms(connection, supplier, warehouse, lines)
+    errors = _faults(supplier, warehouse, lines, head, terms)
+    currencies = {term.currency for term in terms.values() if term.currency}
+    if not errors and len(currencies) > 1:
+        message = f"{supplier} sells these in {', '.join(sorted(currencies))}: order them apart"
+        errors.append(FieldError("lines", "several_currencies", message))
+    if errors:
+        raise ValidationFailed("The purchase order has bad fields.", errors)
+    return _Checked(head, terms)
 
 
 def _terms(
@@ -155,7 +266,16 @@ def _faults(
                 errors.append(FieldError(f"{where}.sku", "no_terms", message))
         else:
             errors.extend(quantity_faults(where, line, term))
+            errors.extend(_cost_faults(where, line, term))
     return errors
+
+
+def _cost_faults(where: str, line: PurchaseLine, term: Any) -> list[FieldError]:
+    try:
+        cost = line.cost_minor(term)
+    except ValueError as error:
+        return [FieldError(f"{where}.unit_cost", "invalid_amount", str(error))]
+    return [] if cost >= 0 else [FieldError(f"{where}.unit_cost", "negative", "not below zero")]
 
 
 def quantity_faults(where: str, line: PurchaseLine, term: Any) -> list[FieldError]:
@@ -171,68 +291,3 @@ def quantity_faults(where: str, line: PurchaseLine, term: Any) -> list[FieldErro
         message = f"{line.sku}: comes in packs of {term.pack_multiple}"
         errors.append(FieldError(field, "not_a_pack_multiple", message))
     return errors
-
-
-_HEAD_SQL = (
-    "SELECT p.id, p.number, p.status, p.source, p.currency, p.ordered_at, p.expected_on,"
-    " s.code AS supplier, s.name AS supplier_name, w.code AS warehouse FROM purchase_orders AS p"
-    " JOIN suppliers AS s ON s.id = p.supplier_id JOIN warehouses AS w ON w.id = p.warehouse_id"
-)
-
-
-def get(connection: Connection, number: str) -> dict[str, Any]:
-    """Return a purchase order by number or id, as JSON-ready data with its lines and total.
-
-    Raises:
-        NotFound: there is no such purchase order.
-    """
-    head = (
-        connection.execute(
-            sa.text(f"{_HEAD_SQL} WHERE p.number = :number OR CAST(p.id AS text) = :number"),
-            {"number": number},
-        )
-        .mappings()
-        .one_or_none()
-    )
-    if head is None:
-        raise NotFound(f"There is no purchase order {number!r}.")
-    lines = connection.execute(
-        sa.text(
-            "SELECT l.id, l.line_no, k.code AS sku, k.name, l.quantity, l.received,"
-            " l.unit_cost_minor FROM purchase_order_lines AS l JOIN skus AS k ON k.id = l.sku_id"
-            " WHERE l.purchase_order_id = :id ORDER BY l.line_no"
-        ),
-        {"id": head["id"]},
-    ).mappings()
-    return _render(head, [dict(line) for line in lines])
-
-
-def listing(connection: Connection, *, after: int = 0, limit: int = 50) -> list[dict[str, Any]]:
-    """Return purchase orders, newest first, below id ``after`` (0 for the newest page)."""
-    rows = connection.execute(
-        sa.text(f"{_HEAD_SQL} WHERE (:after = 0 OR p.id < :after) ORDER BY p.id DESC LIMIT :limit"),
-        {"after": after, "limit": limit},
-    ).mappings()
-    return [_render(row, None) for row in rows]
-
-
-def _render(head: Any, lines: list[dict[str, Any]] | None) -> dict[str, Any]:
-    currency = head["currency"]
-    answer = {key: head[key] for key in ("id", "number", "status", "source", "currency")}
-    answer |= {key: head[key] for key in ("supplier", "supplier_name", "warehouse")}
-    ordered_at = read_time(head["ordered_at"])
-    answer["ordered_at"] = ordered_at.isoformat() if ordered_at else None
-    answer["expected_on"] = str(head["expected_on"])
-    if lines is not None:
-        answer["total"] = to_text(
-            sum(line["quantity"] * line["unit_cost_minor"] for line in lines), currency
-        )
-        answer["lines"] = [
-            {
-                **{key: line[key] for key in ("id", "line_no", "sku", "name", "quantity")},
-                "received": line["received"],
-                "unit_cost": to_text(line["unit_cost_minor"], currency),
-            }
-            for line in lines
-        ]
-    return answer

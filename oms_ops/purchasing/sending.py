@@ -1,0 +1,117 @@
+"""Send a purchase order to its supplier: an e-mail with the lines as text and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PURCHASING_WRITE, Actor
+from oms_ops.database import as_time
+from oms_ops.notifications import outbox
+from oms_ops.orders import promises
+from oms_ops.purchasing import queries, states
+from oms_ops.rules import store
+
+_COLUMNS = ("line_no", "sku", "name", "quantity", "unit_cost", "currency", "amount", "expected_on")
+
+
+def send(
+    connection: Connection, actor: Actor, number: str, *, notify: bool = True
+) -> dict[str, Any]:
+    """Send a draft; return the purchase order.
+
+    From now on its goods are expected. A supplier without an e-mail address gets the CSV by hand;
+    with ``notify=False``, for loading history, nobody is written to.
+
+    Raises:
+        NotFound: there is no such purchase order.
+        Conflict: it is no draft.
+    """
+    actor.require(PURCHASING_WRITE)
+    head = states.lock(connection, number, "send")
+    now = as_time(connection, clock.now())
+    states.advance(connection, actor, head, sent_at=now, ordered_at=now)
+    promises.update(connection, actor, states.pairs(connection, head["id"]))
+    order = queries.get(connection, head["number"])
+    if notify:
+        tell_supplier(connection, order, head["email"], "purchase_order.sent", "Purchase order")
+    return order
+
+
+def tell_supplier(
+    connection: Connection, order: Mapping[str, Any], email: str | None, kind: str, title: str
+) -> None:
+    """Queue the e-mail that holds a purchase order, where the supplier has an address."""
+    if email is None:
+        return
+    rules = store.current(connection).rules.purchasing
+    outbox.post(
+        connection,
+        kind,
+        email,
+        {
+            "purchase_order": order["number"],
+            "subject": f"{title} {order['number']} from {rules.shop_name}",
+            "text": _text(order, title, rules.shop_name),
+            "reply_to": rules.reply_to,
+            "attachments": [
+                {
+                    "name": f"{order['number']}.csv",
+                    "media_type": "text/csv",
+                    "body": as_csv(order),
+                }
+            ],
+        },
+    )
+
+
+def as_csv(order: Mapping[str, Any]) -> str:
+    """Return the lines of a purchase order, as :func:`queries.get` shows it, as CSV (RFC 4180)."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS)
+    writer.writeheader()
+    for line in order["lines"]:
+        cost = line["confirmed_cost"] or line["unit_cost"]
+        writer.writerow(
+            {
+                **{name: _plain(line[name]) for name in ("line_no", "sku", "name", "quantity")},
+                "unit_cost": cost,
+                "currency": order["currency"],
+                "amount": str(line["quantity"] * Decimal(cost)),
+                "expected_on": line["expected_on"],
+            }
+        )
+    return text.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Keep a spreadsheet from taking a name for a formula."""
+    return (
+        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    )
+
+
+def _text(order: Mapping[str, Any], title: str, shop: str) -> str:
+    lines = [
+        f"{title} {order['number']}",
+        f"From: {shop}",
+        f"To: {order['supplier_name']}",
+        f"Deliver to: {order['warehouse']}, expected on {order['expected_on']}",
+        "",
+        *(
+            f"{line['line_no']:>4}  {line['sku']}  {line['name']}: {line['quantity']}"
+            f" x {line['confirmed_cost'] or line['unit_cost']} {order['currency']}"
+            for line in order["lines"]
+        ),
+        "",
+        f"Total: {order['total']} {order['currency']}",
+    ]
+    if order["note"]:
+        lines += ["", order["note"]]
+    return "\n".join(lines)

@@ -1,0 +1,102 @@
+"""What may happen to a purchase order in which state; the one place that knows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import Actor
+from oms_ops.database import as_time, for_update
+from oms_ops.errors import Conflict, NotFound
+from oms_ops.purchasing import queries
+
+#: step -> (states it needs, state it leaves; None where it depends on what came of it)
+TRANSITIONS: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "edit": (("draft",), "draft"),
+    "send": (("draft",), "sent"),
+    "confirm": (("sent",), "confirmed"),
+    "reschedule": (("confirmed", "partly_received"), None),
+    "receive": (("sent", "confirmed", "partly_received"), None),
+    "cancel": (("draft", "sent", "confirmed"), "cancelled"),
+    "close": (("partly_received",), "closed"),
+}
+#: States in which goods are still expected.
+EXPECTED = ("sent", "confirmed", "partly_received")
+
+
+def lock(connection: Connection, number: str | int, *steps: str) -> Any:
+    """Lock a purchase order (by number or id) for a step; return its row, with the step to take.
+
+    ``steps`` are tried in their order. The row has the columns of the table, the supplier's
+    ``supplier`` code and ``email``, and ``step``.
+
+    Raises:
+        NotFound: there is no such purchase order.
+        Conflict: its state allows none of the steps.
+    """
+    clause = for_update(connection)
+    head = (
+        connection.execute(
+            sa.text(
+                "SELECT p.*, s.code AS supplier, s.email FROM purchase_orders AS p"
+                " JOIN suppliers AS s ON s.id = p.supplier_id"
+                f" WHERE p.id = :id {clause and clause + ' OF p'}"
+            ),
+            {"id": queries.id_of(str(number))},
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if head is None:
+        raise NotFound(f"There is no purchase order {number!r}.")
+    for step in steps:
+        if head["status"] in TRANSITIONS[step][0]:
+            return {**head, "step": step}
+    needs = sorted({state for step in steps for state in TRANSITIONS[step][0]})
+    raise Conflict(
+        f"{head['number']} is {_words(head['status'])}; to {steps[0]}, it must be"
+        f" {' or '.join(_words(state) for state in needs)}."
+    )
+
+
+def advance(
+    connection: Connection, actor: Actor, head: Any, *, to: str | None = None, **columns: Any
+) -> None:
+    """Move a locked purchase order on; ``columns`` are set with its state (times as parameters).
+
+    Without ``to`` the state is the one that the step leaves.
+    """
+    state = to or TRANSITIONS[head["step"]][1] or head["status"]
+    assignments = "".join(f" {name} = :{name}," for name in columns)
+    connection.execute(
+        sa.text(
+            f"UPDATE purchase_orders SET status = :status,{assignments} version = version + 1,"
+            " changed_by = :actor, changed_at = :now WHERE id = :id"
+        ),
+        {
+            **columns,
+            "id": head["id"],
+            "status": state,
+            "actor": actor.name,
+            "now": as_time(connection, clock.now()),
+        },
+    )
+
+
+def pairs(connection: Connection, purchase_order_id: int) -> list[tuple[int, int]]:
+    """Return the (warehouse id, SKU id) that a purchase order brings something of."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT DISTINCT p.warehouse_id, l.sku_id FROM purchase_order_lines AS l"
+            " JOIN purchase_orders AS p ON p.id = l.purchase_order_id WHERE p.id = :id"
+        ),
+        {"id": purchase_order_id},
+    )
+    return [(row.warehouse_id, row.sku_id) for row in rows]
+
+
+def _words(state: str) -> str:
+    return state.replace("_", " ")

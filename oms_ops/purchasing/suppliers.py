@@ -1,0 +1,180 @@
+"""Suppliers and their terms: who sells a SKU, at what cost, how much at least, how fast."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PURCHASING_WRITE, Actor
+from oms_ops.database import as_time, execute, for_update
+from oms_ops.errors import FieldError, NotFound, ValidationFailed
+from oms_ops.money import to_minor, to_text
+
+Days = Annotated[int, Field(ge=0, le=1000)]
+Units = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class SupplierIn(BaseModel):
+    """A supplier; the lead time is the agreed one, in days from order to receipt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    email: EmailStr | None = None
+    lead_time_days: Days
+    review_days: Annotated[int, Field(ge=1, le=366)] = 7
+
+
+class TermIn(BaseModel):
+    """What a supplier asks for a SKU; a SKU has one preferred supplier, its first one by itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    currency: str
+    unit_cost: Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+    moq: Units = 1
+    pack_multiple: Units = 1
+    is_preferred: bool | None = None
+
+
+def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -> dict[str, Any]:
+    """Create the supplier ``code`` or change it; return it with its terms."""
+    actor.require(PURCHASING_WRITE)
+    execute(
+        connection,
+        "INSERT INTO suppliers (code, name, email, lead_time_days, review_days, version,"
+        " changed_by, changed_at)"
+        " VALUES (:code, :name, :email, :lead_time_days, :review_days, 1, :actor, :now)"
+        " ON CONFLICT (code) DO UPDATE SET name = excluded.name, email = excluded.email,"
+        " lead_time_days = excluded.lead_time_days, review_days = excluded.review_days,"
+        " version = suppliers.version + 1, changed_by = excluded.changed_by,"
+        " changed_at = excluded.changed_at",
+        {"code": code, **supplier.model_dump(), **_stamp(connection, actor)},
+    )
+    return get(connection, code)
+
+
+def put_terms(
+    connection: Connection, actor: Actor, code: str, sku: str, terms: TermIn
+) -> dict[str, Any]:
+    """Set what the supplier ``code`` asks for a SKU (its code); return the supplier.
+
+    Raises:
+        NotFound: there is no such supplier or SKU.
+        ValidationFailed: the currency is unknown, or the cost has too many decimal places.
+    """
+    actor.require(PURCHASING_WRITE)
+    try:
+        cost = to_minor(terms.unit_cost, terms.currency)
+    except ValueError as error:
+        fault = FieldError("unit_cost", "invalid_amount", str(error))
+        raise ValidationFailed("The terms have bad fields.", [fault]) from None
+    supplier_id = _id(connection, code)
+    # Two that want to be preferred meet at the SKU's row.
+    row = execute(
+        connection,
+        f"SELECT id FROM skus WHERE code = :sku {for_update(connection)}",
+        {"sku": sku},
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no SKU {sku!r}.")
+    parameters = {
+        "supplier_id": supplier_id,
+        "sku_id": row[0],
+        **terms.model_dump(exclude={"unit_cost", "is_preferred"}),
+        "cost": cost,
+        "preferred": terms.is_preferred,
+        **_stamp(connection, actor),
+    }
+    if terms.is_preferred:
+        execute(
+            connection,
+            "UPDATE supplier_terms SET is_preferred = false, version = version + 1,"
+            " changed_by = :actor, changed_at = :now"
+            " WHERE sku_id = :sku_id AND supplier_id <> :supplier_id AND is_preferred",
+            parameters,
+        )
+    others = "SELECT 1 FROM supplier_terms WHERE sku_id = :sku_id AND is_preferred"
+    execute(
+        connection,
+        "INSERT INTO supplier_terms (supplier_id, sku_id, currency, unit_cost_minor, moq,"
+        " pack_multiple, is_preferred, version, changed_by, changed_at)"
+        " VALUES (:supplier_id, :sku_id, :currency, :cost, :moq, :pack_multiple,"
+        f" coalesce(CAST(:preferred AS boolean), NOT EXISTS ({others})), 1, :actor, :now)"
+        " ON CONFLICT (sku_id, supplier_id) DO UPDATE SET currency = excluded.currency,"
+        " unit_cost_minor = excluded.unit_cost_minor, moq = excluded.moq,"
+        " pack_multiple = excluded.pack_multiple,"
+        " is_preferred = coalesce(CAST(:preferred AS boolean), supplier_terms.is_preferred),"
+        " version = supplier_terms.version + 1, changed_by = excluded.changed_by,"
+        " changed_at = excluded.changed_at",
+        parameters,
+    )
+    return get(connection, code)
+
+
+def get(connection: Connection, code: str) -> dict[str, Any]:
+    """Return a supplier with its terms.
+
+    Raises:
+        NotFound: there is no such supplier.
+    """
+    supplier_id = _id(connection, code)
+    head = (
+        connection.execute(
+            sa.text(
+                "SELECT code, name, email, lead_time_days, review_days, version FROM suppliers"
+                " WHERE id = :id"
+            ),
+            {"id": supplier_id},
+        )
+        .mappings()
+        .one()
+    )
+    terms = connection.execute(
+        sa.text(
+            "SELECT k.code AS sku, k.name, t.currency, t.unit_cost_minor, t.moq, t.pack_multiple,"
+            " t.is_preferred FROM supplier_terms AS t JOIN skus AS k ON k.id = t.sku_id"
+            " WHERE t.supplier_id = :id ORDER BY k.code"
+        ),
+        {"id": supplier_id},
+    ).mappings()
+    return {
+        **head,
+        "terms": [
+            {
+                **{name: row[name] for name in ("sku", "name", "currency", "moq", "pack_multiple")},
+                "unit_cost": to_text(row["unit_cost_minor"], row["currency"]),
+                "is_preferred": bool(row["is_preferred"]),
+            }
+            for row in terms
+        ],
+    }
+
+
+def listing(connection: Connection) -> list[dict[str, Any]]:
+    """Return all suppliers, without their terms, by code."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT code, name, email, lead_time_days, review_days, version FROM suppliers"
+            " ORDER BY code"
+        )
+    ).mappings()
+    return [dict(row) for row in rows]
+
+
+def _id(connection: Connection, code: str) -> int:
+    row = execute(
+        connection, "SELECT id FROM suppliers WHERE code = :code", {"code": code}
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no supplier {code!r}.")
+    return int(row[0])
+
+
+def _stamp(connection: Connection, actor: Actor) -> dict[str, Any]:
+    return {"actor": actor.name, "now": as_time(connection, clock.now())}
