@@ -1,13 +1,15 @@
 """What can be promised: units now, units on their way with their dates, and the two together.
 
-Everything is read from the rows as they are at this moment, one query a page.
+Everything is read from the rows as they are at this moment, one query for all figures of a page.
+What is due and what is owed is asked for a SKU at a time, so that the cost is that of the page,
+however long the history of orders is.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
-from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,58 +17,42 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import STOCK_READ, Actor
-from oms_ops.database import as_rows, rowset
+from oms_ops.database import as_ids, as_rows, ids, rowset
 from oms_ops.settings import settings
 from oms_ops.stock.floor import BINNED
 
-#: A row for each SKU of the page and warehouse that has, expects or owes any of it, and each day
-#: on which something is expected there (the day is NULL where nobody knows it).
-_QUERY = f"""
-WITH page AS (
-    SELECT k.id, k.code, k.name FROM skus AS k
-    WHERE k.id > :after {{chosen}} ORDER BY k.id LIMIT :limit
-), pairs AS (
-    SELECT p.id AS sku_id, p.code AS sku, p.name, w.id AS warehouse_id, w.code AS warehouse
-    FROM page AS p CROSS JOIN warehouses AS w
-    WHERE CAST(:warehouse AS text) IS NULL OR w.code = :warehouse
-), incoming AS (
-    SELECT l.sku_id, o.warehouse_id, coalesce(l.confirmed_on, o.expected_on) AS due_on,
-        l.quantity - l.received AS units, 0 AS travelling
-    FROM page AS p JOIN purchase_order_lines AS l ON l.sku_id = p.id
-    JOIN purchase_orders AS o ON o.id = l.purchase_order_id
-    WHERE l.received < l.quantity AND o.status IN ('sent', 'confirmed', 'partly_received')
-    UNION ALL
-    SELECT l.sku_id, t.to_warehouse_id, t.expected_on, l.sent - l.received - l.lost,
-        l.sent - l.received - l.lost
-    FROM page AS p JOIN transfer_lines AS l ON l.sku_id = p.id
-    JOIN transfers AS t ON t.id = l.transfer_id AND t.status IN ('in_transit', 'partly_received')
-    WHERE l.sent > l.received + l.lost
-), due AS (
-    SELECT sku_id, warehouse_id, due_on, sum(units) AS units, sum(travelling) AS travelling
-    FROM incoming GROUP BY sku_id, warehouse_id, due_on
-), owed AS (
-    SELECT l.sku_id, o.warehouse_id, sum(l.backordered) AS units
-    FROM page AS p JOIN order_lines AS l ON l.sku_id = p.id AND l.backordered > 0
-    JOIN orders AS o ON o.id = l.order_id AND o.status IN ('open', 'on_hold')
-    GROUP BY l.sku_id, o.warehouse_id
-), suspect AS (
-    SELECT c.sku_id, q.warehouse_id, sum(c.quantity) AS units
-    FROM page AS p JOIN location_levels AS c ON c.sku_id = p.id
-    JOIN locations AS q ON q.id = c.location_id AND q.kind = 'quarantine'
-    GROUP BY c.sku_id, q.warehouse_id
-)
-SELECT x.sku_id, x.sku, x.name, x.warehouse, coalesce(v.on_hand, 0) AS on_hand,
-    coalesce(v.allocated, 0) AS allocated, v.low_threshold, {BINNED} AS in_bins,
-    coalesce(s.units, 0) AS in_quarantine, coalesce(b.units, 0) AS backordered,
-    d.due_on, coalesce(d.units, 0) AS due, coalesce(d.travelling, 0) AS travelling
-FROM pairs AS x
+#: A row for each SKU of the page and warehouse. ``purchased`` and ``travelling`` are JSON lists of
+#: (day, units), the day null where nobody knows it.
+_QUERY = """
+SELECT x.sku_id, x.sku, x.name, x.warehouse, v.id AS level_id, coalesce(v.on_hand, 0) AS on_hand,
+    coalesce(v.allocated, 0) AS allocated, v.low_threshold, {binned} AS in_bins,
+    (SELECT coalesce(sum(c.quantity), 0) FROM locations AS q
+        JOIN location_levels AS c ON c.location_id = q.id AND c.sku_id = x.sku_id
+        WHERE q.warehouse_id = x.warehouse_id AND q.kind = 'quarantine') AS in_quarantine,
+    (SELECT coalesce(sum(l.backordered), 0) FROM order_lines AS l
+        JOIN orders AS o ON o.id = l.order_id
+        WHERE l.sku_id = x.sku_id AND l.backordered > 0 AND o.warehouse_id = x.warehouse_id
+        AND o.status IN ('open', 'on_hold')) AS backordered,
+    (SELECT {rows}({row}(coalesce(l.confirmed_on, o.expected_on), l.quantity - l.received))
+        FROM purchase_order_lines AS l JOIN purchase_orders AS o ON o.id = l.purchase_order_id
+        WHERE l.sku_id = x.sku_id AND l.received < l.quantity AND o.warehouse_id = x.warehouse_id
+        AND o.status IN ('sent', 'confirmed', 'partly_received')) AS purchased,
+    (SELECT {rows}({row}(t.expected_on, l.sent - l.received - l.lost))
+        FROM transfer_lines AS l JOIN transfers AS t ON t.id = l.transfer_id
+        WHERE l.sku_id = x.sku_id AND l.sent > l.received + l.lost
+        AND t.to_warehouse_id = x.warehouse_id) AS travelling
+FROM (
+    SELECT k.id AS sku_id, k.code AS sku, k.name, w.id AS warehouse_id, w.code AS warehouse
+    FROM skus AS k CROSS JOIN warehouses AS w
+    WHERE k.id IN ({page}) AND (CAST(:warehouse AS text) IS NULL OR w.code = :warehouse)
+) AS x
 LEFT JOIN stock_levels AS v ON v.sku_id = x.sku_id AND v.warehouse_id = x.warehouse_id
-LEFT JOIN suspect AS s ON s.sku_id = x.sku_id AND s.warehouse_id = x.warehouse_id
-LEFT JOIN owed AS b ON b.sku_id = x.sku_id AND b.warehouse_id = x.warehouse_id
-LEFT JOIN due AS d ON d.sku_id = x.sku_id AND d.warehouse_id = x.warehouse_id
-WHERE v.id IS NOT NULL OR s.units > 0 OR b.units > 0 OR d.units > 0
-ORDER BY x.sku_id, x.warehouse_id, CASE WHEN d.due_on IS NULL THEN 1 ELSE 0 END, d.due_on
+ORDER BY x.sku_id, x.warehouse_id
 """
+_JSON = {
+    "sqlite": {"rows": "json_group_array", "row": "json_array"},
+    "postgresql": {"rows": "json_agg", "row": "json_build_array"},
+}
 
 
 def view(
@@ -80,73 +66,83 @@ def view(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return the availability of a page of SKUs, a row a warehouse, and the next page's cursor.
 
-    ``limit`` counts SKUs. All figures are units. ``available_to_promise`` is what is available
-    less what is backordered: negative where arrivals are spoken for. Each day in ``incoming`` has
-    what is due on it (open purchase order lines by their confirmed, else expected day, and what is
-    in transit), and what can be promised from that day on; a day that has passed is ``overdue``.
+    ``limit`` counts SKUs; a warehouse that neither has, expects nor owes any of a SKU is left out.
+    All figures are units. ``available_to_promise`` is what is available less what is backordered:
+    negative where arrivals are spoken for. Each day in ``incoming`` has what is due on it (open
+    purchase order lines by their confirmed, else expected day, and what is in transit), and what
+    can be promised from that day on; a day that has passed is ``overdue``.
     """
     actor.require(STOCK_READ)
-    chosen = ""
-    parameters: dict[str, Any] = {"after": after, "limit": limit, "warehouse": warehouse}
-    if skus:
-        codes = rowset(connection, "skus", {"code": "text"})
-        chosen = f"AND k.code IN (SELECT code FROM ({codes}) AS c)"
-        parameters["skus"] = as_rows({"code": code} for code in sorted(set(skus)))
-    rows = connection.execute(sa.text(_QUERY.format(chosen=chosen)), parameters).mappings().all()
+    found = _skus(connection, skus, after, limit + 1)
+    page = found[:limit]
+    rows = connection.execute(
+        sa.text(
+            _QUERY.format(
+                binned=BINNED, page=ids(connection, "page"), **_JSON[connection.dialect.name]
+            )
+        ),
+        {"page": as_ids(page), "warehouse": warehouse},
+    ).mappings()
     today = clock.now().astimezone(settings().zone).date()
-    shown = [
-        _shown(list(group), today)
-        for _, group in groupby(rows, key=lambda row: (row["sku_id"], row["warehouse"]))
-    ]
-    return shown, _cursor(connection, chosen, parameters)
+    shown = [_shown(row, today) for row in rows]
+    return [row for row in shown if row is not None], page[-1] if len(found) > limit else None
 
 
-def _cursor(connection: Connection, chosen: str, parameters: dict[str, Any]) -> int | None:
-    """Return the last SKU of the page where more follow; a page may have SKUs without any row."""
-    ids = connection.execute(
+def _skus(connection: Connection, codes: Sequence[str], after: int, limit: int) -> list[int]:
+    chosen, parameters = "", {"after": after, "limit": limit, "codes": ""}
+    if codes:
+        wanted = rowset(connection, "codes", {"code": "text"})
+        chosen = f"AND k.code IN (SELECT code FROM ({wanted}) AS c)"
+        parameters["codes"] = as_rows({"code": code} for code in sorted(set(codes)))
+    rows = connection.execute(
         sa.text(
             f"SELECT k.id FROM skus AS k WHERE k.id > :after {chosen} ORDER BY k.id LIMIT :limit"
         ),
-        {**parameters, "limit": parameters["limit"] + 1},
+        parameters,
     )
-    found: list[int] = list(ids.scalars())
-    return found[-2] if len(found) > parameters["limit"] else None
+    return list(rows.scalars())
 
 
-def _shown(rows: Sequence[Any], today: date) -> dict[str, Any]:
-    """Fold the rows of one SKU and warehouse, a day each, into one."""
-    first = rows[0]
+def _shown(row: Any, today: date) -> dict[str, Any] | None:
+    """Return the figures of one SKU and warehouse; None when there are none at all."""
+    purchased, travelling = _due(row["purchased"]), _due(row["travelling"])
+    in_quarantine, backordered = int(row["in_quarantine"]), int(row["backordered"])
+    if row["level_id"] is None and not (purchased or travelling or in_quarantine or backordered):
+        return None
+    available = row["on_hand"] - row["allocated"]
+    in_bins = int(row["in_bins"])
     names = ("sku", "name", "warehouse", "on_hand", "allocated", "low_threshold")
-    in_bins = int(first["in_bins"])
-    available = first["on_hand"] - first["allocated"]
-    promisable = available - int(first["backordered"])
-    incoming, running = [], promisable
-    for row in rows:
-        if not row["due"]:
-            continue
-        running += int(row["due"])
-        due_on = _day(row["due_on"])
-        incoming.append(
-            {
-                "on": due_on.isoformat() if due_on else None,
-                "quantity": int(row["due"]),
-                "available_to_promise": running,
-                "overdue": due_on is not None and due_on < today,
-            }
-        )
     return {
-        **{name: first[name] for name in names},
-        "on_floor": first["on_hand"] - in_bins,
+        **{name: row[name] for name in names},
+        "on_floor": row["on_hand"] - in_bins,
         "in_bins": in_bins,
         "available": available,
-        "in_quarantine": int(first["in_quarantine"]),
-        "in_transit": sum(int(row["travelling"]) for row in rows),
-        "backordered": int(first["backordered"]),
-        "available_to_promise": promisable,
-        "incoming": incoming,
+        "in_quarantine": in_quarantine,
+        "in_transit": sum(units for _, units in travelling),
+        "backordered": backordered,
+        "available_to_promise": available - backordered,
+        "incoming": _incoming([*purchased, *travelling], available - backordered, today),
     }
 
 
-def _day(value: Any) -> date | None:
-    """Read a date that textual SQL selected."""
-    return date.fromisoformat(value) if isinstance(value, str) else value
+def _incoming(
+    due: Sequence[tuple[str | None, int]], promisable: int, today: date
+) -> list[dict[str, Any]]:
+    """Return what is due by day, unknown days last, with what can be promised from then on."""
+    days: dict[str | None, int] = {}
+    for day, units in due:
+        days[day] = days.get(day, 0) + units
+    incoming = []
+    for day, units in sorted(days.items(), key=lambda item: (item[0] is None, item[0])):
+        promisable += units
+        overdue = day is not None and date.fromisoformat(day) < today
+        incoming.append(
+            {"on": day, "quantity": units, "available_to_promise": promisable, "overdue": overdue}
+        )
+    return incoming
+
+
+def _due(value: Any) -> list[tuple[str | None, int]]:
+    """Read a JSON list of (day, units): text on SQLite, NULL where PostgreSQL found nothing."""
+    found = json.loads(value) if isinstance(value, str) else value or []
+    return [(day, units) for day, units in found]

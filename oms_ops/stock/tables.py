@@ -233,6 +233,12 @@ class TransferLine(Tracked, Base):
             "sent >= 0 AND received >= 0 AND lost >= 0 AND received + lost <= sent",
             name="arrives_at_most_what_was_sent",
         ),
+        sa.Index(
+            "ix_transfer_lines_travelling",
+            "sku_id",
+            sqlite_where=sa.text("sent > received + lost"),
+            postgresql_where=sa.text("sent > received + lost"),
+        ),
     )
 
 

@@ -550,6 +550,13 @@ def _create_tables() -> None:
     )
     op.create_index("ix_stock_alerts_sku", "stock_alerts", ["sku_id", "warehouse_id"], unique=False)
     op.create_index(op.f("ix_discount_uses_order_id"), "discount_uses", ["order_id"], unique=False)
+    op.create_index(
+        "ix_transfer_lines_travelling",
+        "transfer_lines",
+        ["sku_id"],
+        sqlite_where=sa.text("sent > received + lost"),
+        postgresql_where=sa.text("sent > received + lost"),
+    )
     op.create_index("ix_location_levels_location", "location_levels", ["location_id"], unique=False)
     op.create_index(
         op.f("ix_shipment_labels_shipment_id"), "shipment_labels", ["shipment_id"], unique=False
