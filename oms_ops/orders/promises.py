@@ -50,21 +50,21 @@ def update(
     *,
     order_ids: Iterable[int] = (),
     only_sooner: bool = False,
-) -> None:
+) -> int:
     """Bring the days of what waits for ``pairs`` (warehouse id, SKU id) up to date.
 
     An order's day is the latest of its waiting lines, none while one of them has none; what was
     promised last stays when nothing waits any more. ``order_ids`` are orders that stopped waiting
     for a pair. ``only_sooner`` is for changes that cannot delay anybody: units given back. The
-    customers of orders whose day changes are told.
+    customers of orders whose day changes are told. Returns how many lines' days changed.
     """
     wanted = sorted(set(pairs))
     if not wanted:
-        return
+        return 0
     lines = _waiting_lines(connection, wanted)
     touched = {line.order_id for line in lines} | set(order_ids)
     if not touched:
-        return
+        return 0
     supplies = _supplies(connection, wanted) if lines else {}
     needed: dict[Pair, int] = defaultdict(int)
     changed = []
@@ -78,10 +78,11 @@ def update(
     if changed:
         _change_lines(connection, changed, stamp)
     _change_orders(connection, touched, stamp)
+    return len(changed)
 
 
 def refresh(connection: Connection, actor: Actor) -> int:
-    """Renew every promise that is overdue or was never given; return how many pairs had one."""
+    """Renew every promise that is overdue or was never given; return how many changed."""
     rows = execute(
         connection,
         "SELECT DISTINCT o.warehouse_id, l.sku_id FROM order_lines AS l"
@@ -89,22 +90,24 @@ def refresh(connection: Connection, actor: Actor) -> int:
         " AND (l.promised_on IS NULL OR l.promised_on < :today)",
         {"today": str(_today())},
     )
-    pairs = [(row[0], row[1]) for row in rows]
-    update(connection, actor, pairs)
-    return len(pairs)
+    return update(connection, actor, [(row[0], row[1]) for row in rows.fetchall()])
 
 
 @dataclass(slots=True)
 class _Supply:
-    """What comes to one warehouse of one SKU: (day, units until then), the earliest first."""
+    """What comes to one warehouse of one SKU, (day, units), and how many units wait for it."""
 
     waiting: int
     fallback: date | None
-    arrivals: list[tuple[date, int]]
+    due: list[tuple[date, int]]
 
     def day(self, needed: int) -> date | None:
         """Return the day on which ``needed`` units have come."""
-        return next((day for day, units in self.arrivals if units >= needed), self.fallback)
+        for day, units in sorted(self.due):
+            needed -= units
+            if needed <= 0:
+                return day
+        return self.fallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +148,16 @@ def _supplies(connection: Connection, pairs: Iterable[Pair]) -> dict[Pair, _Supp
         fallback = None if lead_time is None else today + timedelta(days=lead_time)
         supply = supplies.setdefault((warehouse_id, sku_id), _Supply(int(waiting), fallback, []))
         if due is not None:
-            before = supply.arrivals[-1][1] if supply.arrivals else 0
-            # What is late comes today at the earliest.
-            supply.arrivals.append((max(_date(due), today), before + int(units)))
+            supply.due.append((_expected(_date(due), today), int(units)))
     return supplies
+
+
+def _expected(due: date, today: date) -> date:
+    """Return when goods that were due are expected.
+
+    What is late may stay away as long again: so a customer hears of it now and then, not every day.
+    """
+    return due if due >= today else today + (today - due)
 
 
 def _waiting_lines(connection: Connection, pairs: Sequence[Pair]) -> list[_Line]:
