@@ -126,7 +126,7 @@ def _change_levels(
     warehouses: dict[tuple[int, int], int],
     costs: dict[tuple[int, int], tuple[int, int]],
 ) -> None:
-    _lock(connection, warehouses)
+    lock_levels(connection, warehouses)
     leaving = levels.total(
         Quantity(w, s, -units) for (w, s), units in warehouses.items() if units < 0
     )
@@ -149,7 +149,7 @@ def _change_levels(
         levels.add(connection, actor, entering)
 
 
-def _lock(connection: Connection, pairs: Iterable[tuple[int, int]]) -> None:
+def lock_levels(connection: Connection, pairs: Iterable[tuple[int, int]]) -> None:
     """Lock the levels of every warehouse that is touched, changed or not: its floor may be."""
     clause = for_update(connection)
     if not clause:
