@@ -196,7 +196,7 @@ class Day:
             for row in travelling
             if self._days_since(row.shipped_at) >= assume.between("transit", row.id, 1, 3)
         ]
-        fulfilment.deliver(self.connection, self.actor, arrived)
+        fulfilment.deliver(self.connection, self.actor, arrived, notify=False)
         self._collect(("cash", "bank_transfer"), "delivered")
 
     def _collect(self, methods: tuple[str, str], status: str) -> None:

@@ -69,7 +69,7 @@ def test_shipping_takes_the_units_out_and_closes_the_order(shop: Shop) -> None:
     advance(shop, order_id, "deliver")
     assert seen(shop, order_id)["status"] == "closed"
     kinds = {row[0] for row in shop.rows("SELECT kind FROM outbox_messages")}
-    assert kinds == {"order.confirmed", "shipment.shipped"}
+    assert kinds == {"order.confirmed", "shipment.shipped", "shipment.delivered"}
 
 
 def test_a_step_out_of_turn_is_refused_and_changes_nothing(shop: Shop) -> None:

@@ -1,0 +1,158 @@
+"""What becomes of a parcel that left: delivered, not delivered, tried again, brought back.
+
+The customer is told each time. The moments are those of the world outside, where they are known:
+delivered in full and on time is measured by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import Actor
+from oms_ops.database import as_ids, execute, ids, read_time
+from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.fulfilment.transitions import Details, Moved, advance, tell
+from oms_ops.orders import totals
+from oms_ops.stock.levels import stamp_of
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A parcel that could not be delivered: what the carrier says, and when (None: now)."""
+
+    shipment_id: int
+    reason: str
+    at: datetime | None = None
+
+
+def deliver(
+    connection: Connection,
+    actor: Actor,
+    shipment_ids: Sequence[int],
+    *,
+    moments: Mapping[int, datetime] | None = None,
+    notify: bool = True,
+) -> None:
+    """Record that customers have their parcels; an order with nothing left to do is closed.
+
+    ``moments`` says when, by shipment id; now where it does not. ``notify=False`` is for loading
+    history, whose customers were told long ago.
+
+    Raises:
+        ValidationFailed: a moment lies in the future or before the parcel left.
+        Conflict: a shipment is not on its way.
+    """
+    _take_step(connection, actor, shipment_ids, "deliver", _details(moments), notify=notify)
+
+
+def fail(
+    connection: Connection, actor: Actor, failures: Sequence[Failed], *, notify: bool = True
+) -> None:
+    """Record that parcels could not be delivered: they are tried again, or come back.
+
+    Raises:
+        ValidationFailed: no reason is given, or a moment is not possible.
+        Conflict: a shipment is not on its way.
+    """
+    faults = [
+        FieldError(f"failures[{index}].reason", "required", "say why")
+        for index, failure in enumerate(failures)
+        if not failure.reason.strip()
+    ]
+    if faults:
+        raise ValidationFailed("The failed delivery has bad fields.", faults)
+    details = {f.shipment_id: Details(at=f.at, reason=f.reason) for f in failures}
+    _take_step(connection, actor, list(details), "fail", details, notify=notify)
+
+
+def retry(
+    connection: Connection, actor: Actor, shipment_ids: Sequence[int], *, notify: bool = True
+) -> None:
+    """Record that parcels are on their way again; when they first left stays as it was.
+
+    Raises:
+        Conflict: a shipment's delivery did not fail.
+    """
+    _take_step(connection, actor, shipment_ids, "retry", {}, notify=notify)
+
+
+def bring_back(
+    connection: Connection,
+    actor: Actor,
+    shipment_ids: Sequence[int],
+    *,
+    moments: Mapping[int, datetime] | None = None,
+    notify: bool = True,
+) -> None:
+    """Record that the carrier brought parcels back.
+
+    Their units stay shipped until the goods are taken back (:mod:`oms_ops.returns.commands`).
+
+    Raises:
+        ValidationFailed: a moment lies in the future or before the parcel left.
+        Conflict: a shipment is not on its way.
+    """
+    _take_step(connection, actor, shipment_ids, "return", _details(moments), notify=notify)
+
+
+#: What the customer is told after each step.
+_MESSAGES = {
+    "deliver": "shipment.delivered",
+    "fail": "shipment.delivery_failed",
+    "retry": "shipment.out_again",
+    "return": "shipment.returned",
+}
+
+
+def _details(moments: Mapping[int, datetime] | None) -> dict[int, Details]:
+    return {shipment_id: Details(at=at) for shipment_id, at in (moments or {}).items()}
+
+
+def _take_step(
+    connection: Connection,
+    actor: Actor,
+    shipment_ids: Sequence[int],
+    step: str,
+    details: Mapping[int, Details],
+    *,
+    notify: bool,
+) -> None:
+    moved = advance(connection, actor, shipment_ids, step, details=details)
+    if not moved:
+        return
+    _refuse_impossible(connection, details)
+    _close(connection, actor, moved)
+    if notify:
+        tell(connection, _MESSAGES[step], [m.id for m in moved])
+
+
+def _refuse_impossible(connection: Connection, details: Mapping[int, Details]) -> None:
+    given = {shipment_id: d.at for shipment_id, d in details.items() if d.at is not None}
+    if not given:
+        return
+    rows = execute(
+        connection,
+        "SELECT id, number, shipped_at FROM shipments"
+        f" WHERE id IN ({ids(connection, 'ids')}) ORDER BY id",
+        {"ids": as_ids(given)},
+    ).fetchall()
+    faults = []
+    for shipment_id, number, left in rows:
+        shipped_at = read_time(left)
+        if given[shipment_id] > clock.now():
+            faults.append(FieldError(number, "in_the_future", "has not come yet"))
+        elif shipped_at is not None and given[shipment_id] < shipped_at:
+            faults.append(FieldError(number, "before_it_left", f"it left at {shipped_at}"))
+    if faults:
+        raise ValidationFailed("A moment cannot be right.", faults)
+
+
+def _close(connection: Connection, actor: Actor, moved: Sequence[Moved]) -> None:
+    """Close the orders for which nothing is left to do."""
+    orders = {"ids": as_ids({m.order_id for m in moved})}
+    totals.close_finished(connection, {**orders, **stamp_of(connection, actor)})

@@ -1,0 +1,201 @@
+"""The one table of a shipment's steps, and the statement that takes shipments along it.
+
+The UPDATE carries the status that it expects, so a shipment that somebody else moved or cancelled
+meanwhile is refused instead of moved twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops.access.actor import FULFIL, Actor
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
+from oms_ops.errors import Conflict, FieldError
+from oms_ops.notifications import outbox
+from oms_ops.orders.locks import lock_orders_of_shipments
+from oms_ops.stock.levels import stamp_of
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step needs of a shipment's status and its order's, and what it leaves.
+
+    ``moment`` is the column of its moment. ``whole`` refuses shipments of an order that is to leave
+    complete while some of it waits; one in a wave was complete when it was taken in.
+    """
+
+    needs: tuple[str, ...]
+    leaves: str
+    moment: str | None
+    order: tuple[str, ...] = ("open",)
+    whole: bool = False
+
+
+#: A hold stops what is in the house; of what is on its way, the carrier only tells.
+_ON_ITS_WAY = ("open", "on_hold")
+TRANSITIONS = {
+    "pick": Step(("allocated",), "picked", "picked_at", whole=True),
+    "pack": Step(("picked",), "packed", "packed_at"),
+    "ship": Step(("packed",), "shipped", "shipped_at", whole=True),
+    "deliver": Step(("shipped", "delivery_failed"), "delivered", "delivered_at", _ON_ITS_WAY),
+    "fail": Step(("shipped", "delivery_failed"), "delivery_failed", "failed_at", _ON_ITS_WAY),
+    "retry": Step(("delivery_failed",), "shipped", None, _ON_ITS_WAY),
+    "return": Step(("shipped", "delivery_failed"), "returned", "returned_at", _ON_ITS_WAY),
+}
+
+#: SQL on an order ``o``: it is to leave complete, and some of it waits for stock.
+WAITS = (
+    "(o.ship_complete AND EXISTS (SELECT 1 FROM order_lines AS w"
+    " WHERE w.order_id = o.id AND w.backordered > 0))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is known of one shipment's step beyond the step itself; ``at`` is now if not said."""
+
+    at: datetime | None = None
+    tracking_number: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A shipment that took a step."""
+
+    id: int
+    order_id: int
+    wave_id: int | None
+
+
+#: SQLite's RETURNING wants bare names: none of these may be a column of what it returns.
+_ROW = {"row_id": "bigint", "at": "timestamptz", "tracking": "text", "reason": "text"}
+
+
+def advance(
+    connection: Connection,
+    actor: Actor,
+    shipment_ids: Sequence[int],
+    step: str,
+    *,
+    carrier: str | None = None,
+    details: Mapping[int, Details] | None = None,
+) -> list[Moved]:
+    """Take shipments one step along, all of them or none.
+
+    Raises:
+        Conflict: a shipment or its order is not in a status for it; each is named with its reason.
+    """
+    actor.require(FULFIL)
+    wanted = sorted(set(shipment_ids))
+    if not wanted:
+        return []
+    rule = TRANSITIONS[step]
+    # Cancel, hold and the filling of backorders hold the same rows: they come before or after.
+    lock_orders_of_shipments(connection, wanted)
+    known = details or {}
+    rows = as_rows(_row(connection, i, known.get(i, Details())) for i in wanted)
+    moment = f" {rule.moment} = coalesce(r.at, :now)," if rule.moment else ""
+    reason = " failure_reason = r.reason," if step == "fail" else ""
+    moved = execute(
+        connection,
+        f"UPDATE shipments AS s SET status = '{rule.leaves}',{moment}{reason}"
+        " carrier = coalesce(CAST(:carrier AS text), s.carrier),"
+        " tracking_number = coalesce(r.tracking, s.tracking_number),"
+        " version = s.version + 1, changed_by = :actor, changed_at = :now"
+        f" FROM ({rowset(connection, 'rows', _ROW)}) AS r"
+        f" WHERE s.id = r.row_id AND s.status IN ({_listed(rule.needs)})"
+        " AND EXISTS (SELECT 1 FROM orders AS o WHERE o.id = s.order_id"
+        f" AND o.status IN ({_listed(rule.order)}) AND {_whole(rule)})"
+        " RETURNING id, order_id, wave_id",
+        {"rows": rows, "carrier": carrier, **stamp_of(connection, actor)},
+    ).fetchall()
+    if len(moved) != len(wanted):
+        raise _refusal(connection, wanted, {row[0] for row in moved}, step)
+    return [Moved(*row) for row in moved]
+
+
+def _row(connection: Connection, shipment_id: int, known: Details) -> dict[str, Any]:
+    return {
+        "row_id": shipment_id,
+        "at": as_time(connection, known.at) if known.at else None,
+        "tracking": known.tracking_number,
+        "reason": known.reason,
+    }
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+def _whole(rule: Step) -> str:
+    if not rule.whole:
+        return "true"
+    if rule.leaves == "picked":
+        return f"(s.wave_id IS NOT NULL OR NOT {WAITS})"
+    return f"NOT {WAITS}"
+
+
+def _refusal(
+    connection: Connection, wanted: Sequence[int], moved: Collection[int], step: str
+) -> Conflict:
+    """Return why those of ``wanted`` that were not ``moved`` cannot take a step."""
+    rule = TRANSITIONS[step]
+    rows = execute(
+        connection,
+        f"SELECT s.id, s.number, s.status, o.number, o.status, NOT {_whole(rule)}"
+        " FROM shipments AS s JOIN orders AS o ON o.id = s.order_id"
+        f" WHERE s.id IN ({ids(connection, 'ids')})",
+        {"ids": as_ids(wanted)},
+    )
+    found = {row[0]: row[1:] for row in rows}
+    faults = []
+    for index, shipment_id in enumerate(wanted):
+        field = f"shipment_ids[{index}]"
+        if shipment_id in moved:
+            continue
+        if shipment_id not in found:
+            faults.append(FieldError(field, "unknown_shipment", f"no shipment {shipment_id}"))
+            continue
+        number, status, order, order_status, waits = found[shipment_id]
+        if order_status not in rule.order:
+            faults.append(FieldError(field, "order_not_open", f"{order} is {order_status}"))
+        elif waits:
+            message = f"{order} is to leave complete, and some of it waits for stock"
+            faults.append(FieldError(field, "waits_for_stock", message))
+        else:
+            needed = " or ".join(rule.needs)
+            faults.append(FieldError(field, "wrong_status", f"{number} is {status}, not {needed}"))
+    needed = " or ".join(rule.needs).replace("_", " ")
+    return Conflict(f"To {step}, a shipment must be {needed} and its order open.", faults)
+
+
+def tell(connection: Connection, kind: str, shipment_ids: Sequence[int]) -> None:
+    """Tell the customers of shipments what became of them; call it after the step."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT o.number, s.number AS shipment, s.carrier, s.tracking_number, s.status,"
+            " s.failure_reason, c.email FROM shipments AS s JOIN orders AS o ON o.id = s.order_id"
+            " JOIN customers AS c ON c.id = o.customer_id"
+            f" WHERE s.id IN ({ids(connection, 'ids')}) ORDER BY s.id"
+        ),
+        {"ids": as_ids(shipment_ids)},
+    )
+    messages = []
+    for row in rows:
+        payload = {
+            "order": row.number,
+            "shipment": row.shipment,
+            "carrier": row.carrier,
+            "tracking_number": row.tracking_number,
+        }
+        if row.status == "delivery_failed":
+            payload["reason"] = row.failure_reason
+        messages.append((row.email, payload))
+    outbox.post_many(connection, kind, messages)
