@@ -198,7 +198,7 @@ def serve(
     import uvicorn
 
     uvicorn.run(
-        "oms_ops.api.app:create_app",
+        "oms_ops.api.serving:application",
         factory=True,
         host=host,
         port=port,
