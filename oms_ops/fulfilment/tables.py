@@ -11,6 +11,7 @@ from oms_ops.database import Base, Id, Tracked, UtcDateTime, numbered
 from oms_ops.stock.tables import one_of
 
 WAVE_STATUSES = ("open", "done", "cancelled")
+LABEL_STATUSES = ("requested", "booked", "void")
 
 
 class PickWave(Tracked, Base):
@@ -77,16 +78,49 @@ class Parcel(Tracked, Base):
     )
 
 
-class ShipmentLabel(Base):
-    """A carrier's label for one shipment; the newest one is the valid one."""
+class ShipmentLabel(Tracked, Base):
+    """A carrier's label for a shipment: asked for, then booked or void; a shipment has one at most.
+
+    ``number`` is the reference by which the carrier knows the request, so that it can be repeated.
+    ``booking`` names the labels that were asked for together; ``sent_at`` is when the carrier had
+    it. ``body`` is text, or base64 where the media type is binary. ``problem`` is the carrier's.
+    """
 
     __tablename__ = "shipment_labels"
 
     id: Mapped[Id]
+    number: Mapped[str] = numbered("LB")
     shipment_id: Mapped[int] = mapped_column(sa.ForeignKey("shipments.id"), index=True)
     carrier: Mapped[str] = mapped_column(sa.Text)
-    tracking_number: Mapped[str] = mapped_column(sa.Text)
-    media_type: Mapped[str] = mapped_column(sa.Text)
-    body: Mapped[str] = mapped_column(sa.Text)
+    booking: Mapped[str] = mapped_column(sa.Text)
+    status: Mapped[str] = mapped_column(sa.Text)
+    tracking_number: Mapped[str | None] = mapped_column(sa.Text)
+    media_type: Mapped[str | None] = mapped_column(sa.Text)
+    body: Mapped[str | None] = mapped_column(sa.Text)
+    problem: Mapped[str | None] = mapped_column(sa.Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    changed_by: Mapped[str] = mapped_column(sa.Text)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    booked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        one_of("status", LABEL_STATUSES),
+        sa.CheckConstraint(
+            "status <> 'booked' OR (tracking_number IS NOT NULL AND media_type IS NOT NULL"
+            " AND body IS NOT NULL)",
+            name="booked_is_complete",
+        ),
+        # Two who book one shipment at once: the second is refused.
+        sa.Index(
+            "ix_shipment_labels_live",
+            "shipment_id",
+            unique=True,
+            sqlite_where=sa.text("status <> 'void'"),
+            postgresql_where=sa.text("status <> 'void'"),
+        ),
+        sa.Index(
+            "ix_shipment_labels_requested",
+            "id",
+            sqlite_where=sa.text("status = 'requested'"),
+            postgresql_where=sa.text("status = 'requested'"),
+        ),
+    )

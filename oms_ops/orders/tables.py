@@ -200,6 +200,12 @@ class Shipment(Tracked, Base):
             sqlite_where=sa.text("status IN ('picked', 'packed')"),
             postgresql_where=sa.text("status IN ('picked', 'packed')"),
         ),
+        sa.Index(
+            "ix_shipments_tracking",
+            "tracking_number",
+            sqlite_where=sa.text("tracking_number IS NOT NULL"),
+            postgresql_where=sa.text("tracking_number IS NOT NULL"),
+        ),
     )
 
 

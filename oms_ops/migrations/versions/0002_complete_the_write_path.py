@@ -31,6 +31,13 @@ def upgrade() -> None:
         sqlite_where=sa.text("status IN ('picked', 'packed')"),
         postgresql_where=sa.text("status IN ('picked', 'packed')"),
     )
+    op.create_index(
+        "ix_shipments_tracking",
+        "shipments",
+        ["tracking_number"],
+        sqlite_where=sa.text("tracking_number IS NOT NULL"),
+        postgresql_where=sa.text("tracking_number IS NOT NULL"),
+    )
     # Orders were cancelled as a whole until now: nothing of them is owed.
     op.execute(
         "UPDATE orders SET cancelled_minor = total_minor, cancel_reason = hold_reason,"
@@ -478,14 +485,36 @@ def _create_tables() -> None:
         "shipment_labels",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
+            "number",
+            sa.Text(),
+            sa.Computed("'LB-' || CAST(10000000 + id AS TEXT)", persisted=True),
+            nullable=False,
+        ),
+        sa.Column(
             "shipment_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("carrier", sa.Text(), nullable=False),
-        sa.Column("tracking_number", sa.Text(), nullable=False),
-        sa.Column("media_type", sa.Text(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("booking", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("tracking_number", sa.Text(), nullable=True),
+        sa.Column("media_type", sa.Text(), nullable=True),
+        sa.Column("body", sa.Text(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("sent_at", UtcDateTime(), nullable=True),
+        sa.Column("booked_at", UtcDateTime(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("changed_by", sa.Text(), nullable=False),
+        sa.Column("changed_at", UtcDateTime(), nullable=False),
+        sa.CheckConstraint(
+            "status IN ('requested', 'booked', 'void')",
+            name=op.f("ck_shipment_labels_status_known"),
+        ),
+        sa.CheckConstraint(
+            "status <> 'booked' OR (tracking_number IS NOT NULL AND media_type IS NOT NULL"
+            " AND body IS NOT NULL)",
+            name=op.f("ck_shipment_labels_booked_is_complete"),
+        ),
         sa.ForeignKeyConstraint(
             ["shipment_id"], ["shipments.id"], name=op.f("fk_shipment_labels_shipment_id")
         ),
@@ -508,7 +537,9 @@ def _create_tables() -> None:
             ["shipment_id"], ["shipments.id"], name=op.f("fk_parcels_shipment_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_parcels")),
-        sa.UniqueConstraint("shipment_id", "parcel_no", name=op.f("uq_parcels_shipment_id_parcel_no")),
+        sa.UniqueConstraint(
+            "shipment_id", "parcel_no", name=op.f("uq_parcels_shipment_id_parcel_no")
+        ),
     )
     op.create_table(
         "picks",
@@ -560,6 +591,21 @@ def _create_tables() -> None:
     op.create_index("ix_location_levels_location", "location_levels", ["location_id"], unique=False)
     op.create_index(
         op.f("ix_shipment_labels_shipment_id"), "shipment_labels", ["shipment_id"], unique=False
+    )
+    op.create_index(
+        "ix_shipment_labels_live",
+        "shipment_labels",
+        ["shipment_id"],
+        unique=True,
+        sqlite_where=sa.text("status <> 'void'"),
+        postgresql_where=sa.text("status <> 'void'"),
+    )
+    op.create_index(
+        "ix_shipment_labels_requested",
+        "shipment_labels",
+        ["id"],
+        sqlite_where=sa.text("status = 'requested'"),
+        postgresql_where=sa.text("status = 'requested'"),
     )
     op.create_index(
         "ix_picks_open",
