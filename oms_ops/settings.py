@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     currency: str = "USD"
     public_url: str = "http://127.0.0.1:8000"
     reorder_max_age_hours: int = 36
+    #: The drop folders of carriers, one by one; below ``OMS_HOME`` if not said.
+    carriers_folder: Path | None = None
     #: Signs Shopify's webhooks; two, separated by a comma, while a new one replaces the old.
     shopify_secret: str = Field(default="", repr=False)
 
@@ -44,6 +46,11 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The shop's time zone: its days are the days of every report."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def carriers(self) -> Path:
+        """The folder that holds the drop folder of each carrier."""
+        return self.carriers_folder or self.home / "carriers"
 
     @property
     def lake(self) -> Path:

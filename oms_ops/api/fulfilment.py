@@ -1,27 +1,140 @@
-"""Routes of the fulfilment: a shipment's next step."""
+"""Routes of the fulfilment: a shipment's next step, its label, and what a scanner reads."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import base64
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-import sqlalchemy as sa
-from fastapi import APIRouter
-from pydantic import BaseModel
+from fastapi import APIRouter, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import Caller, Database, Key
+from oms_ops.access.actor import Actor
+from oms_ops.api.parts import MOST_LINES, Caller, Database, Key
 from oms_ops.database import run
 from oms_ops.errors import NotFound
-from oms_ops.fulfilment import commands
+from oms_ops.fulfilment import commands, delivery, labels
+from oms_ops.fulfilment.carriers.entries import TEXT_TYPES
+from oms_ops.fulfilment.delivery import Failed
 from oms_ops.orders import queries
 
 router = APIRouter(tags=["fulfilment"])
 
+StepName = Literal["pick", "pack", "ship", "deliver", "fail", "retry", "return"]
+ShipmentIds = Annotated[
+    list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
+]
 
-class Step(BaseModel):
-    """What shipping needs to know; the other steps need nothing."""
+
+class StepBody(BaseModel):
+    """What a step may say: ship its carrier, fail its reason, what is heard of parcels its moment.
+
+    Without carrier and tracking number, shipping takes those of the label.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    carrier: str | None = None
+    tracking_number: str | None = None
+    reason: str = ""
+    at: AwareDatetime | None = None
+
+
+class StepsBody(BaseModel):
+    """A step of many shipments at once: all of them take it, or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shipment_ids: ShipmentIds
+    carrier: str | None = None
+    tracking_numbers: dict[int, str] = {}
+    reason: str = ""
+    at: AwareDatetime | None = None
+
+
+class LabelBody(BaseModel):
+    """Whom to book a label with; ``replace`` makes the present label void."""
+
+    model_config = ConfigDict(extra="forbid")
 
     carrier: str = "manual"
     tracking_number: str | None = None
+    replace: bool = False
+
+
+class LabelsBody(BaseModel):
+    """The labels of many shipments, booked together."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    shipment_ids: ShipmentIds
+    carrier: str = "manual"
+    tracking_numbers: dict[int, str] = {}
+    replace: bool = False
+
+
+@router.post("/shipments/label", status_code=202)
+def book_labels(engine: Database, actor: Caller, body: LabelsBody) -> dict[str, Any]:
+    """Book labels; a carrier may answer later, until then a label is ``requested``."""
+    booked = labels.book(
+        engine,
+        actor,
+        body.shipment_ids,
+        carrier=body.carrier,
+        tracking_numbers=body.tracking_numbers,
+        replace=body.replace,
+    )
+    return {"data": booked}
+
+
+@router.post("/shipments/{shipment_id}/label", status_code=202)
+def book_label(
+    engine: Database, actor: Caller, shipment_id: Key, body: LabelBody
+) -> dict[str, Any]:
+    """Book a label; a carrier may answer later, until then it is ``requested``."""
+    typed = {shipment_id: body.tracking_number} if body.tracking_number else {}
+    (booked,) = labels.book(
+        engine,
+        actor,
+        [shipment_id],
+        carrier=body.carrier,
+        tracking_numbers=typed,
+        replace=body.replace,
+    )
+    return booked
+
+
+@router.get("/shipments/{shipment_id}/label", response_class=Response)
+def print_label(engine: Database, actor: Caller, shipment_id: Key) -> Response:
+    """Return the label as the carrier made it, or as we print it."""
+    with engine.connect() as connection:
+        label = labels.printed(connection, actor, shipment_id)
+    text = label.media_type in TEXT_TYPES
+    body = label.body.encode() if text else base64.b64decode(label.body)
+    # Whatever a carrier sent, a browser runs nothing of it.
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'"}
+    return Response(body, media_type=label.media_type, headers=headers)
+
+
+@router.delete("/shipments/{shipment_id}/label", status_code=204)
+def void_label(engine: Database, actor: Caller, shipment_id: Key) -> None:
+    """Make the label of a packed shipment void; the carrier is not told."""
+    run(engine, lambda connection: labels.void(connection, actor, shipment_id))
+
+
+@router.post("/shipments/{step}")
+def advance_many(
+    engine: Database, actor: Caller, step: StepName, body: StepsBody
+) -> dict[str, Any]:
+    """Take a set of shipments one step along: all of them or none."""
+
+    def work(connection: Connection) -> dict[str, Any]:
+        _STEPS[step](connection, actor, body)
+        return {"data": queries.shipments_by_id(connection, body.shipment_ids)}
+
+    return run(engine, work)
 
 
 @router.post("/shipments/{shipment_id}/{step}")
@@ -29,36 +142,59 @@ def advance(
     engine: Database,
     actor: Caller,
     shipment_id: Key,
-    step: Literal["pick", "pack", "ship", "deliver"],
-    body: Step | None = None,
+    step: StepName,
+    body: StepBody | None = None,
 ) -> dict[str, Any]:
-    """Pick, pack, ship or deliver a shipment."""
-    details = body or Step()
+    """Pick, pack, ship or deliver a shipment; or tell that it failed, is out again or came back."""
+    said = body or StepBody()
+    typed = {shipment_id: said.tracking_number} if said.tracking_number else {}
+    known = said.model_dump(exclude={"tracking_number"})
+    steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
 
-    def work(connection: Any) -> dict[str, Any]:
-        number = connection.execute(
-            sa.text(
-                "SELECT o.number FROM shipments AS s JOIN orders AS o ON o.id = s.order_id"
-                " WHERE s.id = :id"
-            ),
-            {"id": shipment_id},
-        ).scalar()
-        if number is None:
+    def work(connection: Connection) -> dict[str, Any]:
+        if not queries.shipments_by_id(connection, [shipment_id]):
             raise NotFound(f"There is no shipment {shipment_id}.")
-        if step == "ship":
-            tracking = {shipment_id: details.tracking_number} if details.tracking_number else {}
-            commands.ship(
-                connection,
-                actor,
-                [shipment_id],
-                carrier=details.carrier,
-                tracking_numbers=tracking,
-            )
-        elif step == "deliver":
-            commands.deliver(connection, actor, [shipment_id])
-        else:
-            {"pick": commands.pick, "pack": commands.pack}[step](connection, actor, [shipment_id])
-        found = queries.shipments(connection, number)
-        return next(shipment for shipment in found if shipment["id"] == shipment_id)
+        _STEPS[step](connection, actor, steps)
+        return queries.shipments_by_id(connection, [shipment_id])[0]
 
     return run(engine, work)
+
+
+def _moments(body: StepsBody) -> dict[int, datetime]:
+    return dict.fromkeys(body.shipment_ids, body.at) if body.at else {}
+
+
+def _ship(connection: Connection, actor: Actor, body: StepsBody) -> None:
+    commands.ship(
+        connection,
+        actor,
+        body.shipment_ids,
+        carrier=body.carrier,
+        tracking_numbers=body.tracking_numbers,
+    )
+
+
+def _fail(connection: Connection, actor: Actor, body: StepsBody) -> None:
+    failures = [Failed(i, body.reason, body.at) for i in body.shipment_ids]
+    delivery.fail(connection, actor, failures)
+
+
+def _plain(
+    command: Callable[[Connection, Actor, Sequence[int]], object],
+) -> Callable[[Connection, Actor, StepsBody], object]:
+    return lambda connection, actor, body: command(connection, actor, body.shipment_ids)
+
+
+_STEPS: dict[str, Callable[[Connection, Actor, StepsBody], object]] = {
+    "pick": _plain(commands.pick),
+    "pack": _plain(commands.pack),
+    "ship": _ship,
+    "deliver": lambda c, actor, body: delivery.deliver(
+        c, actor, body.shipment_ids, moments=_moments(body)
+    ),
+    "fail": _fail,
+    "retry": _plain(delivery.retry),
+    "return": lambda c, actor, body: delivery.bring_back(
+        c, actor, body.shipment_ids, moments=_moments(body)
+    ),
+}

@@ -101,10 +101,11 @@ def list_orders(
 
 @router.get("/orders/{number}")
 def get_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
-    """Show one order."""
+    """Show one order, with its shipments and all their moments."""
     actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return queries.get(connection, number)
+        order = queries.get(connection, number)
+        return {**order, "shipments": queries.shipments(connection, number)}
 
 
 @router.get("/orders/{number}/shipments")

@@ -36,20 +36,22 @@ def ship(
     actor: Actor,
     shipment_ids: Sequence[int],
     *,
-    carrier: str = "manual",
+    carrier: str | None = None,
     tracking_numbers: Mapping[int, str] | None = None,
     notify: bool = True,
 ) -> None:
     """Hand the parcels to the carrier: the units leave the stock and the customer is told.
 
-    ``tracking_numbers`` maps a shipment's id to the carrier's number. ``notify=False`` is for
-    loading history, whose customers were told long ago.
+    Carrier and tracking number are those of the label, unless they are given; ``tracking_numbers``
+    maps a shipment's id to the carrier's number. ``notify=False`` is for loading history, whose
+    customers were told long ago.
 
     Raises:
         Conflict: a shipment or its order is not in a status for it; each is named.
     """
-    details = {i: Details(tracking_number=n) for i, n in (tracking_numbers or {}).items()}
-    moved = advance(connection, actor, shipment_ids, "ship", carrier=carrier, details=details)
+    numbers = tracking_numbers or {}
+    details = {i: Details(carrier=carrier, tracking_number=numbers.get(i)) for i in shipment_ids}
+    moved = advance(connection, actor, shipment_ids, "ship", details=details)
     if not moved:
         return
     stamp = {"ids": as_ids(m.id for m in moved), **stamp_of(connection, actor)}

@@ -13,8 +13,8 @@ from datetime import datetime
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.access.actor import Actor
-from oms_ops.database import as_ids, execute, ids, read_time
+from oms_ops.access.actor import FULFIL, Actor
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, read_time, rowset
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment.transitions import Details, Moved, advance, tell
 from oms_ops.orders import totals
@@ -143,13 +143,47 @@ def _refuse_impossible(connection: Connection, details: Mapping[int, Details]) -
     ).fetchall()
     faults = []
     for shipment_id, number, left in rows:
-        shipped_at = read_time(left)
-        if given[shipment_id] > clock.now():
-            faults.append(FieldError(number, "in_the_future", "has not come yet"))
-        elif shipped_at is not None and given[shipment_id] < shipped_at:
-            faults.append(FieldError(number, "before_it_left", f"it left at {shipped_at}"))
+        if fault := impossible(given[shipment_id], read_time(left)):
+            faults.append(FieldError(f"{number}.at", *fault))
     if faults:
         raise ValidationFailed("A moment cannot be right.", faults)
+
+
+def impossible(at: datetime, shipped_at: datetime | None) -> tuple[str, str] | None:
+    """Return the code and the sentence of what is wrong with a moment, None if nothing is."""
+    if at > clock.now():
+        return "in_the_future", f"{at.isoformat()} has not come yet"
+    if shipped_at is not None and at < shipped_at:
+        return "before_it_left", f"it left at {shipped_at.isoformat()}"
+    return None
+
+
+def note_failures(connection: Connection, actor: Actor, failures: Sequence[Failed]) -> None:
+    """Record failed deliveries that are heard of when their parcels have arrived or come back.
+
+    Nobody is told; an earlier failure than the one that is known changes nothing.
+    """
+    actor.require(FULFIL)
+    if not failures:
+        return
+    columns = {"row_id": "bigint", "at": "timestamptz", "reason": "text"}
+    rows = [
+        {
+            "row_id": f.shipment_id,
+            "at": as_time(connection, f.at or clock.now()),
+            "reason": f.reason,
+        }
+        for f in failures
+    ]
+    execute(
+        connection,
+        "UPDATE shipments AS s SET failed_at = r.at, failure_reason = r.reason,"
+        " version = s.version + 1, changed_by = :actor, changed_at = :now"
+        f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE s.id = r.row_id"
+        " AND s.status IN ('delivered', 'returned')"
+        " AND (s.failed_at IS NULL OR s.failed_at < r.at)",
+        {"rows": as_rows(rows), **stamp_of(connection, actor)},
+    )
 
 
 def _close(connection: Connection, actor: Actor, moved: Sequence[Moved]) -> None:

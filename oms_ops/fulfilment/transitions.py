@@ -27,7 +27,8 @@ class Step:
     """What a step needs of a shipment's status and its order's, and what it leaves.
 
     ``moment`` is the column of its moment. ``whole`` refuses shipments of an order that is to leave
-    complete while some of it waits; one in a wave was complete when it was taken in.
+    complete while some of it waits; one in a wave was complete when it was taken in. ``labelled``
+    takes carrier and tracking number from the label, and waits for one that was asked for.
     """
 
     needs: tuple[str, ...]
@@ -35,6 +36,7 @@ class Step:
     moment: str | None
     order: tuple[str, ...] = ("open",)
     whole: bool = False
+    labelled: bool = False
 
 
 #: A hold stops what is in the house; of what is on its way, the carrier only tells.
@@ -42,7 +44,7 @@ _ON_ITS_WAY = ("open", "on_hold")
 TRANSITIONS = {
     "pick": Step(("allocated",), "picked", "picked_at", whole=True),
     "pack": Step(("picked",), "packed", "packed_at"),
-    "ship": Step(("packed",), "shipped", "shipped_at", whole=True),
+    "ship": Step(("packed",), "shipped", "shipped_at", whole=True, labelled=True),
     "deliver": Step(("shipped", "delivery_failed"), "delivered", "delivered_at", _ON_ITS_WAY),
     "fail": Step(("shipped", "delivery_failed"), "delivery_failed", "failed_at", _ON_ITS_WAY),
     "retry": Step(("delivery_failed",), "shipped", None, _ON_ITS_WAY),
@@ -61,6 +63,7 @@ class Details:
     """What is known of one shipment's step beyond the step itself; ``at`` is now if not said."""
 
     at: datetime | None = None
+    carrier: str | None = None
     tracking_number: str | None = None
     reason: str | None = None
 
@@ -75,7 +78,13 @@ class Moved:
 
 
 #: SQLite's RETURNING wants bare names: none of these may be a column of what it returns.
-_ROW = {"row_id": "bigint", "at": "timestamptz", "tracking": "text", "reason": "text"}
+_ROW = {
+    "row_id": "bigint",
+    "at": "timestamptz",
+    "by": "text",
+    "tracking": "text",
+    "reason": "text",
+}
 
 
 def advance(
@@ -84,7 +93,6 @@ def advance(
     shipment_ids: Sequence[int],
     step: str,
     *,
-    carrier: str | None = None,
     details: Mapping[int, Details] | None = None,
 ) -> list[Moved]:
     """Take shipments one step along, all of them or none.
@@ -106,15 +114,15 @@ def advance(
     moved = execute(
         connection,
         f"UPDATE shipments AS s SET status = '{rule.leaves}',{moment}{reason}"
-        " carrier = coalesce(CAST(:carrier AS text), s.carrier),"
-        " tracking_number = coalesce(r.tracking, s.tracking_number),"
+        f"{_carried(rule)}"
         " version = s.version + 1, changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', _ROW)}) AS r"
         f" WHERE s.id = r.row_id AND s.status IN ({_listed(rule.needs)})"
         " AND EXISTS (SELECT 1 FROM orders AS o WHERE o.id = s.order_id"
         f" AND o.status IN ({_listed(rule.order)}) AND {_whole(rule)})"
+        f" AND (r.tracking IS NOT NULL OR NOT {_waits_for_label(rule)})"
         " RETURNING id, order_id, wave_id",
-        {"rows": rows, "carrier": carrier, **stamp_of(connection, actor)},
+        {"rows": rows, **stamp_of(connection, actor)},
     ).fetchall()
     if len(moved) != len(wanted):
         raise _refusal(connection, wanted, {row[0] for row in moved}, step)
@@ -125,6 +133,7 @@ def _row(connection: Connection, shipment_id: int, known: Details) -> dict[str, 
     return {
         "row_id": shipment_id,
         "at": as_time(connection, known.at) if known.at else None,
+        "by": known.carrier,
         "tracking": known.tracking_number,
         "reason": known.reason,
     }
@@ -142,6 +151,33 @@ def _whole(rule: Step) -> str:
     return f"NOT {WAITS}"
 
 
+#: SQL on a shipment ``s``: its carrier was asked for a label and has not answered.
+_ASKED = (
+    "EXISTS (SELECT 1 FROM shipment_labels AS b"
+    " WHERE b.shipment_id = s.id AND b.status = 'requested')"
+)
+
+
+def _waits_for_label(rule: Step) -> str:
+    return _ASKED if rule.labelled else "false"
+
+
+def _carried(rule: Step) -> str:
+    """Return the SET clauses of who carries a parcel: what is said, or else what its label says."""
+    if not rule.labelled:
+        return ""
+    # The number of another carrier's label is of no use to the one that is named.
+    label = (
+        "(SELECT b.{} FROM shipment_labels AS b WHERE b.shipment_id = s.id"
+        " AND b.status = 'booked' AND b.carrier = coalesce(r.by, b.carrier))"
+    )
+    return (
+        f" carrier = coalesce(r.by, {label.format('carrier')}, s.carrier, 'manual'),"
+        f" tracking_number = coalesce(r.tracking, {label.format('tracking_number')},"
+        " s.tracking_number),"
+    )
+
+
 def _refusal(
     connection: Connection, wanted: Sequence[int], moved: Collection[int], step: str
 ) -> Conflict:
@@ -149,7 +185,8 @@ def _refusal(
     rule = TRANSITIONS[step]
     rows = execute(
         connection,
-        f"SELECT s.id, s.number, s.status, o.number, o.status, NOT {_whole(rule)}"
+        f"SELECT s.id, s.number, s.status, o.number, o.status, NOT {_whole(rule)},"
+        f" {_waits_for_label(rule)}"
         " FROM shipments AS s JOIN orders AS o ON o.id = s.order_id"
         f" WHERE s.id IN ({ids(connection, 'ids')})",
         {"ids": as_ids(wanted)},
@@ -163,17 +200,23 @@ def _refusal(
         if shipment_id not in found:
             faults.append(FieldError(field, "unknown_shipment", f"no shipment {shipment_id}"))
             continue
-        number, status, order, order_status, waits = found[shipment_id]
-        if order_status not in rule.order:
-            faults.append(FieldError(field, "order_not_open", f"{order} is {order_status}"))
-        elif waits:
-            message = f"{order} is to leave complete, and some of it waits for stock"
-            faults.append(FieldError(field, "waits_for_stock", message))
-        else:
-            needed = " or ".join(rule.needs)
-            faults.append(FieldError(field, "wrong_status", f"{number} is {status}, not {needed}"))
+        code, message = _reason(rule, *found[shipment_id])
+        faults.append(FieldError(field, code, message))
     needed = " or ".join(rule.needs).replace("_", " ")
     return Conflict(f"To {step}, a shipment must be {needed} and its order open.", faults)
+
+
+def _reason(
+    rule: Step, number: str, status: str, order: str, order_status: str, *waits: bool
+) -> tuple[str, str]:
+    """Return the code and the sentence of why one shipment cannot take a step."""
+    if order_status not in rule.order:
+        return "order_not_open", f"{order} is {order_status}"
+    if status not in rule.needs:
+        return "wrong_status", f"{number} is {status}, not {' or '.join(rule.needs)}"
+    if waits[0]:
+        return "waits_for_stock", f"{order} is to leave complete, and some of it waits for stock"
+    return "label_not_ready", f"the carrier has not answered for {number}"
 
 
 def tell(connection: Connection, kind: str, shipment_ids: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ def order_id(connection: Connection, number: str) -> int:
     Raises:
         NotFound: there is no such order.
     """
-    found = connection.scalar(sa.select(Order.id).where(Order.id == _id_of(number, "SO")))
+    found = connection.scalar(sa.select(Order.id).where(Order.id == id_of(number, "SO")))
     if found is None:
         raise NotFound(f"There is no order {number!r}.")
     return int(found)
@@ -53,31 +54,58 @@ def listing(
 
 
 def shipments(connection: Connection, number: str) -> list[dict[str, Any]]:
-    """Return the shipments of an order with their lines and moments."""
+    """Return the shipments of an order with their lines and moments.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    return _shipments(connection, "s.order_id = :id", {"id": order_id(connection, number)})
+
+
+def shipments_by_id(connection: Connection, shipment_ids: Collection[int]) -> list[dict[str, Any]]:
+    """Return shipments as :func:`shipments` does, by their ids; those that do not exist lack."""
+    chosen = f"s.id IN ({ids(connection, 'ids')})"
+    return _shipments(connection, chosen, {"ids": as_ids(shipment_ids)})
+
+
+_SHIPMENT = (
+    "id", "number", "order", "warehouse", "status", "carrier", "tracking_number", "failure_reason",
+)  # fmt: skip
+
+
+def _shipments(
+    connection: Connection, chosen: str, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
     rows = connection.execute(
         sa.text(
-            "SELECT s.id, s.number, w.code AS warehouse, s.status, s.carrier, s.tracking_number,"
-            " s.allocated_at, s.picked_at, s.packed_at, s.shipped_at, s.delivered_at,"
+            'SELECT s.id, s.number, o.number AS "order", w.code AS warehouse, s.status, s.carrier,'
+            " s.tracking_number, s.failure_reason, s.allocated_at, s.picked_at, s.packed_at,"
+            " s.shipped_at, s.delivered_at, s.failed_at, s.returned_at,"
+            " coalesce(l.promised_on, o.promised_on) AS promised_on,"
             " k.code AS sku, l.line_no, sl.quantity FROM shipments AS s"
+            " JOIN orders AS o ON o.id = s.order_id"
             " JOIN warehouses AS w ON w.id = s.warehouse_id"
             " JOIN shipment_lines AS sl ON sl.shipment_id = s.id"
             " JOIN order_lines AS l ON l.id = sl.order_line_id"
-            " JOIN skus AS k ON k.id = sl.sku_id WHERE s.order_id = :order_id"
+            f" JOIN skus AS k ON k.id = sl.sku_id WHERE {chosen}"
             " ORDER BY s.id, l.line_no, sl.id"
         ),
-        {"order_id": order_id(connection, number)},
+        parameters,
     ).mappings()
     result: dict[int, dict[str, Any]] = {}
     for row in rows:
         shipment = result.setdefault(
             row["id"],
             {
-                **{key: row[key] for key in ("id", "number", "warehouse", "status", "carrier")},
-                "tracking_number": row["tracking_number"],
+                **{key: row[key] for key in _SHIPMENT},
+                "promised_on": None,
                 **{key: _iso(row[key]) for key in row if key.endswith("_at")},
                 "lines": [],
             },
         )
+        # On time is what comes on the day that was promised for the last of its lines.
+        promises = filter(None, (shipment["promised_on"], row["promised_on"]))
+        shipment["promised_on"] = max(map(str, promises), default=None)
         shipment["lines"].append({key: row[key] for key in ("line_no", "sku", "quantity")})
     return list(result.values())
 
@@ -128,7 +156,7 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
     return [rendered[chosen_id] for chosen_id in chosen]
 
 
-def _id_of(number: str, prefix: str) -> int:
+def id_of(number: str, prefix: str) -> int:
     """Return the id in a document number, -1 when it is none."""
     head, _, digits = number.partition("-")
     known = head == prefix and digits.isascii() and digits.isdecimal() and len(digits) < 16

@@ -185,6 +185,22 @@ class PurchasingRules(_Rule):
     reply_to: str | None = None
 
 
+#: It also names a folder: nothing in it may lead elsewhere.
+CarrierCode = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+
+
+class CarrierRule(_Rule):
+    """How a carrier is spoken to.
+
+    ``adapter`` is one of those that the fulfilment knows. A manifest is written as ``format``; what
+    the carrier writes is read once it has not changed for ``quiet_seconds``.
+    """
+
+    adapter: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    format: Literal["csv", "json"] = "csv"
+    quiet_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
+
+
 class Rules(_Rule):
     """The whole document.
 
@@ -205,6 +221,7 @@ class Rules(_Rule):
     receipts: ReceiptRules = ReceiptRules()
     alerts: AlertRules = AlertRules()
     purchasing: PurchasingRules = PurchasingRules()
+    carriers: dict[CarrierCode, CarrierRule] = {}
     basket_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 30
 
     @model_validator(mode="after")

@@ -39,7 +39,9 @@ def test_an_order_goes_from_capture_to_refund(client: TestClient) -> None:
     made = client.post("/v1/orders", json=order(("SKU-1", 2), ("SKU-2", 1), payment=None))
     assert made.status_code == 201
     number = made.json()["number"]
-    assert client.get(f"/v1/orders/{number}").json() == made.json()
+    shown = client.get(f"/v1/orders/{number}").json()
+    assert [s["status"] for s in shown.pop("shipments")] == ["allocated"]
+    assert shown == made.json()
     assert client.get("/v1/orders").json()["data"][0]["number"] == number
     shipment = client.get(f"/v1/orders/{number}/shipments").json()["data"][0]
     assert [(li["sku"], li["quantity"]) for li in shipment["lines"]] == [("SKU-1", 2), ("SKU-2", 1)]
