@@ -160,8 +160,8 @@ def record(
     pages = bookings.of_labels(connection, [id_of(r, "LB") for r in printed]) if printed else []
     for page in pages:
         row = rows[page.reference]
-        row["media_type"] = label_page.MEDIA_TYPE
-        row["body"] = label_page.render(page, row["tracking"])
+        row["kind"] = label_page.MEDIA_TYPE
+        row["content"] = label_page.render(page, row["tracking"])
     taken = execute(
         connection,
         "UPDATE shipment_labels AS b SET status = r.becomes, tracking_number = r.tracking,"

@@ -64,6 +64,7 @@ class DropFolder:
 
     def settle(self, message: Message, faults: Sequence[Fault]) -> None:
         """Move a file to ``done/`` or ``failed/``, unless it was written to meanwhile."""
+        self._prepare()
         source = self._folder / "in" / message.name
         try:
             if _stamp(source) != message.state:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, read_time, reading, rowset, run
 from oms_ops.fulfilment import delivery, labels
-from oms_ops.fulfilment.carriers.interface import Carrier, Event, Fault, Label, Message, Refusal
+from oms_ops.fulfilment.carriers.interface import Event, Fault, Label, Message, Refusal
 from oms_ops.fulfilment.carriers.registry import carriers, open_carrier
 from oms_ops.fulfilment.delivery import Failed, impossible
 from oms_ops.fulfilment.transitions import TRANSITIONS
@@ -47,12 +47,13 @@ def sync(engine: Engine, only: str | None = None) -> list[Synced]:
         ValidationFailed: there is no carrier ``only``.
     """
     with reading(engine) as connection:
+        if only:
+            open_carrier(connection, only)
         codes = [only] if only else sorted(carriers(connection))
-        opened = {code: open_carrier(connection, code) for code in codes}
     done = []
-    for code, carrier in opened.items():
+    for code in codes:
         try:
-            done.append(_sync(engine, code, carrier))
+            done.append(_sync(engine, code))
         except Exception:  # noqa: BLE001 - whatever it is, the others have their turn
             _log.exception("carrier %s failed; it is tried again in the next round", code)
             done.append(Synced(code, failed=True))
@@ -64,7 +65,9 @@ def actor_of(code: str) -> Actor:
     return Actor(f"carrier:{code}", "warehouse")
 
 
-def _sync(engine: Engine, code: str, carrier: Carrier) -> Synced:
+def _sync(engine: Engine, code: str) -> Synced:
+    with reading(engine) as connection:
+        carrier = open_carrier(connection, code)
     again = labels.repeat(engine, actor_of(code), code, carrier)
     messages, faults = 0, []
     for message in carrier.events():
