@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from oms_ops.exchange.runs import Report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+carriers_app = typer.Typer(no_args_is_help=True, help="Who carries parcels.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
 inbox_app = typer.Typer(no_args_is_help=True, help="Messages from other systems.")
 routing_app = typer.Typer(no_args_is_help=True, help="Which warehouse ships what.")
 rules_app = typer.Typer(no_args_is_help=True, help="The shop's rules.")
+app.add_typer(carriers_app, name="carriers")
 app.add_typer(key_app, name="key")
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(routing_app, name="routing")
@@ -98,6 +100,40 @@ def key_revoke(name: str) -> None:
 
     run(_engine(), lambda c: keys.revoke(c, name))
     typer.echo(f"revoked: {name}")
+
+
+@carriers_app.command("list")
+def carriers_list() -> None:
+    """List the carriers: how each is spoken to, and what waits."""
+    from oms_ops.database import reading
+    from oms_ops.fulfilment.carriers import registry
+
+    with reading(_engine()) as connection:
+        for code, rule in sorted(registry.carriers(connection).items()):
+            known = rule.adapter in registry.ADAPTERS
+            state = registry.open_carrier(connection, code).state() if known else {"adapter": "?"}
+            told = ", ".join(f"{name}: {value}" for name, value in state.items())
+            typer.echo(f"{code:16} {rule.adapter:8} {told}".rstrip())
+
+
+@carriers_app.command("sync")
+def carriers_sync(
+    carrier: Annotated[str | None, typer.Argument(help="Only this one.")] = None,
+) -> None:
+    """Take what carriers have sent; exit status 1 if a row was not taken or a carrier failed."""
+    from oms_ops.fulfilment.carriers import events
+
+    sound = True
+    for done in events.sync(_engine(), carrier):
+        again = f", {done.asked_again} labels asked for again" if done.asked_again else ""
+        typer.echo(
+            f"{done.carrier}: {'failed' if done.failed else f'{done.messages} messages{again}'}"
+        )
+        for name, fault in done.faults:
+            typer.echo(f"  {name} row {fault.row}: {fault.code}: {fault.message}", err=True)
+        sound = sound and not (done.failed or done.faults)
+    if not sound:
+        raise typer.Exit(1)
 
 
 @rules_app.command("show")
@@ -213,7 +249,7 @@ def worker(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between rounds.")] = 5.0,
     once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
 ) -> None:
-    """Expire basket holds and renew overdue promises, again and again."""
+    """Expire basket holds, renew overdue promises, hear of carriers, again and again."""
     import logging
     import signal
     import threading

@@ -1,4 +1,4 @@
-"""What happens without anybody asking: holds that expire, promises that are overdue.
+"""What happens without anybody asking: holds expire, overdue promises are renewed, carriers heard.
 
 Each task works in small transactions of its own and leaves the rest for the next round; a task that
 fails is logged and does not keep the others from their turn.
@@ -17,6 +17,7 @@ from oms_ops import clock
 from oms_ops.access.actor import SYSTEM
 from oms_ops.database import run
 from oms_ops.fulfilment import arrivals
+from oms_ops.fulfilment.carriers import events
 from oms_ops.orders import promises
 
 Task: TypeAlias = Callable[[Engine], int]
@@ -40,7 +41,16 @@ def renew_promises(engine: Engine) -> int:
     return run(engine, lambda connection: promises.refresh(connection, SYSTEM))
 
 
-TASKS: dict[str, Task] = {"expired holds": expire_holds, "renewed promises": renew_promises}
+def hear_carriers(engine: Engine) -> int:
+    """Take what carriers have sent; return how many messages."""
+    return sum(done.messages for done in events.sync(engine))
+
+
+TASKS: dict[str, Task] = {
+    "carrier messages": hear_carriers,
+    "expired holds": expire_holds,
+    "renewed promises": renew_promises,
+}
 
 
 def work_once(engine: Engine) -> dict[str, int | None]:
