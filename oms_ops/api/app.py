@@ -32,7 +32,7 @@ from oms_ops.api import (
     transfers,
     webhooks,
 )
-from oms_ops.api.parts import UNSTORABLE, refuse_unstorable
+from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
 from oms_ops.database import make_engine
 from oms_ops.errors import FieldError, OmsError, ValidationFailed
 from oms_ops.settings import settings
@@ -42,6 +42,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     """Return the application over ``engine``, or over the configured database."""
     app = FastAPI(title="Order platform", version="1", docs_url="/docs", redoc_url=None)
     app.state.engine = engine or make_engine(settings().url)
+    app.state.turns = turns_of(app.state.engine)
     for router in (
         orders.router,
         changes.router,

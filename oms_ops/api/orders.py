@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
 from pydantic import BaseModel, Field
 
@@ -16,6 +17,7 @@ from oms_ops.api.parts import (
     Database,
     JsonBody,
     Limit,
+    Turns,
     authenticated,
     refuse_unstorable,
 )
@@ -36,17 +38,21 @@ _ORDER_SCHEMA = {
 
 
 @router.post("/orders", status_code=201, openapi_extra=_ORDER_SCHEMA, response_model=dict[str, Any])
-def capture_order(
+async def capture_order(
     engine: Database,
     credentials: Credentials,
     body: JsonBody,
+    turns: Turns,
     idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
 ) -> Response:
     """Capture an order; a repeat with the same Idempotency-Key and body gets the first answer."""
-    actor = authenticated(engine, credentials)
-    answer = capture(engine, actor, body, idempotency_key=idempotency_key)
+
+    def work() -> bytes:
+        actor = authenticated(engine, credentials)
+        return as_json(capture(engine, actor, body, idempotency_key=idempotency_key)).encode()
+
     # The answer is plain data already: FastAPI would walk through it twice more.
-    return Response(as_json(answer), 201, media_type="application/json")
+    return Response(await run_sync(work, limiter=turns), 201, media_type="application/json")
 
 
 class BatchEntry(BaseModel):

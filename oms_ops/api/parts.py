@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
+from anyio import CapacityLimiter
 from fastapi import Body, Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
@@ -22,6 +23,20 @@ _bearer = HTTPBearer(auto_error=False, description="An API key, made by `oms key
 async def _engine(request: Request) -> Engine:
     engine: Engine = request.app.state.engine
     return engine
+
+
+async def _turns(request: Request) -> CapacityLimiter:
+    limiter: CapacityLimiter = request.app.state.turns
+    return limiter
+
+
+def turns_of(engine: Engine) -> CapacityLimiter:
+    """Return how many threads of a process capture orders at once; others wait for their turn.
+
+    More than that only take the interpreter from one another: while SQLite's one writer waits for
+    it, all of its rivals in other processes do.
+    """
+    return CapacityLimiter(1 if engine.dialect.name == "sqlite" else 4)
 
 
 def authenticated(engine: Engine, credentials: HTTPAuthorizationCredentials | None) -> Actor:
@@ -44,6 +59,7 @@ def _actor(
 
 Database = Annotated[Engine, Depends(_engine)]
 Caller = Annotated[Actor, Depends(_actor)]
+Turns = Annotated[CapacityLimiter, Depends(_turns)]
 #: For the hot route, which authenticates in its own thread instead of a second one.
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 JsonBody = Annotated[Any, Body()]
