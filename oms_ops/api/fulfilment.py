@@ -15,9 +15,10 @@ from oms_ops.access.actor import Actor
 from oms_ops.api.parts import MOST_LINES, Caller, Database, Key
 from oms_ops.database import run
 from oms_ops.errors import NotFound
-from oms_ops.fulfilment import commands, delivery, labels
+from oms_ops.fulfilment import commands, delivery, labels, scan
 from oms_ops.fulfilment.carriers.entries import TEXT_TYPES
 from oms_ops.fulfilment.delivery import Failed
+from oms_ops.fulfilment.scan import Scan
 from oms_ops.orders import queries
 
 router = APIRouter(tags=["fulfilment"])
@@ -73,6 +74,25 @@ class LabelsBody(BaseModel):
     carrier: str = "manual"
     tracking_numbers: dict[int, str] = {}
     replace: bool = False
+
+
+class ScanBody(BaseModel):
+    """A barcode, and where and to what end it was scanned."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    code: str
+    warehouse: str | None = None
+    kind: str | None = None
+    wave: str | None = None
+    step: str | None = None
+    advance: bool = False
+
+
+@router.post("/scan")
+def read_code(engine: Database, actor: Caller, body: ScanBody) -> dict[str, Any]:
+    """Say what a barcode is, its state and the next step; with ``advance``, take that step."""
+    return scan.scan(engine, actor, Scan(**body.model_dump()))
 
 
 @router.post("/shipments/label", status_code=202)

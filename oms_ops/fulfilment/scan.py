@@ -1,0 +1,325 @@
+"""A barcode in, the next step out: what was scanned, its state, and the request to send next.
+
+Numbers lead to their rows by the id in them, the other codes by their indexes: one statement finds
+what a code is, one or two more say what is next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops.access.actor import FULFIL, Actor
+from oms_ops.database import execute, reading, run
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.fulfilment import commands, labels, next_step
+from oms_ops.fulfilment.next_step import Next
+from oms_ops.orders.queries import id_of
+from oms_ops.stock import bins, floor, putaway
+
+#: What a code may be, in the order in which it is tried.
+KINDS = ("shipment", "order", "wave", "sku", "bin", "tracking")
+_LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a scanner sends.
+
+    ``warehouse`` is where it stands, ``kind`` what the code is where it could be several things,
+    ``wave`` the number of the wave that is walked. ``advance`` takes the next step if that needs
+    nothing more, and if it is ``step``, where that is given: so a label that is scanned twice at
+    the packing table is not shipped.
+    """
+
+    code: str
+    warehouse: str | None = None
+    kind: str | None = None
+    wave: str | None = None
+    step: str | None = None
+    advance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    kind: str
+    id: int
+    name: str
+    warehouse: str | None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a scan found; ``subject`` is the shipment that the next step moves."""
+
+    answer: dict[str, Any]
+    next: Next | None = None
+    subject: int | None = None
+
+    def shown(self, *, advanced: str | None = None) -> dict[str, Any]:
+        following = self.next.shown() if self.next else None
+        return {**self.answer, "next": following, "advanced": advanced}
+
+
+def scan(engine: Engine, actor: Actor, scanned: Scan) -> dict[str, Any]:
+    """Say what a code is and what is next; with ``advance``, take that step.
+
+    The answer has ``code``, ``kind``, what is known under the name of the kind, ``blocked`` (why
+    nothing can be done now), ``next`` and ``advanced`` (the step that was taken).
+
+    Raises:
+        NotFound: the code is nothing that is known; the error lists what was tried.
+        Conflict: it is several things, or of another warehouse, or the step is not the next one.
+    """
+    actor.require(FULFIL)
+    _check(scanned)
+    if not scanned.advance:
+        with reading(engine) as connection:
+            return _look(connection, actor, scanned).shown()
+
+    def work(connection: Connection) -> tuple[_Seen, str | None]:
+        seen = _look(connection, actor, scanned)
+        _expect(scanned, seen)
+        act = _ACTS.get(seen.next.step) if _is_ready(seen) and seen.next else None
+        if act is None or seen.next is None or seen.subject is None:
+            return seen, None
+        act(connection, actor, [seen.subject])
+        return _look(connection, actor, scanned), seen.next.step
+
+    seen, taken = run(engine, work)
+    if taken is None and _is_ready(seen) and seen.next and seen.next.step == "label":
+        # A carrier is spoken to with no transaction open.
+        labels.book(engine, actor, [seen.subject or 0], carrier=seen.next.body["carrier"])
+        with reading(engine) as connection:
+            return _look(connection, actor, scanned).shown(advanced="label")
+    return seen.shown(advanced=taken)
+
+
+_ACTS: dict[str, Callable[[Connection, Actor, Sequence[int]], object]] = {
+    "pick": commands.pick,
+    "pack": commands.pack,
+    "ship": commands.ship,
+}
+
+
+def _is_ready(seen: _Seen) -> bool:
+    return seen.next is not None and seen.next.routine and not seen.next.needs
+
+
+def _expect(scanned: Scan, seen: _Seen) -> None:
+    following = seen.next.step if seen.next else None
+    if scanned.step is not None and scanned.step != following:
+        message = seen.answer["blocked"] or f"next is {following or 'nothing'}"
+        raise Conflict(
+            f"{scanned.code} is not to {scanned.step} now: {message}.",
+            [FieldError("step", "wrong_step", message)],
+        )
+
+
+def _check(scanned: Scan) -> None:
+    faults = []
+    if not scanned.code.strip() or len(scanned.code) > _LONGEST or "\0" in scanned.code:
+        faults.append(FieldError("code", "not_a_code", f"1 to {_LONGEST} characters"))
+    if scanned.kind is not None and scanned.kind not in KINDS:
+        faults.append(FieldError("kind", "unknown_kind", f"one of {', '.join(KINDS)}"))
+    if faults:
+        raise ValidationFailed("The scan has bad fields.", faults)
+
+
+def _look(connection: Connection, actor: Actor, scanned: Scan) -> _Seen:
+    hit = _only(scanned, _find(connection, scanned))
+    seen = _LOOKS[hit.kind](connection, actor, scanned, hit)
+    seen.answer = {"code": scanned.code, "kind": hit.kind, "blocked": None, **seen.answer}
+    return seen
+
+
+def _find(connection: Connection, scanned: Scan) -> list[_Hit]:
+    code = scanned.code.strip()
+    rows = execute(
+        connection,
+        "SELECT 'shipment', s.id, s.number, w.code FROM shipments AS s"
+        " JOIN warehouses AS w ON w.id = s.warehouse_id WHERE s.id = :shipment"
+        " UNION ALL SELECT 'order', id, number, NULL FROM orders WHERE id = :order"
+        " UNION ALL SELECT 'wave', v.id, v.number, w.code FROM pick_waves AS v"
+        " JOIN warehouses AS w ON w.id = v.warehouse_id WHERE v.id = :wave"
+        " UNION ALL SELECT 'sku', id, code, NULL FROM skus WHERE code = :code"
+        " UNION ALL SELECT 'sku', id, code, NULL FROM skus WHERE barcode = :code AND code <> :code"
+        " UNION ALL SELECT 'bin', p.id, p.code, w.code FROM locations AS p"
+        " JOIN warehouses AS w ON w.id = p.warehouse_id WHERE p.code = :code"
+        " UNION ALL SELECT 'tracking', s.id, s.number, w.code FROM shipments AS s"
+        " JOIN warehouses AS w ON w.id = s.warehouse_id WHERE s.tracking_number = :code"
+        " UNION ALL SELECT 'tracking', s.id, s.number, w.code FROM shipment_labels AS b"
+        " JOIN shipments AS s ON s.id = b.shipment_id AND s.tracking_number IS NULL"
+        " JOIN warehouses AS w ON w.id = s.warehouse_id"
+        " WHERE b.tracking_number = :code AND b.status = 'booked' LIMIT 20",
+        {
+            "code": code,
+            "shipment": id_of(code.upper(), "SH"),
+            "order": id_of(code.upper(), "SO"),
+            "wave": id_of(code.upper(), "WV"),
+        },
+    )
+    return [_Hit(*row) for row in rows]
+
+
+def _only(scanned: Scan, hits: list[_Hit]) -> _Hit:
+    """Return the one thing that the code is."""
+    chosen = [hit for hit in hits if scanned.kind in (None, hit.kind)]
+    here = [
+        hit for hit in chosen if scanned.warehouse in (None, hit.warehouse or scanned.warehouse)
+    ]
+    if len(here) == 1:
+        return here[0]
+    code = scanned.code.strip()
+    if not chosen:
+        tried = (scanned.kind,) if scanned.kind else KINDS
+        faults = [FieldError("code", f"no_{kind}", f"is no {_WORDS[kind]}") for kind in tried]
+        raise NotFound(f"{code!r} is nothing that is known.", faults)
+    found = here or chosen
+    faults = [
+        FieldError("code", hit.kind, f"{_WORDS[hit.kind]} {hit.name}"
+                   + (f" of {hit.warehouse}" if hit.warehouse else ""))
+        for hit in found
+    ]  # fmt: skip
+    if not here:
+        raise Conflict(f"{code!r} is of another warehouse than {scanned.warehouse}.", faults)
+    raise Conflict(f"{code!r} is {len(found)} things; say which by its kind or number.", faults)
+
+
+_WORDS = {
+    "shipment": "shipment number",
+    "order": "order number",
+    "wave": "wave number",
+    "sku": "SKU code or barcode",
+    "bin": "bin code",
+    "tracking": "tracking number",
+}
+
+
+def _shipment(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
+    (shipment,) = next_step.situations(connection, shipment_ids=[hit.id])
+    following, obstacle = next_step.after(connection, shipment)
+    return _Seen({"shipment": shipment.shown(), "blocked": obstacle}, following, shipment.id)
+
+
+def _order(connection: Connection, _: Actor, scanned: Scan, hit: _Hit) -> _Seen:
+    """Show an order's shipments; what is next is that of the first that anything is next for."""
+    shipments = next_step.situations(connection, order_id=hit.id)
+    here = [s for s in shipments if scanned.warehouse in (None, s.warehouse)]
+    steps = [(s, *next_step.after(connection, s)) for s in here]
+    ready = [(s, following) for s, following, _ in steps if following]
+    routine = [(s, following) for s, following in ready if following.routine]
+    obstacle = next((why for _, _, why in steps if why), None) if not ready else None
+    if not shipments:
+        obstacle = "nothing of it is allocated"
+    subject, following = (routine or ready)[0] if ready else (None, None)
+    if len(routine) > 1 and following is not None:
+        # Which of the parcels is in the hand is not known.
+        following = Next(following.step, following.path, following.body, ("shipment",))
+    answer = {
+        "order": {"number": hit.name, "shipments": [s.shown() for s in shipments]},
+        "blocked": obstacle,
+    }
+    return _Seen(answer, following, subject.id if subject is not None else None)
+
+
+def _wave(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
+    picks = _open_picks(connection, "v.id = :id", {"id": hit.id})
+    row = execute(
+        connection, "SELECT status, zone FROM pick_waves WHERE id = :id", {"id": hit.id}
+    ).fetchone()
+    wave = {
+        "number": hit.name, "warehouse": hit.warehouse, "status": row[0], "zone": row[1],
+        "open_picks": picks,
+    }  # fmt: skip
+    return _Seen({"wave": wave}, _pick(picks, sure=False))
+
+
+def _sku(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _Seen:
+    rows = execute(
+        connection,
+        "SELECT w.id, w.code, v.on_hand, v.allocated, k.name FROM skus AS k"
+        " LEFT JOIN stock_levels AS v ON v.sku_id = k.id"
+        " LEFT JOIN warehouses AS w ON w.id = v.warehouse_id WHERE k.id = :id ORDER BY w.code",
+        {"id": hit.id},
+    ).fetchall()
+    levels = [
+        {"warehouse": row[1], "on_hand": row[2], "allocated": row[3], "available": row[2] - row[3]}
+        for row in rows
+        if row[1] is not None and scanned.warehouse in (None, row[1])
+    ]
+    answer = {"sku": {"code": hit.name, "name": rows[0][4], "levels": levels}}
+    if scanned.wave is not None:
+        wave_id = id_of(scanned.wave.strip().upper(), "WV")
+        picks = _open_picks(
+            connection, "v.id = :id AND k.sku_id = :sku", {"id": wave_id, "sku": hit.id}
+        )
+        answer["sku"]["open_picks"] = picks
+        return _Seen(answer, _pick(picks, sure=len(picks) == 1))
+    if scanned.warehouse is None or not levels:
+        return _Seen(answer)
+    here = next(row[0] for row in rows if row[1] == scanned.warehouse)
+    held = floor.holdings(connection, [(here, hit.id)])[here, hit.id]
+    answer["sku"] |= {"in_bins": held.binned, "on_floor": held.loose, "picked": held.staged}
+    return _Seen(answer, _putaway(connection, actor, scanned.warehouse, hit.name, held.loose))
+
+
+def _bin(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
+    (place,) = bins.shown(connection, [hit.id])
+    picks = _open_picks(connection, "k.location_id = :id", {"id": hit.id})
+    return _Seen({"bin": {**place, "open_picks": picks}}, _pick(picks, sure=False))
+
+
+_LOOKS: dict[str, Callable[[Connection, Actor, Scan, _Hit], _Seen]] = {
+    "shipment": _shipment,
+    "order": _order,
+    "wave": _wave,
+    "sku": _sku,
+    "bin": _bin,
+    "tracking": _shipment,
+}
+
+
+def _open_picks(
+    connection: Connection, chosen: str, parameters: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Return what is still to be picked, in the order of the walk."""
+    rows = execute(
+        connection,
+        "SELECT k.id, v.number, p.code, u.code, k.quantity, s.number FROM picks AS k"
+        " JOIN pick_waves AS v ON v.id = k.wave_id AND v.status = 'open'"
+        " JOIN locations AS p ON p.id = k.location_id JOIN skus AS u ON u.id = k.sku_id"
+        f" JOIN shipments AS s ON s.id = k.shipment_id WHERE {chosen} AND k.picked IS NULL"
+        " ORDER BY coalesce(p.pick_sequence, 2147483647), p.code, k.id LIMIT 200",
+        parameters,
+    )
+    names = ("id", "wave", "place", "sku", "quantity", "shipment")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _pick(picks: Sequence[dict[str, Any]], *, sure: bool) -> Next | None:
+    """Return the next pick; ``sure`` tells that the goods themselves were scanned."""
+    if not picks:
+        return None
+    first = picks[0]
+    body = {"picks": {str(first["id"]): first["quantity"]}}
+    return Next("pick", f"/v1/waves/{first['wave']}/picks", body, routine=sure)
+
+
+def _putaway(
+    connection: Connection, actor: Actor, warehouse: str, sku: str, loose: int
+) -> Next | None:
+    """Return the putaway of what lies on the floor."""
+    if not loose:
+        return None
+    page, _ = putaway.suggestions(connection, actor, warehouse, sku=sku)
+    bins_of = page[0]["bins"] if page else []
+    lines = [{"sku": sku, **place} for place in bins_of]
+    if not lines:
+        lines = [{"sku": sku, "quantity": loose, "bin": None}]
+    needs = () if bins_of else ("lines.bin",)
+    body = {"warehouse": warehouse, "lines": lines}
+    return Next("putaway", "/v1/stock/putaway", body, needs, routine=False)

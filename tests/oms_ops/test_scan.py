@@ -1,0 +1,223 @@
+"""A barcode in, the next step out: what it is, what is next, and nothing taken by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import event
+
+from oms_ops.access import keys
+from oms_ops.access.actor import Actor
+from oms_ops.api.app import create_app
+from oms_ops.database import run
+from oms_ops.errors import Conflict, Forbidden, NotFound, ValidationFailed
+from oms_ops.fulfilment import delivery
+from oms_ops.fulfilment.delivery import Failed
+from oms_ops.fulfilment.scan import KINDS, Scan, scan
+from oms_ops.orders.holds import hold
+from oms_ops.reconcile import reconcile
+from oms_ops.rules import store
+from oms_ops.stock import bins
+from oms_ops.stock.bins import NewBin
+from tests.oms_ops.shop import ADMIN, CLERK, Shop
+from tests.oms_ops.test_order_life import advance, placed
+
+WORKER = Actor("wanda", "warehouse")
+
+
+@pytest.fixture(autouse=True)
+def _sound_afterwards(shop: Shop) -> Iterator[None]:
+    """Whatever a test did, the ledgers agree."""
+    yield
+    assert [finding for finding in reconcile(shop.engine) if finding.count] == []
+
+
+@pytest.fixture
+def stocked(shop: Shop) -> Shop:
+    """Return the shop with goods in both warehouses."""
+    shop.stock("SKU-1", 20)
+    shop.stock("SKU-2", 5, "NYC")
+    return shop
+
+
+def read(shop: Shop, code: str, **more: Any) -> dict[str, Any]:
+    return scan(shop.engine, WORKER, Scan(code, **more))
+
+
+def numbers(shop: Shop) -> list[str]:
+    return [row[0] for row in shop.rows("SELECT number FROM shipments ORDER BY id")]
+
+
+def test_the_request_of_each_answer_leads_to_the_next(stocked: Shop) -> None:
+    placed(stocked, ("SKU-1", 2))
+    (number,) = numbers(stocked)
+    key = run(stocked.engine, lambda c: keys.create(c, "warehouse", "scanner"))
+    steps = []
+    with TestClient(create_app(stocked.engine), headers={"Authorization": f"Bearer {key}"}) as api:
+        while True:
+            answer = api.post("/v1/scan", json={"code": number}).json()
+            following = answer["next"]
+            if following is None:
+                break
+            steps.append((answer["shipment"]["status"], following["step"]))
+            request = following["request"]
+            done = api.request(request["method"], request["path"], json=request["body"])
+            assert done.status_code == 200, done.text
+    assert steps == [
+        ("allocated", "pick"), ("picked", "pack"), ("packed", "ship"), ("shipped", "deliver"),
+    ]  # fmt: skip
+    assert answer["shipment"]["status"] == "delivered"
+
+
+def test_a_scan_takes_the_step_that_is_next_and_no_other(stocked: Shop) -> None:
+    placed(stocked, ("SKU-1", 2))
+    (number,) = numbers(stocked)
+    done = read(stocked, number.lower(), advance=True, step="pick")
+    assert (done["advanced"], done["shipment"]["status"], done["next"]["step"]) == (
+        "pick", "picked", "pack",
+    )  # fmt: skip
+    with pytest.raises(Conflict) as twice:
+        read(stocked, number, advance=True, step="pick")
+    assert twice.value.errors[0].code == "wrong_step"
+    assert read(stocked, number, advance=True)["advanced"] == "pack"
+    assert read(stocked, number, advance=True)["advanced"] == "ship"
+    # That it arrived is not known by scanning it here.
+    still = read(stocked, number, advance=True)
+    assert (still["advanced"], still["shipment"]["status"]) == (None, "shipped")
+
+
+def test_a_packed_parcel_gets_the_label_of_the_only_carrier(stocked: Shop) -> None:
+    rules = {"carriers": {"post": {"adapter": "file"}}}
+    run(stocked.engine, lambda c: store.publish(c, ADMIN, rules))
+    advance(stocked, placed(stocked, ("SKU-1", 2)), "pick", "pack")
+    (number,) = numbers(stocked)
+    done = read(stocked, number, advance=True)
+    assert (done["advanced"], done["shipment"]["label"], done["next"]) == (
+        "label", "requested", None,
+    )  # fmt: skip
+    assert "has not answered" in done["blocked"]
+    rules["carriers"]["other"] = {"adapter": "file"}
+    run(stocked.engine, lambda c: store.publish(c, ADMIN, rules))
+    advance(stocked, placed(stocked, ("SKU-1", 2)), "pick", "pack")
+    several = read(stocked, numbers(stocked)[1], advance=True)
+    assert (several["advanced"], several["next"]["needs"]) == (None, ["carrier"])
+
+
+def test_what_stands_in_the_way_is_said(stocked: Shop) -> None:
+    order_id = placed(stocked, ("SKU-1", 2))
+    (number,) = numbers(stocked)
+    run(stocked.engine, lambda c: hold(c, CLERK, [order_id], "check the address"))
+    held = read(stocked, number, advance=True)
+    assert (held["next"], held["advanced"]) == (None, None)
+    assert held["blocked"].endswith("is on hold: check the address")
+    whole = placed(stocked, ("SKU-1", 50), allow_backorder=True, ship_complete=True)
+    assert "waits for stock" in read(stocked, f"SO-{10_000_000 + whole}")["blocked"]
+
+
+def test_an_order_number_leads_to_its_parcels(stocked: Shop) -> None:
+    order_id = placed(stocked, ("SKU-1", 2), ("SKU-2", 1), allow_split=True)
+    code = f"SO-{10_000_000 + order_id}"
+    both = read(stocked, code, advance=True)
+    assert (both["kind"], len(both["order"]["shipments"])) == ("order", 2)
+    assert (both["next"]["needs"], both["advanced"]) == (["shipment"], None)
+    mine = read(stocked, code, warehouse="NYC", advance=True)
+    assert mine["advanced"] == "pick"
+    assert {s["warehouse"]: s["status"] for s in mine["order"]["shipments"]} == {
+        "ATL": "allocated", "NYC": "picked",
+    }  # fmt: skip
+
+
+def test_a_tracking_number_leads_to_its_parcel(stocked: Shop) -> None:
+    advance(stocked, placed(stocked, ("SKU-1", 2)), "pick", "pack")
+    advance(stocked, placed(stocked, ("SKU-1", 2)), "pick", "pack")
+    first, second = [row[0] for row in stocked.rows("SELECT id FROM shipments ORDER BY id")]
+    from oms_ops.fulfilment import commands, labels
+
+    labels.book(stocked.engine, WORKER, [first], carrier="manual", tracking_numbers={first: "1Z99"})
+    assert read(stocked, "1Z99")["next"]["step"] == "ship"
+    assert read(stocked, "1Z99", advance=True)["shipment"]["status"] == "shipped"
+    run(stocked.engine, lambda c: delivery.fail(c, WORKER, [Failed(first, "nobody home")]))
+    failed = read(stocked, "1Z99", advance=True)
+    assert (failed["next"]["step"], failed["advanced"]) == ("retry", None)
+    run(
+        stocked.engine,
+        lambda c: commands.ship(c, WORKER, [second], tracking_numbers={second: "1Z99"}),
+    )
+    with pytest.raises(Conflict) as several:
+        read(stocked, "1Z99")
+    assert [error.code for error in several.value.errors] == ["tracking", "tracking"]
+
+
+def test_goods_are_known_by_code_and_barcode_with_where_they_go(stocked: Shop) -> None:
+    with stocked.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE skus SET barcode = '4006381333931' WHERE code = 'SKU-1'")
+    run(stocked.engine, lambda c: bins.create(c, WORKER, "ATL", [NewBin("A-01", "dry", 1, 12)]))
+    everywhere = read(stocked, "4006381333931")
+    assert (everywhere["kind"], everywhere["sku"]["code"]) == ("sku", "SKU-1")
+    assert everywhere["sku"]["levels"][0]["available"] == 20
+    here = read(stocked, "SKU-1", warehouse="ATL", advance=True)
+    assert (here["next"]["step"], here["advanced"]) == ("putaway", None)
+    assert here["next"]["request"]["body"]["lines"] == [
+        {"sku": "SKU-1", "bin": "A-01", "quantity": 12}
+    ]
+    assert read(stocked, "A-01")["bin"]["units"] == 0
+    assert read(stocked, "SKU-3", warehouse="ATL")["next"] is None
+
+
+def test_unknown_and_ambiguous_codes_say_what_was_tried(stocked: Shop) -> None:
+    with pytest.raises(NotFound) as unknown:
+        read(stocked, "NOPE")
+    assert [error.code for error in unknown.value.errors] == [f"no_{kind}" for kind in KINDS]
+    with stocked.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE skus SET barcode = 'A-01' WHERE code = 'SKU-1'")
+    run(stocked.engine, lambda c: bins.create(c, WORKER, "ATL", [NewBin("A-01")]))
+    with pytest.raises(Conflict) as several:
+        read(stocked, "A-01")
+    assert [error.code for error in several.value.errors] == ["sku", "bin"]
+    assert read(stocked, "A-01", kind="bin")["kind"] == "bin"
+    with pytest.raises(NotFound):
+        read(stocked, "A-01", kind="wave")
+    with pytest.raises(ValidationFailed):
+        read(stocked, " ", kind="box")
+
+
+def test_another_warehouse_s_parcel_is_not_touched(stocked: Shop) -> None:
+    placed(stocked, ("SKU-1", 2))
+    (number,) = numbers(stocked)
+    with pytest.raises(Conflict) as elsewhere:
+        read(stocked, number, warehouse="NYC", advance=True)
+    assert "ATL" in elsewhere.value.errors[0].message
+    assert stocked.rows("SELECT status FROM shipments")[0][0] == "allocated"
+
+
+def test_only_those_who_fulfil_scan(stocked: Shop) -> None:
+    for role in ("clerk", "support", "analyst"):
+        with pytest.raises(Forbidden):
+            scan(stocked.engine, Actor("anna", role), Scan("SKU-1"))
+
+
+def test_a_scan_costs_few_statements(stocked: Shop) -> None:
+    placed(stocked, ("SKU-1", 2))
+    (number,) = numbers(stocked)
+    sent: list[str] = []
+    from oms_ops.fulfilment import next_step
+    from oms_ops.fulfilment import scan as module
+
+    def counted(connection: Any, statement: str, parameters: Any) -> Any:
+        from oms_ops.database import execute
+
+        sent.append(statement)
+        return execute(connection, statement, parameters)
+
+    @event.listens_for(stocked.engine, "before_cursor_execute")
+    def _count(_: Any, __: Any, statement: str, *___: Any) -> None:
+        sent.append(statement)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "execute", counted)
+        patch.setattr(next_step, "execute", counted)
+        read(stocked, number)
+    assert len([s for s in sent if not s.startswith(("BEGIN", "SET"))]) == 2
