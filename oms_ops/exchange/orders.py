@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
@@ -156,8 +155,8 @@ def _take(
         again = {ref for ref in known if known[ref].digest == digests[ref]}
         others = set(known) - again
         fresh = ~heads["ref"].is_in(sorted({*known, *doomed}))
-        placed = _with_warehouse(connection, heads.filter(fresh))
-        result = bulk.capture_many(connection, actor, placed, lines)
+        result = bulk.capture_many(connection, actor, heads.filter(fresh), lines, live=True)
+        seen.retry_taken(connection, keys, result.rejected)
         seen.remember(
             connection,
             ((*keys[ref], Taken(digests[ref], number)) for ref, number in result.numbers.items()),
@@ -206,7 +205,7 @@ def _frames(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         "quantity",
         "unit_price_minor",
         pl.col("discount_minor").fill_null(0),
-        pl.col("tax_minor").fill_null(0),
+        "tax_minor",
         line_no=pl.col("ref").cum_count().over("ref").cast(pl.Int64),
         rounding_minor=(
             pl.col("amount_minor") - pl.col("quantity") * pl.col("unit_price_minor")
@@ -215,20 +214,7 @@ def _frames(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return heads.with_columns(
         pl.col("placed_at").fill_null(clock.now()),
         pl.col("allow_backorder").fill_null(False),
-        pl.col("tax_included").fill_null(False),
-        pl.col("shipping_minor").fill_null(0),
-        pl.col("shipping_tax_minor").fill_null(0),
     ), lines
-
-
-def _with_warehouse(connection: Connection, heads: pl.DataFrame) -> pl.DataFrame:
-    """Send orders that name no warehouse to the first in rank."""
-    import polars as pl
-
-    first = connection.execute(
-        sa.text("SELECT code FROM warehouses WHERE is_active ORDER BY rank, id LIMIT 1")
-    ).scalar()
-    return heads.with_columns(pl.col("warehouse").fill_null(pl.lit(first, pl.String)))
 
 
 def _digests(rows: pl.DataFrame) -> dict[int, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,8 +16,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from oms_ops import clock
-from oms_ops.database import as_rows, as_time, rowset, run
+from oms_ops.database import Retry, as_rows, as_time, rowset, run
 from oms_ops.exchange import runs
+from oms_ops.orders.bulk import Rejected
 from oms_ops.orders.staging import load
 
 _KEY = {"ref": "bigint", "scope": "text", "key": "text"}
@@ -72,6 +73,19 @@ def remember(connection: Connection, taken: Iterable[tuple[str, str, Taken]]) ->
             for source, key, one in taken
         ],
     )
+
+
+def retry_taken(
+    connection: Connection, keys: Mapping[int, tuple[str, str]], rejected: Iterable[Rejected]
+) -> None:
+    """Raise Retry when another import took an order between our look and its refusal."""
+    twice = [
+        (order.ref, keys[order.ref])
+        for order in rejected
+        if any(error.code == "duplicate" for error in order.errors)
+    ]
+    if twice and known(connection, twice):
+        raise Retry("another import took one of these orders meanwhile")
 
 
 def settle(engine: Engine, work: Callable[[Connection], None]) -> None:

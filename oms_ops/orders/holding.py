@@ -13,17 +13,27 @@ from oms_ops.rules.document import HoldRule, Rules, place_names
 
 
 def reason(
-    connection: Connection, rules: Rules, order: OrderIn, total: int, customer_id: int | None
+    connection: Connection,
+    rules: Rules,
+    order: OrderIn,
+    total: int,
+    customer_id: int | None,
+    *,
+    unpaid: int | None = None,
 ) -> str | None:
-    """Return the codes of the rules that hold an order of ``total`` minor units, None for none."""
+    """Return the codes of the rules that hold an order of ``total`` minor units, None for none.
+
+    ``unpaid`` is the number of the customer's unpaid orders where it is known already.
+    """
     fitting = [rule for rule in rules.holds if _concerns(rule, order)]
     if not fitting:
         return None
     rate = rules.rate_of(order.currency) or Decimal(1)
     scale = Decimal(10) ** (EXPONENTS[rules.base_currency] - EXPONENTS[order.currency])
     worth = total * rate * scale
-    asks_history = customer_id is not None and any(rule.unpaid_orders for rule in fitting)
-    unpaid = _unpaid_orders(connection, customer_id) if asks_history else 0
+    if unpaid is None:
+        asks_history = customer_id is not None and any(rule.unpaid_orders for rule in fitting)
+        unpaid = _unpaid_orders(connection, customer_id) if asks_history else 0
     codes = [
         rule.code
         for rule in fitting

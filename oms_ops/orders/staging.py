@@ -35,16 +35,17 @@ ORDER_COLUMNS = {
     "payment_method": "text",
     "allow_backorder": "boolean",
 }
-#: Columns of the orders frame that may be left out, and what then stands in them.
+#: Columns of the orders frame that may be left out, and what then stands in them. Where money, the
+#: warehouse or ``tax_included`` is null, the shop's rules say it.
 ORDER_DEFAULTS: dict[str, tuple[str, Any]] = {
     "customer_phone": ("text", None),
     "ship_line2": ("text", None),
     "ship_phone": ("text", None),
     "note": ("text", None),
-    "shipping_tax_minor": ("bigint", 0),
-    "tax_included": ("boolean", False),
+    "shipping_tax_minor": ("bigint", None),
+    "tax_included": ("boolean", None),
 }
-#: Columns of the lines frame; ``ref`` is the order's. Without a price, the list price holds.
+#: Columns of the lines frame; ``ref`` is the order's. Without a price, the shop's prices hold.
 LINE_COLUMNS = {
     "ref": "bigint",
     "line_no": "bigint",
@@ -57,17 +58,24 @@ LINE_COLUMNS = {
 #: amount has beyond its quantity times its unit price, less the discount.
 LINE_DEFAULTS: dict[str, tuple[str, Any]] = {
     "rounding_minor": ("bigint", 0),
-    "tax_minor": ("bigint", 0),
+    "tax_minor": ("bigint", None),
     "tax_rate_ppm": ("bigint", 0),
+    "price_source": ("text", None),
 }
 
 _EXTRA = {
-    "bulk_orders": "customer_id bigint, warehouse_id bigint, order_id bigint",
-    "bulk_lines": "sku_id bigint, unit_cost_minor bigint, price_source text, take bigint,"
-    " before bigint, order_line_id bigint",
+    "bulk_orders": "customer_id bigint, warehouse_id bigint, order_id bigint, hold_reason text,"
+    " promised_on date",
+    "bulk_lines": "sku_id bigint, unit_cost_minor bigint, take bigint, before bigint,"
+    " order_line_id bigint, promised_on date",
 }
 #: Columns of the staged orders that this module or its caller adds to the frame.
-_STAGED = {"exchange_rate": "text", "reserve": "bigint", "tracking_token": "text"}
+_STAGED = {
+    "exchange_rate": "text",
+    "reserve": "bigint",
+    "cash_rounding_minor": "bigint",
+    "tracking_token": "text",
+}
 
 
 @contextmanager
@@ -77,9 +85,7 @@ def staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) ->
 
     tokens = [secrets.token_urlsafe(24) for _ in range(len(orders))]
     moments = [as_time(connection, moment) if moment else None for moment in orders["placed_at"]]
-    heads = complete(orders, ORDER_DEFAULTS).with_columns(
-        pl.Series("tracking_token", tokens, dtype=pl.String)
-    )
+    heads = orders.with_columns(pl.Series("tracking_token", tokens, dtype=pl.String))
     order_columns = {
         **ORDER_COLUMNS,
         **{name: kind for name, (kind, _) in ORDER_DEFAULTS.items()},
@@ -87,7 +93,7 @@ def staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) ->
     }
     columns = [heads[c].to_list() if c != "placed_at" else moments for c in order_columns]
     line_columns = {**LINE_COLUMNS, **{name: kind for name, (kind, _) in LINE_DEFAULTS.items()}}
-    rows = complete(lines, LINE_DEFAULTS).select(list(line_columns)).rows()
+    rows = lines.select(list(line_columns)).rows()
     with (
         _table(connection, "bulk_orders", order_columns, list(zip(*columns, strict=True))),
         _table(connection, "bulk_lines", line_columns, rows),
@@ -105,7 +111,10 @@ def complete(frame: pl.DataFrame, defaults: dict[str, tuple[str, Any]]) -> pl.Da
     import polars as pl
 
     missing = {name: value for name, (_, value) in defaults.items() if name not in frame.columns}
-    return frame.with_columns(**{name: pl.lit(value) for name, value in missing.items()})
+    kinds = {"bigint": pl.Int64, "text": pl.String, "boolean": pl.Boolean}
+    return frame.with_columns(
+        **{name: pl.lit(value, kinds[defaults[name][0]]) for name, value in missing.items()}
+    )
 
 
 @contextmanager

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.engine import Engine
 
-from oms_ops.database import run
+from oms_ops.catalog import prices
+from oms_ops.catalog.prices import ListedPrice
+from oms_ops.database import as_time, run
 from oms_ops.errors import OutOfStock
-from oms_ops.orders import bulk
+from oms_ops.orders import bulk_writing, cancellation
 from oms_ops.orders.bulk import BulkResult, capture_many
 from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
-from tests.oms_ops.shop import CLERK, Shop, order
+from oms_ops.rules import store
+from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -47,20 +52,19 @@ def batch(orders: list[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame]:
             "allow_backorder": True,
         }
         heads.append({**head, **{k: v for k, v in given_order.items() if k != "lines"}})
-        for number, (sku, quantity) in enumerate(given_order["lines"], 1):
-            lines.append(
-                {"ref": ref, "line_no": number, "sku": sku, "quantity": quantity,
-                 "unit_price_minor": 199, "discount_minor": 0}
-            )  # fmt: skip
+        for number, (sku, quantity, *more) in enumerate(given_order["lines"], 1):
+            line = {"ref": ref, "line_no": number, "sku": sku, "quantity": quantity,
+                    "unit_price_minor": 199, "discount_minor": 0}  # fmt: skip
+            lines.append(line | (more[0] if more else {}))
     schema = {"unit_price_minor": pl.Int64, "discount_minor": pl.Int64}
     return pl.DataFrame(heads, infer_schema_length=None), pl.DataFrame(
         lines, schema_overrides=schema, infer_schema_length=None
     )
 
 
-def captured(shop: Shop, orders: list[dict[str, Any]]) -> BulkResult:
+def captured(shop: Shop, orders: list[dict[str, Any]], *, live: bool = False) -> BulkResult:
     frames = batch(orders)
-    return run(shop.engine, lambda c: capture_many(c, CLERK, *frames))
+    return run(shop.engine, lambda c: capture_many(c, CLERK, *frames, live=live))
 
 
 def test_stock_goes_to_the_earlier_order(shop: Shop) -> None:
@@ -112,12 +116,12 @@ def test_each_bad_order_is_named_and_the_good_ones_are_written(shop: Shop) -> No
                 ("lines[2].sku", "inactive_sku"),
             ],
         ),
-        ("E-9", [("currency", "no_price"), ("currency", "not_accepted")]),
+        ("E-9", [("currency", "no_exchange_rate")]),
         (
             "E-10",
             [
                 ("lines", "required"),
-                ("ship_postal_code", "invalid"),
+                ("ship_postal_code", "invalid_postal_code"),
                 ("warehouse", "unknown_warehouse"),
             ],
         ),
@@ -180,7 +184,191 @@ def test_a_batch_ends_as_the_same_orders_one_by_one(
 def test_a_failure_half_way_leaves_nothing(database: Engine, monkeypatch: Any) -> None:
     shop = Shop(database)
     shop.stock("SKU-1", 5)
-    monkeypatch.setattr(bulk.ledger, "allocate_from", lambda *_: 1 / 0)
+    monkeypatch.setattr(bulk_writing.ledger, "allocate_from", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         captured(shop, [{"lines": [("SKU-1", 4)]}])
     assert shop.count("orders") == shop.count("customers") == shop.count("payments") == 0
+
+
+RULES = {
+    "base_currency": "USD",
+    "exchange_rates": {"EUR": "1.10"},
+    "cash_rounding": {"USD": 5},
+    "taxes": [
+        {"percent": "0", "categories": ["food"]},
+        {"percent": "8.9", "places": ["US-GA"], "categories": ["standard"]},
+        {"percent": "4", "categories": ["shipping"]},
+    ],
+    "shipping": [
+        {"name": "free", "currency": "USD", "charge": "0", "min_net": "20"},
+        {"name": "usual", "currency": "USD", "charge": "4.90", "per_kilogram": "1"},
+        {"name": "abroad", "currency": "EUR", "charge": "7"},
+    ],
+    "channels": {"web": {"reserve_units": 2}, "shop": {}},
+    "holds": [{"code": "large_order", "total_above": "50"}],
+}
+
+
+def ruled(shop: Shop, **changes: Any) -> None:
+    """Put the rules, a price list with a quantity break, and some SKU terms in force."""
+
+    def work(connection: Any) -> None:
+        store.publish(connection, ADMIN, {**RULES, **changes})
+        prices.put_list(connection, ADMIN, "SPRING", name="Spring", currency="USD")
+        listed = [ListedPrice("SKU-2", Decimal("3.50")), ListedPrice("SKU-2", Decimal("3.1"), 10)]
+        prices.set_prices(connection, ADMIN, "SPRING", listed)
+        prices.put_list(
+            connection, ADMIN, "TRADE", name="Trade", currency="USD", customer_group="trade"
+        )
+        prices.set_prices(connection, ADMIN, "TRADE", [ListedPrice("SKU-2", Decimal("2"))])
+        for statement in (
+            "UPDATE skus SET weight_grams = 700 WHERE code = 'SKU-1'",
+            "UPDATE skus SET tax_category = 'food' WHERE code = 'SKU-3'",
+            "UPDATE skus SET min_quantity = 2, quantity_multiple = 2, max_quantity = 6,"
+            " channels = '[\"shop\"]' WHERE code = 'SKU-4'",
+        ):
+            connection.execute(sa.text(statement))
+
+    run(shop.engine, work)
+
+
+BY_RULE = {"unit_price_minor": None}
+MONEY = (
+    "SELECT o.gross_minor, o.discount_minor, o.shipping_minor, o.shipping_tax_minor, o.tax_minor,"
+    " o.rounding_minor, o.total_minor, o.tax_included, o.exchange_rate, o.base_currency,"
+    " o.rules_id, w.code, o.promised_on, l.line_no, l.unit_price_minor, l.price_source,"
+    " l.discount_minor, l.rounding_minor, l.net_minor, l.tax_minor, l.tax_rate_ppm, l.allocated,"
+    " l.backordered, l.promised_on FROM orders AS o JOIN order_lines AS l ON l.order_id = o.id"
+    " JOIN warehouses AS w ON w.id = o.warehouse_id WHERE o.external_id = :external_id"
+    " ORDER BY l.line_no"
+)
+
+
+@pytest.mark.parametrize(
+    ("head", "lines", "single"),
+    [
+        ({}, [("SKU-1", 3, BY_RULE), ("SKU-2", 4, BY_RULE), ("SKU-3", 1, BY_RULE)], {}),
+        ({}, [("SKU-2", 12, BY_RULE)], {}),
+        ({"email": "trade@example.com"}, [("SKU-2", 12, BY_RULE)], {}),
+        ({"payment_method": "cash"}, [("SKU-1", 1, BY_RULE)], {"payment": {"method": "cash"}}),
+        ({"ship_region": "NY", "ship_postal_code": "10001"}, [("SKU-1", 2, BY_RULE)],
+         {"ship_to": {"region": "NY", "postal_code": "10001"}}),
+        ({"tax_included": True}, [("SKU-1", 7, BY_RULE), ("SKU-1", 1, BY_RULE)],
+         {"tax_included": True}),
+        ({"currency": "EUR"}, [("SKU-1", 2, BY_RULE)], {"currency": "EUR"}),
+        ({"shipping_minor": 123}, [("SKU-1", 2, BY_RULE)], {"shipping": "1.23"}),
+        ({}, [("SKU-1", 2, {**BY_RULE, "discount_minor": 50})],
+         {"lines": [{"sku": "SKU-1", "quantity": 2, "discount": "0.50"}]}),
+        ({"shipping_minor": 100, "shipping_tax_minor": 7},
+         [("SKU-1", 3, {"unit_price_minor": 167, "rounding_minor": -1, "tax_minor": 41})],
+         {"shipping": "1", "shipping_tax": "0.07",
+          "lines": [{"sku": "SKU-1", "quantity": 3, "unit_price": "1.67", "amount": "5.00",
+                     "tax": "0.41"}]}),
+        ({}, [("SKU-3", 9, BY_RULE)], {}),
+    ],
+)  # fmt: skip
+def test_what_a_batch_leaves_to_the_rules_is_what_a_single_capture_makes_of_it(
+    shop: Shop, head: dict[str, Any], lines: list[Any], single: dict[str, Any]
+) -> None:
+    """Prices, breaks, taxes, shipping, cash, exchange, routing and promises: the same rows."""
+    ruled(shop)
+    run(
+        shop.engine,
+        lambda c: c.execute(
+            sa.text(
+                "INSERT INTO customers (email, name, customer_group, created_at, changed_by,"
+                " changed_at) VALUES ('trade@example.com', 'T', 'trade', :now, 'x', :now)"
+            ),
+            {"now": as_time(c, NOON)},
+        ),
+    )
+    for sku in ("SKU-1", "SKU-2", "SKU-3"):
+        shop.stock(sku, 7, "NYC")
+    shop.stock("SKU-2", 50)
+    by_rule = {"shipping_minor": None, "warehouse": None, "channel": "web"}
+    result = captured(shop, [{**by_rule, "lines": lines, **head, "external_id": "BULK"}])
+    assert result.rejected == []
+    many = shop.rows(MONEY, external_id="BULK")
+    run(shop.engine, lambda c: cancellation.cancel(c, ADMIN, [1], "to try again"))
+    body = order(*((sku, quantity) for sku, quantity, *_ in lines), external_id="ONE",
+                 allow_backorder=True)  # fmt: skip
+    body |= {**single, "ship_to": {**body["ship_to"], **single.get("ship_to", {})}}
+    if "email" in head:
+        body["customer"] = {"email": head["email"], "name": "T"}
+    capture(shop.engine, CLERK, body)
+    assert many == shop.rows(MONEY, external_id="ONE")
+    assert [f for f in reconcile(shop.engine) if f.count] == []
+
+
+def test_a_batch_refuses_what_a_single_capture_refuses(shop: Shop) -> None:
+    ruled(shop)
+    for sku in ("SKU-1", "SKU-4"):
+        shop.stock(sku, 100)
+    cases: list[dict[str, Any]] = [
+        {"lines": [("SKU-4", 2)]},
+        {"lines": [("SKU-4", 1)], "channel": "shop"},
+        {"lines": [("SKU-4", 3)], "channel": "shop"},
+        {"lines": [("SKU-4", 4), ("SKU-4", 4)], "channel": "shop"},
+        {"lines": [("SKU-1", 1)], "channel": "elsewhere"},
+        {"lines": [("SKU-1", 1)], "currency": "JPY"},
+        {"lines": [("SKU-1", 1)], "currency": "XXX"},
+        {"lines": [("SKU-1", 1)], "ship_region": "Atlantis"},
+        {"lines": [("SKU-1", 1)], "ship_country": "ZZ"},
+        {"lines": [("SKU-1", 1)], "customer_phone": "12"},
+        {"lines": [("SKU-1", 1)], "customer_name": "n" * 201},
+        {"lines": [("SKU-1", 1)], "email": "a@b.invalid"},
+        {"lines": [("SKU-1", 1)], "placed_at": datetime(2036, 1, 1, tzinfo=UTC)},
+        {"lines": [("SKU-1", 1, {"rounding_minor": -200})]},
+        {"lines": [("SKU-1", 1, {"tax_minor": -1})]},
+        {"lines": [("SKU-1", 1, {"discount_minor": 200})]},
+    ]
+    result = captured(shop, [{**case, "shipping_minor": 0} for case in cases])
+    found = {r.ref: sorted({(e.field, e.code) for e in r.errors}) for r in result.rejected}
+    assert found == {
+        0: [("lines[0].sku", "not_in_channel")],
+        1: [("lines[0].quantity", "below_minimum"), ("lines[0].quantity", "not_a_multiple")],
+        2: [("lines[0].quantity", "not_a_multiple")],
+        3: [("lines[1].quantity", "above_maximum")],
+        4: [("channel", "unknown_channel")],
+        5: [("currency", "no_exchange_rate")],
+        6: [("currency", "no_exchange_rate")],
+        7: [("ship_region", "unknown_region")],
+        8: [("ship_country", "unknown_country")],
+        9: [("customer_phone", "invalid_phone")],
+        10: [("customer_name", "string_too_long")],
+        11: [("email", "invalid")],
+        12: [("placed_at", "invalid")],
+        13: [("lines[0].amount", "out_of_range"), ("lines[0].discount", "too_large")],
+        14: [("lines[0].tax", "out_of_range")],
+        15: [("lines[0].discount", "too_large")],
+    }
+    assert result.orders == 0
+
+
+def test_only_a_live_batch_tells_the_customers_and_obeys_the_hold_rules(shop: Shop) -> None:
+    ruled(shop)
+    shop.stock("SKU-1", 500)
+    wanted = [
+        {"lines": [("SKU-1", 200)]},
+        {"lines": [("SKU-1", 1)], "customer_phone": "4045550123"},
+    ]
+    assert captured(shop, wanted).orders == 2
+    assert shop.count("outbox_messages") == 0
+    assert {row[0] for row in shop.rows("SELECT status FROM orders")} == {"open"}
+    again = [{**each, "external_id": f"L-{n}"} for n, each in enumerate(wanted)]
+    assert captured(shop, again, live=True).orders == 2
+    rows = shop.rows(
+        "SELECT external_id, status, hold_reason FROM orders WHERE external_id LIKE 'L-%'"
+        " ORDER BY external_id"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("L-0", "on_hold", "rule: large_order"), ("L-1", "open", None),
+    ]  # fmt: skip
+    told = shop.rows("SELECT kind, recipient, payload FROM outbox_messages ORDER BY id")
+    assert [(row.kind, row.recipient) for row in told] == [
+        ("order.confirmed", "person-0@example.com"), ("order.confirmed", "person-1@example.com"),
+    ]  # fmt: skip
+    assert shop.rows("SELECT phone FROM customers WHERE email LIKE 'person-1%'")[0][0] == (
+        "+14045550123"
+    )
+    assert [f for f in reconcile(shop.engine) if f.count] == []

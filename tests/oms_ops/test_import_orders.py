@@ -98,7 +98,7 @@ def test_every_bad_row_is_named_and_the_good_orders_are_taken(shop: Shop) -> Non
         (5, "too_many_decimals"),
         (6, "required"),
         (7, "invalid"),
-        (8, "invalid"),
+        (8, "invalid_postal_code"),
         (9, "wrong_number_of_cells"),
         (10, "order_rejected"),
         (11, "inconsistent"),

@@ -54,6 +54,7 @@ def take(
     known = seen.known(connection, keys.items())
     fresh = rows.filter(~pl.col("ref").is_in(list(known)))
     result = bulk.capture_many(connection, actor, *_frames(fresh))
+    seen.retry_taken(connection, keys, result.rejected)
     seen.remember(
         connection,
         ((*keys[ref], Taken(digests[ref], number)) for ref, number in result.numbers.items()),
@@ -109,6 +110,9 @@ def _frames(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         **fields,
         payment_method=pl.lit(PAYMENT_METHOD),
         allow_backorder=pl.lit(False),
+        # The data knows no taxes: none are to be computed.
+        tax_included=pl.lit(True),
+        shipping_tax_minor=pl.lit(0, pl.Int64),
     )
     heads = heads.join(shipping, on="ref", how="left", maintain_order="left").with_columns(
         pl.col("shipping_minor").fill_null(0)
@@ -121,6 +125,7 @@ def _frames(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         sku=pl.col("code"),
         unit_price_minor=unit,
         discount_minor=pl.lit(0, pl.Int64),
+        tax_minor=pl.lit(0, pl.Int64),
         # A price below the penny: the line's amount is rounded to one, and that is stored.
         rounding_minor=pennies(pl.col("amount")) - pl.col("quantity") * unit,
     )
@@ -137,7 +142,7 @@ def _complete(connection: Connection, actor: Actor, invoices: Sequence[str], day
         fulfilment.ship(connection, actor, shipments, notify=False)
         payments.capture(connection, actor, _ids(connection, "payments", orders))
     with clock.at(moment(day, DELIVERED)):
-        fulfilment.deliver(connection, actor, shipments)
+        fulfilment.deliver(connection, actor, shipments, notify=False)
 
 
 def order_ids(connection: Connection, invoices: Iterable[str]) -> list[int]:

@@ -1,0 +1,91 @@
+"""What is decided of a staged batch before it is written: promised days, and who has to look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops.database import as_rows, rowset
+from oms_ops.orders import holding, promises
+from oms_ops.orders.intake import AddressIn, OrderIn
+from oms_ops.rules.document import Rules
+
+#: What an order's lines add up to, and its tax where that is not in the prices.
+ORDER_SUMS = """
+SELECT l.ref, CAST(sum(l.quantity * l.unit_price_minor) AS bigint) AS gross,
+    CAST(sum(l.discount_minor) AS bigint) AS discount,
+    CAST(sum(l.rounding_minor) AS bigint) + max(b.cash_rounding_minor) AS rounding,
+    CAST(sum(l.tax_minor) AS bigint) + max(b.shipping_tax_minor) AS tax
+FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref GROUP BY l.ref
+"""
+
+
+def promise(connection: Connection) -> None:
+    """Say when what is short will be there, the earlier order first."""
+    short = _run(
+        connection,
+        "SELECT l.ref, l.line_no, b.warehouse_id, l.sku_id, l.quantity - l.take AS units"
+        " FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref WHERE l.take < l.quantity"
+        " ORDER BY b.placed_at, l.ref, l.line_no",
+    ).all()
+    waiting = [(row.warehouse_id, row.sku_id, int(row.units)) for row in short]
+    days = promises.promise(connection, waiting)
+    rows = [
+        {"ref": row.ref, "line_no": row.line_no, "day": str(day)}
+        for row, day in zip(short, days, strict=True)
+        if day is not None
+    ]
+    if not rows:
+        return
+    columns = {"ref": "bigint", "line_no": "bigint", "day": "date"}
+    source = f"({rowset(connection, 'rows', columns)}) AS r"
+    _run(
+        connection,
+        f"UPDATE bulk_lines SET promised_on = r.day FROM {source}"
+        " WHERE bulk_lines.ref = r.ref AND bulk_lines.line_no = r.line_no",
+        rows=as_rows(rows),
+    )
+    _run(
+        connection,
+        "UPDATE bulk_orders SET promised_on = d.day FROM (SELECT ref, max(promised_on) AS day"
+        " FROM bulk_lines GROUP BY ref) AS d WHERE d.ref = bulk_orders.ref",
+    )
+
+
+def hold(connection: Connection, rules: Rules) -> None:
+    """Mark the orders that a person has to look at first."""
+    rows = _run(
+        connection,
+        "SELECT b.ref, b.channel, b.currency, b.ship_country, b.ship_region,"
+        " t.gross - t.discount + b.shipping_minor + t.rounding"
+        " + CASE WHEN b.tax_included THEN 0 ELSE t.tax END AS total, ("
+        "SELECT count(*) FROM orders AS o WHERE o.customer_id = b.customer_id AND EXISTS ("
+        "SELECT 1 FROM shipments AS s WHERE s.order_id = o.id AND s.shipped_at IS NOT NULL)"
+        " AND o.total_minor - o.cancelled_minor > coalesce((SELECT sum(p.captured_minor)"
+        " FROM payments AS p WHERE p.order_id = o.id), 0)) AS unpaid"
+        f" FROM bulk_orders AS b JOIN ({ORDER_SUMS}) AS t ON t.ref = b.ref",
+    ).all()
+    held = []
+    for row in rows:
+        order = OrderIn.model_construct(
+            channel=row.channel,
+            currency=row.currency,
+            ship_to=AddressIn.model_construct(country=row.ship_country, region=row.ship_region),
+        )
+        why = holding.reason(connection, rules, order, row.total, None, unpaid=row.unpaid)
+        if why:
+            held.append({"ref": row.ref, "why": why})
+    if held:
+        columns = {"ref": "bigint", "why": "text"}
+        _run(
+            connection,
+            "UPDATE bulk_orders SET hold_reason = r.why"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE r.ref = bulk_orders.ref",
+            rows=as_rows(held),
+        )
+
+
+def _run(connection: Connection, statement: str, **parameters: Any) -> Any:
+    return connection.execute(sa.text(statement), parameters)
