@@ -222,10 +222,11 @@ def reading(engine: Engine) -> Iterator[Connection]:
             connection.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        try:
-            yield connection
-        finally:
-            connection.rollback()
+            connection.begin()
+        yield connection
+        # There is nothing to keep, but at a rollback the PostgreSQL driver forgets what it has
+        # prepared. After an error the pool rolls back.
+        connection.commit()
 
 
 @contextmanager
@@ -334,9 +335,10 @@ def rowset(
     """Return SQL that reads the JSON parameter ``:name`` as a table: ``FROM ({rowset(...)}) AS d``.
 
     ``columns`` maps each name to its PostgreSQL type (``bigint``, ``text``, ``boolean``, ...); the
-    parameter's value comes from :func:`as_rows`. One statement then serves one row or a hundred thousand, whatever the
-    driver's limit on parameters. PostgreSQL cannot look into the JSON and plans for a hundred rows;
-    ``count``, the number of rows where it is known, keeps it from scanning a table for three.
+    parameter's value comes from :func:`as_rows`. One statement then serves one row or a hundred
+    thousand, whatever the driver's limit on parameters. PostgreSQL cannot look into the JSON and
+    plans for a hundred rows; ``count``, the number of rows where it is known, keeps it from
+    scanning a table for three.
     """
     if connection.dialect.name == "sqlite":
         picked = ", ".join(f"json_extract(value, '$.{c}') AS {c}" for c in columns)
