@@ -30,6 +30,7 @@ from oms_ops.api import (
     suppliers,
     tracking,
     transfers,
+    waves,
     webhooks,
 )
 from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
@@ -51,6 +52,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         routing.router,
         rules.router,
         payments.router,
+        waves.router,
         fulfilment.router,
         returns.router,
         stock.router,

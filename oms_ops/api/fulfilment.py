@@ -15,9 +15,10 @@ from oms_ops.access.actor import Actor
 from oms_ops.api.parts import MOST_LINES, Caller, Database, Key
 from oms_ops.database import run
 from oms_ops.errors import NotFound
-from oms_ops.fulfilment import commands, delivery, labels, scan
+from oms_ops.fulfilment import commands, delivery, labels, packing, scan
 from oms_ops.fulfilment.carriers.entries import TEXT_TYPES
 from oms_ops.fulfilment.delivery import Failed
+from oms_ops.fulfilment.packing import Packed
 from oms_ops.fulfilment.scan import Scan
 from oms_ops.orders import queries
 
@@ -29,13 +30,25 @@ ShipmentIds = Annotated[
 ]
 
 
+class ParcelBody(BaseModel):
+    """A parcel: units by SKU code or barcode, and its weight if known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    contents: Annotated[dict[str, int], Field(max_length=MOST_LINES)]
+    weight_grams: int | None = None
+
+
 class StepBody(BaseModel):
     """What a step may say: ship its carrier, fail its reason, what is heard of parcels its moment.
 
-    Without carrier and tracking number, shipping takes those of the label.
+    Without carrier and tracking number, shipping takes those of the label. With ``parcels``,
+    packing checks that they hold what is to be sent.
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    parcels: Annotated[list[ParcelBody], Field(max_length=100)] | None = None
 
     carrier: str | None = None
     tracking_number: str | None = None
@@ -168,13 +181,17 @@ def advance(
     """Pick, pack, ship or deliver a shipment; or tell that it failed, is out again or came back."""
     said = body or StepBody()
     typed = {shipment_id: said.tracking_number} if said.tracking_number else {}
-    known = said.model_dump(exclude={"tracking_number"})
+    known = said.model_dump(exclude={"tracking_number", "parcels"})
     steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
 
     def work(connection: Connection) -> dict[str, Any]:
         if not queries.shipments_by_id(connection, [shipment_id]):
             raise NotFound(f"There is no shipment {shipment_id}.")
-        _STEPS[step](connection, actor, steps)
+        if step == "pack" and said.parcels is not None:
+            parcels = [Packed(each.contents, each.weight_grams) for each in said.parcels]
+            packing.pack_checked(connection, actor, shipment_id, parcels)
+        else:
+            _STEPS[step](connection, actor, steps)
         return queries.shipments_by_id(connection, [shipment_id])[0]
 
     return run(engine, work)

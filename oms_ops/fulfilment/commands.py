@@ -13,22 +13,14 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, execute, ids
 from oms_ops.fulfilment.delivery import deliver
+from oms_ops.fulfilment.packing import pack
+from oms_ops.fulfilment.picking import pick
 from oms_ops.fulfilment.transitions import Details, advance, tell
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
 from oms_ops.stock.levels import stamp_of
 
 __all__ = ["deliver", "pack", "pick", "ship"]
-
-
-def pick(connection: Connection, actor: Actor, shipment_ids: Sequence[int]) -> None:
-    """Record that the goods were taken from their bins."""
-    advance(connection, actor, shipment_ids, "pick")
-
-
-def pack(connection: Connection, actor: Actor, shipment_ids: Sequence[int]) -> None:
-    """Record that the goods are in parcels."""
-    advance(connection, actor, shipment_ids, "pack")
 
 
 def ship(

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PURCHASING_WRITE, Actor
+from oms_ops.cells import cell
 from oms_ops.database import as_time
 from oms_ops.notifications import outbox
 from oms_ops.orders import promises
@@ -80,7 +81,7 @@ def as_csv(order: Mapping[str, Any]) -> str:
         cost = line["confirmed_cost"] or line["unit_cost"]
         writer.writerow(
             {
-                **{name: _plain(line[name]) for name in ("line_no", "sku", "name", "quantity")},
+                **{name: cell(line[name]) for name in ("line_no", "sku", "name", "quantity")},
                 "unit_cost": cost,
                 "currency": order["currency"],
                 "amount": str(line["quantity"] * Decimal(cost)),
@@ -88,13 +89,6 @@ def as_csv(order: Mapping[str, Any]) -> str:
             }
         )
     return text.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    """Keep a spreadsheet from taking a name for a formula."""
-    return (
-        f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
-    )
 
 
 def _text(order: Mapping[str, Any], title: str, shop: str) -> str:
