@@ -25,6 +25,8 @@ from oms_ops.orders import queries
 router = APIRouter(tags=["fulfilment"])
 
 StepName = Literal["pick", "pack", "ship", "deliver", "fail", "retry", "return"]
+LongText = Annotated[str, Field(max_length=2000)]
+ShortText = Annotated[str, Field(max_length=200)]
 ShipmentIds = Annotated[
     list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
 ]
@@ -50,9 +52,9 @@ class StepBody(BaseModel):
 
     parcels: Annotated[list[ParcelBody], Field(max_length=100)] | None = None
 
-    carrier: str | None = None
-    tracking_number: str | None = None
-    reason: str = ""
+    carrier: ShortText | None = None
+    tracking_number: ShortText | None = None
+    reason: LongText = ""
     at: AwareDatetime | None = None
 
 
@@ -62,9 +64,9 @@ class StepsBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     shipment_ids: ShipmentIds
-    carrier: str | None = None
-    tracking_numbers: dict[int, str] = {}
-    reason: str = ""
+    carrier: ShortText | None = None
+    tracking_numbers: dict[int, ShortText] = {}
+    reason: LongText = ""
     at: AwareDatetime | None = None
 
 
@@ -74,7 +76,7 @@ class LabelBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     carrier: str = "manual"
-    tracking_number: str | None = None
+    tracking_number: ShortText | None = None
     replace: bool = False
 
 
@@ -85,7 +87,7 @@ class LabelsBody(BaseModel):
 
     shipment_ids: ShipmentIds
     carrier: str = "manual"
-    tracking_numbers: dict[int, str] = {}
+    tracking_numbers: dict[int, ShortText] = {}
     replace: bool = False
 
 

@@ -1,6 +1,6 @@
 """Book labels with a carrier, keep its answers, show and void labels.
 
-A label is asked for in three halves: the request is written and committed; the carrier is spoken to
+A label is asked for in three parts: the request is written and committed; the carrier is spoken to
 with no transaction open; its answer is written. Whoever else books the shipment meanwhile finds the
 request. If we stop in between, or the carrier cannot be reached, the request is repeated under the
 same reference (:func:`repeat`), which gives the same label.
@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 
 #: How long a request may be on its way to the carrier before it is repeated.
 _PATIENCE = timedelta(minutes=1)
+#: Requests repeated in one round.
+_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,12 @@ def repeat(engine: Engine, actor: Actor, carrier: str, spoken_to: Carrier) -> in
         rows = execute(
             connection,
             "SELECT id FROM shipment_labels WHERE status = 'requested' AND sent_at IS NULL"
-            " AND carrier = :carrier AND created_at < :before ORDER BY id",
-            {"carrier": carrier, "before": as_time(connection, clock.now() - _PATIENCE)},
+            " AND carrier = :carrier AND created_at < :before ORDER BY id LIMIT :limit",
+            {
+                "carrier": carrier,
+                "before": as_time(connection, clock.now() - _PATIENCE),
+                "limit": _BATCH,
+            },
         ).fetchall()
         asked = bookings.of_labels(connection, [row[0] for row in rows]) if rows else []
     _ask(engine, actor, spoken_to, asked)

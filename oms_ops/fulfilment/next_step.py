@@ -15,17 +15,13 @@ from oms_ops.fulfilment.transitions import TRANSITIONS, WAITS
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """A step and its request; ``needs`` names the fields of the body that are still to be filled.
-
-    What happens outside of the house is not ``routine``: a scan alone does not say that it did.
-    """
+    """A step and its request; ``needs`` names the fields of the body still to be filled."""
 
     step: str
     path: str
     body: dict[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     method: str = "POST"
-    routine: bool = True
 
     def shown(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
@@ -91,13 +87,13 @@ def after(connection: Connection, shipment: Situation) -> tuple[Next | None, str
         return None, obstacle
     path = f"/v1/shipments/{shipment.id}"
     if step == "pick" and shipment.wave is not None:
-        return Next(step, "/v1/scan", {"code": shipment.wave}, routine=False), None
+        return Next("walk", "/v1/scan", {"code": shipment.wave}), None
     if step == "ship" and shipment.label is None and (who := _carriers(connection)):
         body = {"carrier": who[0] if len(who) == 1 else None}
         return Next("label", f"{path}/label", body, () if len(who) == 1 else ("carrier",)), None
     if step == "receive":
-        return Next(step, "/v1/returns", {"order": shipment.order}, ("lines",), routine=False), None
-    return Next(step, f"{path}/{step}", routine=step in _ROUTINE), None
+        return Next(step, "/v1/returns", {"order": shipment.order}, ("lines",)), None
+    return Next(step, f"{path}/{step}"), None
 
 
 #: What follows a status; parcels that came back are taken in as a return.
@@ -109,8 +105,6 @@ _STEPS = {
     "delivery_failed": "retry",
     "returned": "receive",
 }
-#: What is done with the parcel in one's hand.
-_ROUTINE = ("pick", "pack", "ship")
 
 
 def _obstacle(shipment: Situation, step: str) -> str | None:

@@ -7,7 +7,7 @@ what a code is, one or two more say what is next.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.database import execute, reading, run
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
-from oms_ops.fulfilment import commands, labels, next_step
+from oms_ops.fulfilment import commands, labels, next_step, picking
 from oms_ops.fulfilment.next_step import Next
 from oms_ops.orders.queries import id_of
 from oms_ops.stock import bins, floor, putaway
@@ -53,13 +53,16 @@ class _Hit:
 
 @dataclass(slots=True)
 class _Seen:
-    """What a scan found; ``subject`` is the shipment that the next step moves."""
+    """What a scan found; ``act`` takes the next step, where a scan alone says enough to do it."""
 
     answer: dict[str, Any]
     next: Next | None = None
-    subject: int | None = None
+    act: Callable[[Connection], object] | None = None
+    #: The shipment whose label is next.
+    unlabelled: int | None = None
 
     def shown(self, *, advanced: str | None = None) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
         following = self.next.shown() if self.next else None
         return {**self.answer, "next": following, "advanced": advanced}
 
@@ -83,21 +86,21 @@ def scan(engine: Engine, actor: Actor, scanned: Scan) -> dict[str, Any]:
     def work(connection: Connection) -> tuple[_Seen, str | None]:
         seen = _look(connection, actor, scanned)
         _expect(scanned, seen)
-        act = _ACTS.get(seen.next.step) if _is_ready(seen) and seen.next else None
-        if act is None or seen.next is None or seen.subject is None:
+        if seen.act is None or seen.next is None:
             return seen, None
-        act(connection, actor, [seen.subject])
+        seen.act(connection)
         return _look(connection, actor, scanned), seen.next.step
 
     seen, taken = run(engine, work)
-    if taken is None and _is_ready(seen) and seen.next and seen.next.step == "label":
-        # A carrier is spoken to with no transaction open.
-        labels.book(engine, actor, [seen.subject or 0], carrier=seen.next.body["carrier"])
-        with reading(engine) as connection:
-            return _look(connection, actor, scanned).shown(advanced="label")
-    return seen.shown(advanced=taken)
+    if taken is not None or seen.unlabelled is None or seen.next is None:
+        return seen.shown(advanced=taken)
+    # A carrier is spoken to with no transaction open.
+    labels.book(engine, actor, [seen.unlabelled], carrier=seen.next.body["carrier"])
+    with reading(engine) as connection:
+        return _look(connection, actor, scanned).shown(advanced="label")
 
 
+#: What a scan may do with the parcel in one's hand; that one arrived, it does not say.
 _ACTS: dict[str, Callable[[Connection, Actor, Sequence[int]], object]] = {
     "pick": commands.pick,
     "pack": commands.pack,
@@ -105,8 +108,16 @@ _ACTS: dict[str, Callable[[Connection, Actor, Sequence[int]], object]] = {
 }
 
 
-def _is_ready(seen: _Seen) -> bool:
-    return seen.next is not None and seen.next.routine and not seen.next.needs
+def _ready(answer: dict[str, Any], actor: Actor, shipment_id: int, following: Next | None) -> _Seen:
+    """Return what was found of one shipment, ready to take its next step."""
+    seen = _Seen(answer, following)
+    if following is None or following.needs:
+        return seen
+    if following.step == "label":
+        seen.unlabelled = shipment_id
+    elif (command := _ACTS.get(following.step)) is not None:
+        seen.act = lambda connection: command(connection, actor, [shipment_id])
+    return seen
 
 
 def _expect(scanned: Scan, seen: _Seen) -> None:
@@ -199,31 +210,32 @@ _WORDS = {
 }
 
 
-def _shipment(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
+def _shipment(connection: Connection, actor: Actor, _: Scan, hit: _Hit) -> _Seen:
     (shipment,) = next_step.situations(connection, shipment_ids=[hit.id])
     following, obstacle = next_step.after(connection, shipment)
-    return _Seen({"shipment": shipment.shown(), "blocked": obstacle}, following, shipment.id)
+    answer = {"shipment": shipment.shown(), "blocked": obstacle}
+    return _ready(answer, actor, shipment.id, following)
 
 
-def _order(connection: Connection, _: Actor, scanned: Scan, hit: _Hit) -> _Seen:
-    """Show an order's shipments; what is next is that of the first that anything is next for."""
+def _order(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _Seen:
+    """Show an order's shipments; what is next is that of the one of which anything is next here."""
     shipments = next_step.situations(connection, order_id=hit.id)
     here = [s for s in shipments if scanned.warehouse in (None, s.warehouse)]
-    steps = [(s, *next_step.after(connection, s)) for s in here]
-    ready = [(s, following) for s, following, _ in steps if following]
-    routine = [(s, following) for s, following in ready if following.routine]
+    steps = [(s.id, *next_step.after(connection, s)) for s in here]
+    inside = [(i, step) for i, step, _ in steps if step and step.step in (*_ACTS, "label")]
+    ready = inside or [(i, step) for i, step, _ in steps if step]
     obstacle = next((why for _, _, why in steps if why), None) if not ready else None
-    if not shipments:
-        obstacle = "nothing of it is allocated"
-    subject, following = (routine or ready)[0] if ready else (None, None)
-    if len(routine) > 1 and following is not None:
-        # Which of the parcels is in the hand is not known.
-        following = Next(following.step, following.path, following.body, ("shipment",))
     answer = {
         "order": {"number": hit.name, "shipments": [s.shown() for s in shipments]},
-        "blocked": obstacle,
+        "blocked": obstacle if shipments else "nothing of it is allocated",
     }
-    return _Seen(answer, following, subject.id if subject is not None else None)
+    if not ready:
+        return _Seen(answer)
+    subject, following = ready[0]
+    if len(ready) > 1:
+        # Which of the parcels is in the hand is not known.
+        following = replace(following, needs=("shipment", *following.needs))
+    return _ready(answer, actor, subject, following)
 
 
 def _wave(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
@@ -235,7 +247,7 @@ def _wave(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
         "number": hit.name, "warehouse": hit.warehouse, "status": row[0], "zone": row[1],
         "open_picks": picks,
     }  # fmt: skip
-    return _Seen({"wave": wave}, _pick(picks, sure=False))
+    return _Seen({"wave": wave}, _pick(picks))
 
 
 def _sku(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _Seen:
@@ -253,12 +265,7 @@ def _sku(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _See
     ]
     answer = {"sku": {"code": hit.name, "name": rows[0][4], "levels": levels}}
     if scanned.wave is not None:
-        wave_id = id_of(scanned.wave.strip().upper(), "WV")
-        picks = _open_picks(
-            connection, "v.id = :id AND k.sku_id = :sku", {"id": wave_id, "sku": hit.id}
-        )
-        answer["sku"]["open_picks"] = picks
-        return _Seen(answer, _pick(picks, sure=len(picks) == 1))
+        return _walked(connection, actor, scanned.wave, answer)
     if scanned.warehouse is None or not levels:
         return _Seen(answer)
     here = next(row[0] for row in rows if row[1] == scanned.warehouse)
@@ -267,10 +274,24 @@ def _sku(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _See
     return _Seen(answer, _putaway(connection, actor, scanned.warehouse, hit.name, held.loose))
 
 
+def _walked(connection: Connection, actor: Actor, wave: str, answer: dict[str, Any]) -> _Seen:
+    """Show the pick of a SKU in a wave; a single unit is taken by the scan of it."""
+    walk = _open_picks(connection, "v.id = :id", {"id": id_of(wave.strip().upper(), "WV")})
+    mine = [pick for pick in walk if pick["sku"] == answer["sku"]["code"]]
+    answer["sku"]["open_picks"] = mine
+    following = _pick(mine or walk)
+    if following is None or len(mine) != 1 or mine[0]["quantity"] != 1:
+        return _Seen(answer, following)
+    pick = mine[0]
+    seen = _Seen(answer, replace(following, needs=()))
+    seen.act = lambda c: picking.confirm(c, actor, pick["wave"], {pick["id"]: 1})
+    return seen
+
+
 def _bin(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
     (place,) = bins.shown(connection, [hit.id])
     picks = _open_picks(connection, "k.location_id = :id", {"id": hit.id})
-    return _Seen({"bin": {**place, "open_picks": picks}}, _pick(picks, sure=False))
+    return _Seen({"bin": {**place, "open_picks": picks}}, _pick(picks))
 
 
 _LOOKS: dict[str, Callable[[Connection, Actor, Scan, _Hit], _Seen]] = {
@@ -293,20 +314,21 @@ def _open_picks(
         " JOIN pick_waves AS v ON v.id = k.wave_id AND v.status = 'open'"
         " JOIN locations AS p ON p.id = k.location_id JOIN skus AS u ON u.id = k.sku_id"
         f" JOIN shipments AS s ON s.id = k.shipment_id WHERE {chosen} AND k.picked IS NULL"
-        " ORDER BY coalesce(p.pick_sequence, 2147483647), p.code, k.id LIMIT 200",
+        " ORDER BY p.kind = 'storage', coalesce(p.pick_sequence, 2147483647), p.code, k.id"
+        " LIMIT 200",
         parameters,
     )
     names = ("id", "wave", "place", "sku", "quantity", "shipment")
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def _pick(picks: Sequence[dict[str, Any]], *, sure: bool) -> Next | None:
-    """Return the next pick; ``sure`` tells that the goods themselves were scanned."""
+def _pick(picks: Sequence[dict[str, Any]]) -> Next | None:
+    """Return the first of picks as the next step; how many were found is for the picker to say."""
     if not picks:
         return None
     first = picks[0]
     body = {"picks": {str(first["id"]): first["quantity"]}}
-    return Next("pick", f"/v1/waves/{first['wave']}/picks", body, routine=sure)
+    return Next("pick", f"/v1/waves/{first['wave']}/picks", body, ("picks",))
 
 
 def _putaway(
@@ -322,4 +344,4 @@ def _putaway(
         lines = [{"sku": sku, "quantity": loose, "bin": None}]
     needs = () if bins_of else ("lines.bin",)
     body = {"warehouse": warehouse, "lines": lines}
-    return Next("putaway", "/v1/stock/putaway", body, needs, routine=False)
+    return Next("putaway", "/v1/stock/putaway", body, needs)

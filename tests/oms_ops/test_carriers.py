@@ -30,6 +30,7 @@ from oms_ops.rules import store
 from oms_ops.settings import settings
 from tests.oms_ops.shop import ADMIN, CLERK, Shop
 from tests.oms_ops.test_order_life import advance, placed
+from tests.oms_ops.test_races import both
 
 WORKER = Actor("wanda", "warehouse")
 LEFT = datetime(2026, 11, 2, 16, tzinfo=UTC)
@@ -507,26 +508,19 @@ def test_a_carrier_tells_only_of_its_own_parcels(shop: Shop, folder: Path) -> No
 
 
 def test_an_event_and_a_person_do_not_both_move_a_parcel(shop: Shop, folder: Path) -> None:
-    (shipment,) = shipped(shop)
-    drop(folder, "events.json", [event("delivered", 5)])
-    start = threading.Barrier(2)
-
-    def person() -> Any:
-        start.wait(10)
-        try:
-            run(shop.engine, lambda c: delivery.deliver(c, WORKER, [shipment]))
-        except Conflict as error:
-            return error
-
-    def carrier() -> Any:
-        start.wait(10)
-        return events.sync(shop.engine, "post")[0].faults
-
-    with ThreadPoolExecutor(2) as pool:
-        ends = [pool.submit(person), pool.submit(carrier)]
-        assert ends[1].result(30) == ()
+    first, _ = shipped(shop, 2)
+    drop(folder, "events.json", [event("delivered", 5, "P1"), event("delivered", 5, "P2")])
+    with reading(shop.engine) as connection:
+        (message,) = registry.open_carrier(connection, "post").events()
+    faults = both(
+        shop,
+        lambda c: delivery.deliver(c, WORKER, [first]),
+        lambda c: events.apply(c, "post", message),
+    )
+    assert faults == []
+    assert [row[1] for row in state(shop)[:2]] == ["delivered", "delivered"]
     told = [row[0] for row in shop.rows("SELECT kind FROM outbox_messages")]
-    assert told.count("shipment.delivered") == 1
+    assert told.count("shipment.delivered") == 2
 
 
 def test_one_carrier_out_of_order_does_not_keep_the_others(shop: Shop, folder: Path) -> None:

@@ -14,13 +14,15 @@ from oms_ops.access.actor import Actor
 from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import Conflict, Forbidden, NotFound, ValidationFailed
-from oms_ops.fulfilment import delivery
+from oms_ops.fulfilment import delivery, picking, waves
 from oms_ops.fulfilment.delivery import Failed
 from oms_ops.fulfilment.scan import KINDS, Scan, scan
+from oms_ops.fulfilment.waves import Limits
 from oms_ops.orders.holds import hold
 from oms_ops.reconcile import reconcile
 from oms_ops.rules import store
-from oms_ops.stock import bins
+from oms_ops.stock import bin_moves, bins
+from oms_ops.stock.bin_moves import BinMove
 from oms_ops.stock.bins import NewBin
 from tests.oms_ops.shop import ADMIN, CLERK, Shop
 from tests.oms_ops.test_order_life import advance, placed
@@ -165,6 +167,31 @@ def test_goods_are_known_by_code_and_barcode_with_where_they_go(stocked: Shop) -
     ]
     assert read(stocked, "A-01")["bin"]["units"] == 0
     assert read(stocked, "SKU-3", warehouse="ATL")["next"] is None
+
+
+def test_a_wave_is_walked_by_scanning_what_is_taken(stocked: Shop) -> None:
+    run(stocked.engine, lambda c: bins.create(c, WORKER, "ATL", [NewBin("A-01"), NewBin("A-02")]))
+    stocked.stock("SKU-3", 5)
+    moves = [BinMove("SKU-1", 9, "A-01"), BinMove("SKU-3", 5, "A-02")]
+    run(stocked.engine, lambda c: bin_moves.move(c, WORKER, "ATL", moves))
+    placed(stocked, ("SKU-1", 2), ("SKU-3", 1))
+    (number,) = numbers(stocked)
+    wave = run(stocked.engine, lambda c: waves.open_wave(c, WORKER, "ATL", Limits()))
+    inside = read(stocked, number, advance=True)
+    assert (inside["next"]["step"], inside["next"]["request"]["body"]) == ("walk", {"code": wave})
+    first = read(stocked, wave, advance=True)
+    assert (first["advanced"], first["next"]["needs"]) == (None, ["picks"])
+    assert [stop["place"] for stop in first["wave"]["open_picks"]] == ["A-01", "A-02"]
+    assert read(stocked, "A-02")["bin"]["open_picks"][0]["sku"] == "SKU-3"
+    # Of two units, the scan of one does not say that both were there.
+    two = read(stocked, "SKU-1", wave=wave, advance=True)
+    assert (two["advanced"], two["next"]["request"]) == (None, first["next"]["request"])
+    one = read(stocked, "SKU-3", wave=wave, advance=True)
+    assert (one["advanced"], one["next"]["request"]) == ("pick", first["next"]["request"])
+    found = {int(i): units for i, units in two["next"]["request"]["body"]["picks"].items()}
+    run(stocked.engine, lambda c: picking.confirm(c, WORKER, wave, found))
+    assert read(stocked, number)["next"]["step"] == "pack"
+    assert read(stocked, wave)["wave"]["status"] == "done"
 
 
 def test_unknown_and_ambiguous_codes_say_what_was_tried(stocked: Shop) -> None:

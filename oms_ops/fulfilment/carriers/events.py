@@ -80,11 +80,13 @@ def _sync(engine: Engine, code: str) -> Synced:
 
 def take(engine: Engine, code: str, message: Message) -> list[Fault]:
     """Take all of a message that can be taken; return what cannot, by row."""
+    faults = run(engine, lambda connection: apply(connection, code, message))
+    return sorted([*message.faults, *faults], key=lambda fault: fault.row)
 
-    def work(connection: Connection) -> list[Fault]:
-        return _take_labels(connection, code, message) + _take_events(connection, code, message)
 
-    return sorted([*message.faults, *run(engine, work)], key=lambda fault: fault.row)
+def apply(connection: Connection, code: str, message: Message) -> list[Fault]:
+    """Do what a message says; return the entries that say what cannot be."""
+    return _take_labels(connection, code, message) + _take_events(connection, code, message)
 
 
 def _take_labels(connection: Connection, code: str, message: Message) -> list[Fault]:
