@@ -55,13 +55,22 @@ _RULES = {
             SELECT sl.order_line_id,
                 sum(CASE WHEN s.status IN ('allocated', 'picked', 'packed') THEN sl.quantity
                     ELSE 0 END) AS allocated,
-                sum(CASE WHEN s.status IN ('shipped', 'delivered', 'delivery_failed', 'returned') THEN sl.quantity
-                    ELSE 0 END) AS shipped
+                sum(CASE WHEN s.status IN ('shipped', 'delivered', 'delivery_failed', 'returned')
+                    THEN sl.quantity ELSE 0 END) AS shipped
             FROM shipment_lines AS sl JOIN shipments AS s ON s.id = sl.shipment_id
             GROUP BY sl.order_line_id
         )
         SELECT count(*) FROM order_lines AS l LEFT JOIN parts AS p ON p.order_line_id = l.id
         WHERE l.allocated <> coalesce(p.allocated, 0) OR l.shipped <> coalesce(p.shipped, 0)""",
+    "pickers were sent for what the shipments of waves hold": """
+        WITH sent AS (
+            SELECT shipment_line_id, sum(coalesce(picked, quantity)) AS units FROM picks
+            GROUP BY shipment_line_id
+        )
+        SELECT count(*) FROM shipment_lines AS sl JOIN shipments AS s ON s.id = sl.shipment_id
+        LEFT JOIN sent AS k ON k.shipment_line_id = sl.id
+        WHERE s.status = 'allocated'
+            AND CASE WHEN s.wave_id IS NULL THEN 0 ELSE sl.quantity END <> coalesce(k.units, 0)""",
     "an order's total is the sum of its lines": """
         WITH sums AS (
             SELECT order_id, sum(gross_minor) AS gross, sum(discount_minor) AS discount,

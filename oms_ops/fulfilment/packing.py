@@ -56,13 +56,12 @@ def pack_checked(
     for index, parcel in enumerate(parcels):
         held: Counter[str] = Counter()
         for scanned, units in parcel.contents.items():
-            known = codes.get(scanned.strip(), ())
-            mine = [sku for sku in known if sku in wanted] or list(known)
-            if len(mine) == 1:
-                held[mine[0]] += units
+            if sku := codes.get(scanned.strip()):
+                held[sku] += units
             else:
+                message = f"{scanned} is no SKU code or barcode"
                 field = f"parcels[{index}].contents.{scanned}"
-                faults.append(_unclear(field, scanned, mine))
+                faults.append(FieldError(field, "unknown_sku", message))
         contents.append({sku: units for sku, units in sorted(held.items()) if units > 0})
         packed += held
     faults += _differences(wanted, packed)
@@ -89,12 +88,6 @@ def _shape_faults(parcels: Sequence[Packed]) -> list[FieldError]:
     return faults
 
 
-def _unclear(field: str, scanned: str, mine: Sequence[str]) -> FieldError:
-    if mine:
-        return FieldError(field, "ambiguous", f"{scanned} is {' and '.join(sorted(mine))}")
-    return FieldError(field, "unknown_sku", f"{scanned} is no SKU code or barcode")
-
-
 def _differences(wanted: Mapping[str, int], packed: Mapping[str, int]) -> list[FieldError]:
     faults = []
     for sku in sorted({*wanted, *packed}):
@@ -118,20 +111,17 @@ def _wanted(connection: Connection, shipment_id: int) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
-def _codes(connection: Connection, scanned: set[str]) -> dict[str, list[str]]:
-    """Return the SKU codes that each scanned text stands for: its own, or those of the barcode."""
+def _codes(connection: Connection, scanned: set[str]) -> dict[str, str]:
+    """Return the SKU that each scanned text stands for: its code before a barcode."""
+    source = f"({rowset(connection, 'rows', {'code': 'text'})}) AS r"
     rows = execute(
         connection,
-        f"SELECT r.code, k.code FROM ({rowset(connection, 'rows', {'code': 'text'})}) AS r"
-        " JOIN skus AS k ON k.code = r.code"
-        f" UNION SELECT r.code, k.code FROM ({rowset(connection, 'rows', {'code': 'text'})}) AS r"
-        " JOIN skus AS k ON k.barcode = r.code",
+        f"SELECT r.code, k.code FROM {source} JOIN skus AS k ON k.barcode = r.code"
+        f" UNION ALL SELECT r.code, k.code FROM {source} JOIN skus AS k ON k.code = r.code",
         {"rows": as_rows({"code": code.strip()} for code in sorted(scanned))},
-    )
-    found: dict[str, list[str]] = {}
-    for text, sku in rows:
-        found.setdefault(text, []).append(sku)
-    return {text: [text] if text in skus else skus for text, skus in found.items()}
+    ).fetchall()
+    # A code that is another SKU's barcode stands for itself.
+    return {row[0]: row[1] for row in rows} | {row[0]: row[0] for row in rows if row[0] == row[1]}
 
 
 def _insert(

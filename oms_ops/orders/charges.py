@@ -76,6 +76,6 @@ def shipping_charge(
 
 
 def to_cash(total: int, rules: Rules, currency: str) -> int:
-    """Return what rounding ``total`` to the currency's smallest coin adds (or takes), minor units."""
+    """Return the minor units that rounding ``total`` to the currency's smallest coin adds."""
     step = rules.cash_rounding.get(currency, 1)
     return half_up(total, step) * step - total
