@@ -100,6 +100,16 @@ def test_a_parcel_that_is_brought_back_stays_shipped_until_it_is_taken_in(
         run(shop.engine, lambda c: delivery.deliver(c, WORKER, [parcel]))
 
 
+def test_only_a_later_failure_is_noted_of_a_parcel_that_arrived(shop: Shop, parcel: int) -> None:
+    run(shop.engine, lambda c: delivery.deliver(c, WORKER, [parcel], moments={parcel: after(68)}))
+    for hour, reason in ((44, "no bell"), (20, "nobody")):
+        late = Failed(parcel, reason, after(hour))
+        run(shop.engine, lambda c, late=late: delivery.note_failures(c, WORKER, [late]))  # type: ignore[misc]
+    found = shown(shop, parcel)
+    assert (found["status"], found["failure_reason"]) == ("delivered", "no bell")
+    assert told(shop) == ["shipment.shipped", "shipment.delivered"]
+
+
 def test_moments_that_cannot_be_are_refused(shop: Shop, parcel: int) -> None:
     tomorrow = clock.now() + timedelta(days=1)
     for moment, code in ((tomorrow, "in_the_future"), (after(-0.1), "before_it_left")):
