@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from oms_ops.database import make_engine
-from tests.benchmarks import bulk, capture, databases, ingest, pipeline, report
+from tests.benchmarks import bulk, capture, databases, ingest, over_http, pipeline, report, scale
 from tests.benchmarks.report import Figure
 
-SECTIONS = ("capture", "history", "pipeline")
+SECTIONS = ("capture", "http", "scale", "history", "pipeline")
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
@@ -24,6 +24,8 @@ class Sizes:
     preload: int = 20_000
     rounds: int = 5
     seconds: float = 1.2
+    crowds: tuple[int, ...] = (1, 4, 8)
+    orders_there: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     lines: int = 100_000
     days: int = 25
     changes: int = 1_000_000
@@ -34,8 +36,10 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(3_000, 3, 0.4, 9_000, 3, 60_000, 2_000, demo=False, orders=50),
-    "tiny": Sizes(300, 1, 0.1, 300, 1, 2_000, 100, demo=False, orders=3),
+    "quick": Sizes(
+        3_000, 3, 0.4, (1, 8), (1_000, 20_000), 9_000, 3, 60_000, 2_000, demo=False, orders=50
+    ),
+    "tiny": Sizes(300, 1, 0.1, (1, 2), (100, 200), 300, 1, 2_000, 100, demo=False, orders=3),
 }
 
 
@@ -50,7 +54,24 @@ def main(arguments: list[str] | None = None) -> int:
         if "capture" in sections:
             _say(f"capture on {dialect}")
             figures += capture.measure(
-                dialect, preload=size.preload, rounds=size.rounds, seconds=size.seconds
+                dialect,
+                preload=size.preload,
+                rounds=size.rounds,
+                seconds=size.seconds,
+                crowds=size.crowds,
+            )
+        if "http" in sections:
+            _say(f"HTTP on {dialect}")
+            figures += over_http.measure(
+                dialect,
+                preload=size.preload,
+                rounds=size.rounds,
+                seconds=size.seconds,
+                crowds=size.crowds,
+            )
+        if "scale" in sections:
+            figures += scale.measure(
+                dialect, sizes=size.orders_there, rounds=size.rounds, orders=200, say=_say
             )
         if "history" in sections:
             _say(f"bulk and ingest on {dialect}")

@@ -1,137 +1,118 @@
-"""Single-order capture per second, in turns with the same order written by hand."""
+"""Single-order capture per second, in turns with the same order written without the product."""
 
 from __future__ import annotations
 
-import multiprocessing
-import random
-import statistics
-import time
-import uuid
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
 from oms_ops.database import make_engine, reading
 from oms_ops.orders.capture import capture
-from tests.benchmarks import databases
-from tests.benchmarks.handwritten import ACTOR, Handwritten
-from tests.benchmarks.report import NAMES, Figure, milliseconds, rate
+from tests.benchmarks import clients, databases, every_rule
+from tests.benchmarks.clients import Case, Measured, Place
+from tests.benchmarks.handwritten import Handwritten
+from tests.benchmarks.report import NAMES, Figure, rate, spread
+from tests.benchmarks.server_call import ServerCall
 
-SIDES = ("ours", "hand")
+SIDES = {"sqlite": ("ours", "hand"), "postgresql": ("ours", "hand", "call")}
+_SECTION = "Capture, orders/s"
 
 
-def measure(dialect: str, *, preload: int, rounds: int, seconds: float) -> list[Figure]:
-    """Measure 1 and 8 clients, ``preload`` lines being there; a round a side takes ``seconds``."""
+def measure(
+    dialect: str, *, preload: int, rounds: int, seconds: float, crowds: Sequence[int]
+) -> list[Figure]:
+    """Measure each number of clients, ``preload`` lines being there; a round takes ``seconds``."""
+    sides = SIDES[dialect]
+    cases = [(side, hot) for hot in (False, True) for side in sides]
+    figures = []
     with databases.fresh(dialect) as url:
         engine = make_engine(url)
         databases.fill(engine, 2, preload // 2)
-        figures = [_clients(url, dialect, clients, rounds, seconds) for clients in (1, 8)]
-        _check(engine)
+        every_rule.publish(engine)
+        if "call" in sides:
+            ServerCall.install(engine)
+        databases.analyse(engine)
+        before = _last_change(engine)
+        for crowd in crowds:
+            measured = clients.in_turns(
+                places, (url, sides), cases, clients=crowd, rounds=rounds, seconds=seconds
+            )
+            figures += _figures(dialect, crowd, measured)
+        _check(engine, sides, before)
         engine.dispose()
     return figures
 
 
-def _clients(url: str, dialect: str, clients: int, rounds: int, seconds: float) -> Figure:
-    # One process imports everything once; each client is a fresh fork of it.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.benchmarks.capture"])
-    pipes: list[Any] = []
-    processes = []
-    for seed in range(clients):
-        here, there = context.Pipe()
-        process = context.Process(target=_client, args=(url, seed, there), daemon=True)
-        process.start()
-        # Or a client that died would leave the other end open, and us waiting.
-        there.close()
-        pipes.append(here)
-        processes.append(process)
-    for pipe in pipes:
-        pipe.recv()
-    rates: dict[str, list[float]] = {side: [] for side in SIDES}
-    latencies: dict[str, list[float]] = {side: [] for side in SIDES}
-    for number in range(rounds):
-        for side in SIDES if number % 2 == 0 else SIDES[::-1]:
-            start = time.time() + 0.05
-            for pipe in pipes:
-                pipe.send((side, start, seconds))
-            took = [pipe.recv() for pipe in pipes]
-            rates[side].append(sum(len(each) for each in took) / seconds)
-            latencies[side] += [latency for each in took for latency in each]
-    for pipe, process in zip(pipes, processes, strict=True):
-        pipe.send(None)
-        process.join(10)
-    ratios = [ours / hand for ours, hand in zip(rates["ours"], rates["hand"], strict=True)]
-    note = ", ".join(
-        f"{side} p50 {milliseconds(_quantile(latencies[side], 0.5))}"
-        f" p99 {milliseconds(_quantile(latencies[side], 0.99))} ms"
-        for side in SIDES
-    )
-    return Figure(
-        "Capture, orders/s",
-        f"{NAMES[dialect]}, {clients} client{'s' if clients > 1 else ''}",
-        rate(statistics.median(rates["ours"])),
-        rate(statistics.median(rates["hand"])),
-        f"{statistics.median(ratios):.2f}",
-        note,
-    )
+def places(url: str, sides: Sequence[str]) -> Mapping[str, Place]:
+    """Return what each side calls to place an order, over a fresh connection of its own."""
+    found: dict[str, Place] = {}
+    if "ours" in sides:
+        engine = make_engine(url, pool_size=1)
+        actor = Actor("ours", "clerk")
+        found["ours"] = lambda order, key: capture(engine, actor, order, idempotency_key=key)
+    if "hand" in sides:
+        found["hand"] = Handwritten(url, "hand").place
+    if "call" in sides:
+        found["call"] = ServerCall(url, "call").place
+    return found
 
 
-def _quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+def _figures(dialect: str, crowd: int, measured: Mapping[Case, Measured]) -> list[Figure]:
+    figures = []
+    for hot in (False, True):
+        case = f"{NAMES[dialect]}, {crowd} client{'s' if crowd > 1 else ''}"
+        ours = measured["ours", hot]
+        for side in SIDES[dialect][1:]:
+            other = measured[side, hot]
+            note = f"ours {spread(ours)}, {side} {spread(other)}"
+            name = f"{case}, {'hot SKU' if hot else 'uniform'}"
+            figures.append(_figure(name, ours, side, other, note))
+        if hot:
+            uniform = measured["ours", False]
+            figures.append(_figure(f"{case}, hot against uniform", ours, "uniform", uniform, ""))
+    return figures
 
 
-def _client(url: str, seed: int, pipe: Connection) -> None:
-    """Be one client: connect afresh, warm up, then run the rounds that are asked for."""
-    draw = random.Random(seed)
-    engine = make_engine(url, pool_size=1)
-    actor = Actor(ACTOR, "clerk")
-    hand = Handwritten(url)
-    sides: dict[str, Callable[[dict[str, Any], str], Any]] = {
-        "ours": lambda order, key: capture(engine, actor, order, idempotency_key=key),
-        "hand": lambda order, key: hand.place(order, key, key + key),
-    }
-    for place in sides.values():
-        # Past the point from which the driver sends prepared statements.
-        for _ in range(10):
-            place(databases.submission(draw), uuid.uuid4().hex)
-    pipe.send("ready")
-    while (task := pipe.recv()) is not None:
-        side, start, seconds = task
-        pipe.send(_round(sides[side], draw, start, seconds))
-    engine.dispose()
+def _figure(case: str, ours: Measured, side: str, other: Measured, note: str) -> Figure:
+    beside = f"{side} {rate(other.rate)}"
+    return Figure(_SECTION, case, rate(ours.rate), beside, f"{ours.ratio(other):.2f}", note)
 
 
-def _round(
-    place: Callable[[dict[str, Any], str], Any], draw: random.Random, start: float, seconds: float
-) -> list[float]:
-    """Place orders from the moment ``start`` on; return the latencies of those done in time."""
-    time.sleep(max(0.0, start - time.time()))
-    end = start + seconds
-    took = []
-    while time.time() < end:
-        order, key = databases.submission(draw), uuid.uuid4().hex
-        before = time.perf_counter()
-        place(order, key)
-        took.append(time.perf_counter() - before)
-    return took
-
-
-def _check(engine: Any) -> None:
-    """Both sides must have left the same rows per order, or they were not the same work."""
+def _last_change(engine: Engine) -> int:
     with reading(engine) as connection:
-        (orders,) = connection.exec_driver_sql(
-            "SELECT count(*) FROM orders WHERE channel = 'web'"
-        ).one()
-        rows = connection.exec_driver_sql(
-            "SELECT (SELECT count(*) FROM order_lines AS l WHERE l.order_id = o.id),"
-            " (SELECT count(*) FROM shipments AS s JOIN shipment_lines AS sl"
-            "  ON sl.shipment_id = s.id WHERE s.order_id = o.id),"
-            " (SELECT count(*) FROM payments AS p WHERE p.order_id = o.id)"
-            " FROM orders AS o WHERE o.channel = 'web'"
+        return int(connection.exec_driver_sql("SELECT max(seq) FROM change_log").scalar_one())
+
+
+def _check(engine: Engine, sides: Sequence[str], before: int) -> None:
+    """All sides must have left the same rows an order, or they were not the same work."""
+    with reading(engine) as connection:
+        changes = connection.exec_driver_sql(
+            "SELECT changed_by, entity, op, count(*) FROM change_log"
+            f" WHERE seq > {before} GROUP BY changed_by, entity, op"
         ).all()
-        (messages,) = connection.exec_driver_sql("SELECT count(*) FROM outbox_messages").one()
-        (keys,) = connection.exec_driver_sql("SELECT count(*) FROM idempotency_keys").one()
-    assert {tuple(row) for row in rows} == {(3, 3, 1)}
-    assert orders == messages == keys
+        keys = connection.exec_driver_sql(
+            "SELECT scope, count(*) FROM idempotency_keys GROUP BY scope"
+        ).all()
+        messages = connection.exec_driver_sql("SELECT count(*) FROM outbox_messages").scalar_one()
+    counts: dict[Any, Counter[Any]] = {side: Counter() for side in sides}
+    for side, entity, op, count in changes:
+        counts[side][entity, op] = count
+    orders = {side: counts[side]["orders", "I"] for side in sides}
+    for side in sides:
+        assert {what: count / orders[side] for what, count in counts[side].items()} == _ROWS, side
+    assert dict(map(tuple, keys)) == orders
+    assert messages == sum(orders.values())
+
+
+#: Changes per order that the feed must carry.
+_ROWS = {
+    ("orders", "I"): 1,
+    ("order_lines", "I"): 3,
+    ("shipments", "I"): 1,
+    ("shipment_lines", "I"): 3,
+    ("payments", "I"): 1,
+    ("stock_levels", "U"): 3,
+}

@@ -27,6 +27,7 @@ from oms_ops.stock.ledger import Move
 
 DIALECTS = ("sqlite", "postgresql")
 WAREHOUSES = {"ATL": "GA", "NYC": "NY", "SEA": "WA"}
+_PLACES = {"ATL": (33.7, -84.4), "NYC": (40.7, -74.0), "SEA": (47.6, -122.3)}
 SKUS = 1_000
 CUSTOMERS = 2_000
 #: More than any run sells: what is measured is capture, not the end of the stock.
@@ -75,6 +76,7 @@ def _catalogue(connection: Connection) -> None:
         warehouses.create(
             connection, SYSTEM, code=code, name=code, city=code, region=region,
             postal_code="00001", country="US",
+            latitude=_PLACES[code][0], longitude=_PLACES[code][1],
         )
         for code, region in WAREHOUSES.items()
     ]  # fmt: skip
@@ -87,17 +89,21 @@ def _catalogue(connection: Connection) -> None:
         [
             {"code": sku_code(number), "name": f"Thing {number}", "department": "Things",
              "category": f"Category {number % 20}", "brand": "Own", "pack_size": "1",
-             "currency": "USD", "price_minor": 199 + number, "is_active": True, **stamp}
+             "currency": "USD", "price_minor": price(number), "is_active": True,
+             "max_quantity": 100_000, "channels": ["web", "store", "history"],
+             "tax_category": "reduced" if number % 4 == 0 else "standard",
+             "weight_grams": 100 + number % 400, **stamp}
             for number in range(SKUS)
         ],
     )  # fmt: skip
     connection.execute(
         sa.insert(Customer.__table__),
         [
-            {"email": email(number), "name": f"Person {number}", "created_at": clock.now(), **stamp}
+            {"email": email(number), "name": f"Person {number}", "phone": phone(number),
+             "created_at": clock.now(), **stamp}
             for number in range(CUSTOMERS)
         ],
-    )
+    )  # fmt: skip
     ids = list(connection.scalars(sa.select(Sku.id)))
     connection.execute(
         sa.insert(SupplierTerm.__table__),
@@ -123,9 +129,19 @@ def sku_code(number: int) -> str:
     return f"SKU-{number:04}"
 
 
+def price(number: int) -> int:
+    """Return the price of the SKU of that number, in minor units."""
+    return 199 + number
+
+
 def email(number: int) -> str:
     """Return the address of the customer of that number, from 0 to CUSTOMERS - 1."""
     return f"person-{number}@example.com"
+
+
+def phone(number: int) -> str:
+    """Return the customer's phone number as people write it; up to 500,000 customers."""
+    return f"(404) {230 + number // 10_000}-{number % 10_000:04}"
 
 
 def day_of_orders(day: int, lines: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -163,7 +179,7 @@ def day_of_orders(day: int, lines: int) -> tuple[pl.DataFrame, pl.DataFrame]:
             "line_no": [1, 2, 3] * count,
             "sku": [sku_code(sku) for sku in skus],
             "quantity": [draw.randint(1, 3) for _ in skus],
-            "unit_price_minor": [199 + sku for sku in skus],
+            "unit_price_minor": [price(sku) for sku in skus],
             "discount_minor": [0] * len(skus),
         }
     )
@@ -184,13 +200,23 @@ def analyse(engine: Engine) -> None:
         connection.exec_driver_sql("ANALYZE")
 
 
-def submission(draw: random.Random) -> dict[str, Any]:
-    """Return one order to capture: three different SKUs, uniform over the catalogue."""
-    person = draw.randrange(CUSTOMERS)
+def submission(
+    draw: random.Random, *, hot: bool = False, customers: int = CUSTOMERS
+) -> dict[str, Any]:
+    """Return one order to capture: three different SKUs, uniform over the catalogue.
+
+    The first line of a ``hot`` one is always the same SKU.
+    """
+    person = draw.randrange(customers)
+    numbers = draw.sample(range(1, SKUS), 3)
+    if hot:
+        numbers[0] = 0
     return {
         "channel": "web",
         "currency": "USD",
-        "customer": {"email": email(person), "name": f"Person {person}"},
+        "customer": {
+            "email": email(person), "name": f"Person {person}", "phone": phone(person),
+        },
         "ship_to": {
             "name": f"Person {person}",
             "line1": "1 Main Street",
@@ -200,8 +226,8 @@ def submission(draw: random.Random) -> dict[str, Any]:
             "country": "US",
         },
         "lines": [
-            {"sku": sku_code(number), "quantity": draw.randint(1, 3)}
-            for number in draw.sample(range(SKUS), 3)
+            {"sku": sku_code(number), "quantity": draw.randint(1, 3)} for number in numbers
         ],
-        "payment": {"method": "card"},
-    }
+        # The one method whose totals are rounded to coins.
+        "payment": {"method": "cash"},
+    }  # fmt: skip

@@ -10,36 +10,42 @@ import fcntl
 import json
 import secrets
 import sqlite3
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.engine import make_url
 
-ACTOR = "bench"
-
 KEY = "SELECT request_hash, response FROM idempotency_keys WHERE scope = ? AND key = ?"
 STOCK = (
-    "SELECT s.id, s.code, s.name, s.price_minor, t.unit_cost_minor, l.warehouse_id,"
-    " l.on_hand - l.allocated FROM skus AS s"
-    " JOIN supplier_terms AS t ON t.sku_id = s.id AND t.is_preferred"
+    "SELECT s.id, s.code, s.name, t.unit_cost_minor, l.warehouse_id, l.on_hand - l.allocated"
+    " FROM skus AS s JOIN supplier_terms AS t ON t.sku_id = s.id AND t.is_preferred"
     " JOIN stock_levels AS l ON l.sku_id = s.id WHERE s.is_active AND s.code IN ({marks})"
+)
+PRICES = (
+    "SELECT s.code, p.min_quantity, p.price_minor, l.code FROM skus AS s"
+    " JOIN prices AS p ON p.sku_id = s.id"
+    " JOIN price_lists AS l ON l.id = p.price_list_id AND l.is_active AND l.currency = ?"
+    " WHERE s.code IN ({marks}) ORDER BY p.min_quantity"
 )
 SITES = "SELECT id, code, region, country, rank FROM warehouses WHERE is_active"
 CUSTOMER = "SELECT id FROM customers WHERE email = ?"
 ORDER = (
     "INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,"
-    " ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency, gross_minor,"
-    " discount_minor, shipping_minor, tax_minor, rounding_minor, total_minor, allow_backorder,"
-    " allow_split, routing, tracking_token, version, changed_by, changed_at)"
-    " VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, false, false, ?, ?, 1,"
+    " ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,"
+    " base_currency, gross_minor, discount_minor, shipping_minor, tax_minor, rounding_minor,"
+    " total_minor, allow_backorder, allow_split, routing, tracking_token, version, changed_by,"
+    " changed_at)"
+    " VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, false, false, ?, ?, 1,"
     " ?, ?) RETURNING id, number"
 )
 LINES = (
     "INSERT INTO order_lines (order_id, line_no, sku_id, quantity, unit_price_minor,"
-    " unit_cost_minor, gross_minor, discount_minor, net_minor, tax_minor, allocated, backordered,"
-    " shipped, cancelled, returned, version, changed_by, changed_at) VALUES {marks} RETURNING id"
+    " price_source, unit_cost_minor, gross_minor, discount_minor, net_minor, tax_minor,"
+    " allocated, backordered, shipped, cancelled, returned, version, changed_by, changed_at)"
+    " VALUES {marks} RETURNING id"
 )
-LINE = "(?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, 0, 0, 0, 0, 1, ?, ?)"
+LINE = "(?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, 0, 0, 0, 0, 1, ?, ?)"
 SHIPMENT = (
     "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version, changed_by,"
     " changed_at) VALUES (?, ?, 'allocated', ?, 1, ?, ?) RETURNING id"
@@ -73,8 +79,9 @@ CLAIMED = "(CAST(? AS bigint), CAST(? AS bigint), CAST(? AS bigint))"
 class Handwritten:
     """One connection of the bare driver that captures orders."""
 
-    def __init__(self, url: str) -> None:
-        """Connect as durably as the product does."""
+    def __init__(self, url: str, actor: str) -> None:
+        """Connect as durably as the product does; ``actor`` stands on every change."""
+        self.actor = actor
         parsed = make_url(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self.queue = None
@@ -97,13 +104,13 @@ class Handwritten:
             statement if self.sqlite else statement.replace("?", "%s"), values
         )
 
-    def place(self, order: dict[str, Any], key: str, digest: str) -> dict[str, Any]:
+    def place(self, order: dict[str, Any], key: str) -> dict[str, Any]:
         """Write the order in one transaction and return an answer of the product's shape."""
         if self.queue:
             fcntl.flock(self.queue, fcntl.LOCK_EX)
             self.connection.execute("BEGIN IMMEDIATE")
         try:
-            answer = self._place(order, key, digest)
+            answer = self._place(order, key)
             self.connection.commit()
         except BaseException:
             self.connection.rollback()
@@ -113,57 +120,86 @@ class Handwritten:
                 fcntl.flock(self.queue, fcntl.LOCK_UN)
         return answer
 
-    def _place(self, order: dict[str, Any], key: str, digest: str) -> dict[str, Any]:
+    def _place(self, order: dict[str, Any], key: str) -> dict[str, Any]:
         moment = datetime.now(UTC)
         now: Any = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if self.sqlite else moment
-        stamp = (ACTOR, now)
-        if self._do(KEY, ACTOR, key).fetchone():
+        stamp = (self.actor, now)
+        if self._do(KEY, self.actor, key).fetchone():
             raise AssertionError("every submission of the benchmark has a key of its own")
-        codes = [line["sku"] for line in order["lines"]]
-        rows = self._do(STOCK.format(marks=", ".join("?" * len(codes))), *codes).fetchall()
-        skus = {row[1]: row[:5] for row in rows}
-        available = {(row[5], row[1]): row[6] for row in rows}
+        lines, available = self._look(order)
         to = order["ship_to"]
         sites = sorted(self._do(SITES).fetchall(), key=lambda s: (s[2] != to["region"], s[4]))
         site = next(
             s for s in sites
-            if all(available.get((s[0], n["sku"]), 0) >= n["quantity"] for n in order["lines"])
+            if all(available.get((s[0], n.sku), 0) >= n.quantity for n in lines)
         )  # fmt: skip
-        priced = [(*skus[n["sku"]], n["quantity"]) for n in order["lines"]]
-        total = sum(price * quantity for _, _, _, price, _, quantity in priced)
+        total = sum(line.net for line in lines)
         customer = self._do(CUSTOMER, order["customer"]["email"]).fetchone()[0]
         routing = {"rule": "single_warehouse_fills_all", "warehouse": site[1],
                    "considered": [s[1] for s in sites]}  # fmt: skip
         token = secrets.token_urlsafe(24)
+        currency = order["currency"]
         order_id, number = self._do(
             ORDER, order["channel"], customer, site[0], now, to["name"], to["line1"], to["city"],
-            to["region"], to["postal_code"], to["country"], order["currency"], total, total,
+            to["region"], to["postal_code"], to["country"], currency, currency, total, total,
             json.dumps(routing), token, *stamp,
         ).fetchone()  # fmt: skip
         values: list[Any] = []
-        for place, (sku, _, _, price, cost, quantity) in enumerate(priced, 1):
-            net = price * quantity
-            values += (order_id, place, sku, quantity, price, cost, net, net, quantity, *stamp)
-        line_ids = self._do(LINES.format(marks=", ".join([LINE] * len(priced))), *values).fetchall()
+        for place, n in enumerate(lines, 1):
+            values += (order_id, place, n.sku_id, n.quantity, n.price, n.price_list, n.cost, n.net,
+                       n.net, n.quantity, *stamp)  # fmt: skip
+        line_ids = self._do(LINES.format(marks=", ".join([LINE] * len(lines))), *values).fetchall()
         shipment = self._do(SHIPMENT, order_id, site[0], now, *stamp).fetchone()[0]
         values = []
-        for (line_id,), (sku, *_, quantity) in zip(line_ids, priced, strict=True):
-            values += (shipment, line_id, sku, quantity, ACTOR)
-        self._do(SHIPMENT_LINES.format(marks=", ".join(["(?, ?, ?, ?, ?)"] * len(priced))), *values)
-        self._do(
-            PAYMENT, order_id, order["payment"]["method"], order["currency"], total, now, *stamp
-        )
-        answer = _answer(order, number, moment, routing, priced, total, token)
-        message = {"order": number, "total": answer["totals"]["total"], "currency": "USD"}
+        for (line_id,), n in zip(line_ids, lines, strict=True):
+            values += (shipment, line_id, n.sku_id, n.quantity, self.actor)
+        self._do(SHIPMENT_LINES.format(marks=", ".join(["(?, ?, ?, ?, ?)"] * len(lines))), *values)
+        self._do(PAYMENT, order_id, order["payment"]["method"], currency, total, now, *stamp)
+        answer = _answer(order, number, moment, routing, lines, total, token)
+        message = {"order": number, "total": answer["totals"]["total"], "currency": currency}
         self._do(MESSAGE, order["customer"]["email"], json.dumps(message), now)
-        self._do(KEEP, ACTOR, key, digest, json.dumps(answer), now)
+        self._do(KEEP, self.actor, key, key + key, json.dumps(answer), now)
         values = []
-        for sku, *_, quantity in sorted(priced):
-            values += (sku, site[0], quantity)
-        claimed = self._do(CLAIM.format(marks=", ".join([CLAIMED] * len(priced))), *stamp, *values)
-        if claimed.rowcount != len(priced):
+        for n in sorted(lines, key=lambda n: n.sku_id):
+            values += (n.sku_id, site[0], n.quantity)
+        claimed = self._do(CLAIM.format(marks=", ".join([CLAIMED] * len(lines))), *stamp, *values)
+        if claimed.rowcount != len(lines):
             raise AssertionError("the shelves of the benchmark are never empty")
         return answer
+
+    def _look(self, order: dict[str, Any]) -> tuple[list[Line], dict[tuple[int, str], int]]:
+        """Return the lines with their prices, and the units available per (site, code)."""
+        codes = [line["sku"] for line in order["lines"]]
+        marks = ", ".join("?" * len(codes))
+        stock = self._do(STOCK.format(marks=marks), *codes).fetchall()
+        skus = {row[1]: row[:4] for row in stock}
+        priced = self._do(PRICES.format(marks=marks), order["currency"], *codes).fetchall()
+        lines = []
+        for line in order["lines"]:
+            # The last one: the greatest quantity that the line reaches.
+            *_, (_, _, price, name) = (
+                row for row in priced if row[0] == line["sku"] and row[1] <= line["quantity"]
+            )
+            sku_id, code, title, cost = skus[line["sku"]]
+            lines.append(Line(sku_id, code, title, line["quantity"], price, name, cost))
+        return lines, {(row[4], row[1]): row[5] for row in stock}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as it is written."""
+
+    sku_id: int
+    sku: str
+    name: str
+    quantity: int
+    price: int
+    price_list: str
+    cost: int
+
+    @property
+    def net(self) -> int:
+        return self.price * self.quantity
 
 
 def _answer(
@@ -171,7 +207,7 @@ def _answer(
     number: str,
     moment: datetime,
     routing: dict[str, Any],
-    priced: list[tuple[Any, ...]],
+    lines: list[Line],
     total: int,
     token: str,
 ) -> dict[str, Any]:
@@ -183,11 +219,11 @@ def _answer(
         "warehouse": routing["warehouse"], "promised_on": None, "routing": routing,
         "ship_to": order["ship_to"],
         "lines": [
-            {"line_no": place, "sku": code, "name": name, "quantity": quantity,
-             "unit_price": f"{price / 100:.2f}", "discount": "0.00",
-             "net": f"{price * quantity / 100:.2f}", "allocated": quantity, "backordered": 0,
-             "shipped": 0, "cancelled": 0, "returned": 0}
-            for place, (_, code, name, price, _, quantity) in enumerate(priced, 1)
+            {"line_no": place, "sku": n.sku, "name": n.name, "quantity": n.quantity,
+             "unit_price": f"{n.price / 100:.2f}", "price_source": n.price_list,
+             "discount": "0.00", "net": f"{n.net / 100:.2f}", "allocated": n.quantity,
+             "backordered": 0, "shipped": 0, "cancelled": 0, "returned": 0}
+            for place, n in enumerate(lines, 1)
         ],
         "totals": {"gross": money, "discount": "0.00", "shipping": "0.00", "tax": "0.00",
                    "rounding": "0.00", "total": money, "captured": "0.00", "refunded": "0.00"},
