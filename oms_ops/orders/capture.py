@@ -28,7 +28,7 @@ from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import Retry, as_time, autocommit, retryable
 from oms_ops.errors import Conflict, FieldError, KeyReused, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import holding, intake, promises, views, writing
+from oms_ops.orders import holding, intake, promises, sites, views, writing
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.pricing import (
     Priced,
@@ -151,6 +151,8 @@ def _capture(connection: Connection, actor: Actor, submission: _Submission) -> d
             "now": as_time(connection, now),
         },
     )
+    # Several lines from one warehouse are one shipment.
+    sites.opened(connection.engine, {share[0] for share in plan.routing.allocations})
     return answer
 
 
@@ -174,7 +176,9 @@ def _plan(connection: Connection, submission: _Submission, seen: Seen, now: date
     if any(routing.backordered) and not order.allow_backorder:
         raise out_of_stock(priced.lines, routing)
     promised = _promised(connection, priced, routing)
-    hold = holding.reason(connection, rules, order, priced.totals.total, seen.customer_id)
+    hold = holding.reason(
+        connection, rules, order, priced.totals.total, seen.customer_id, unpaid=seen.unpaid
+    )
     lines = _lines(priced, routing, promised)
     head = _head(order, priced, routing, seen, now)
     head["status"], head["hold_reason"] = ("on_hold", hold) if hold else ("open", None)

@@ -50,15 +50,24 @@ def _concerns(rule: HoldRule, order: OrderIn) -> bool:
     )
 
 
+#: Counts the shipped orders of a customer ``{customer}`` whose captured payments do not cover
+#: what is owed.
+UNPAID_SQL = (
+    "SELECT count(*) FROM orders AS o WHERE o.customer_id = {customer}"
+    " AND EXISTS (SELECT 1 FROM shipments AS s"
+    "  WHERE s.order_id = o.id AND s.shipped_at IS NOT NULL)"
+    " AND o.total_minor - o.cancelled_minor > coalesce((SELECT sum(p.captured_minor)"
+    "  FROM payments AS p WHERE p.order_id = o.id), 0)"
+)
+
+
+def asks_history(rules: Rules) -> bool:
+    """Tell whether any rule looks at what a customer left unpaid."""
+    return any(rule.unpaid_orders for rule in rules.holds)
+
+
 def _unpaid_orders(connection: Connection, customer_id: int | None) -> int:
-    """Count the customer's shipped orders whose captured payments do not cover what is owed."""
     row = execute(
-        connection,
-        "SELECT count(*) FROM orders AS o WHERE o.customer_id = :customer_id"
-        " AND EXISTS (SELECT 1 FROM shipments AS s"
-        "  WHERE s.order_id = o.id AND s.shipped_at IS NOT NULL)"
-        " AND o.total_minor - o.cancelled_minor > coalesce((SELECT sum(p.captured_minor)"
-        "  FROM payments AS p WHERE p.order_id = o.id), 0)",
-        {"customer_id": customer_id},
+        connection, UNPAID_SQL.format(customer=":customer_id"), {"customer_id": customer_id}
     ).fetchone()
     return int(row[0])

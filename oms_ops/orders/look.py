@@ -6,11 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops.database import as_rows, as_time, execute, rowset
+from oms_ops.orders import holding
+from oms_ops.orders.holding import UNPAID_SQL
 from oms_ops.orders.intake import OrderIn
 from oms_ops.orders.sites import Site, with_open_today
 from oms_ops.orders.terms import DiscountTerms, ListPrice, SkuTerms
@@ -33,6 +37,7 @@ class Seen:
 
     ``first`` is (request hash, response) of the idempotency key, if it came before. ``levels`` are
     the units available per (warehouse id, SKU id), those that the basket holds among them.
+    ``unpaid`` counts the customer's unpaid orders, None where no rule was expected to ask.
     """
 
     rules: store.Version
@@ -45,6 +50,7 @@ class Seen:
     captured_as: str | None
     discounts: dict[str, DiscountTerms]
     holds: list[Hold]
+    unpaid: int | None = None
 
 
 #: (SQLite, PostgreSQL) names of what makes an array of values, and of rows.
@@ -65,9 +71,11 @@ def look(
     """
     with_discounts = order is not None and bool(order.discount_codes)
     with_basket = order is not None and order.basket is not None
+    with_history = holding.asks_history(store.expected(connection.engine).rules)
+    parts = (with_discounts, with_basket, with_history)
     row = execute(
         connection,
-        _statement(connection, len(codes), with_discounts, with_basket),
+        _statement(connection.dialect.name, len(codes), *parts),
         {
             "codes": as_rows({"code": code} for code in codes),
             "email": order.customer.email if order else None,
@@ -81,7 +89,7 @@ def look(
             "basket": order.basket if order else None,
         },
     ).fetchone()
-    first, customer, captured_as, sites, skus, discounts, holds = (_read(part) for part in row[1:])
+    first, customer, captured_as, sites, skus, discounts, holds = (_read(part) for part in row[1:8])
     known, levels = _catalogue(skus or ())
     held = [Hold(*part) for part in holds or ()]
     for hold in held:
@@ -101,6 +109,7 @@ def look(
         captured_as=captured_as[0] if captured_as else None,
         discounts={part[1]: DiscountTerms(*part) for part in discounts or ()},
         holds=held,
+        unpaid=int(row[8]) if row[8] is not None and customer else None,
     )
 
 
@@ -122,9 +131,14 @@ def _catalogue(
     return known, levels
 
 
-def _statement(connection: Connection, count: int, with_discounts: bool, with_basket: bool) -> str:
+@lru_cache(maxsize=256)
+def _statement(
+    dialect: str, count: int, with_discounts: bool, with_basket: bool, with_history: bool
+) -> str:
     """Return the statement; what few orders have (codes, a basket) is asked for by them only."""
-    array, rows = _ARRAY[connection.dialect.name], _ROWS[connection.dialect.name]
+    array, rows = _ARRAY[dialect], _ROWS[dialect]
+    connection: Any = SimpleNamespace(dialect=SimpleNamespace(name=dialect))
+    unpaid = UNPAID_SQL.format(customer="(SELECT id FROM customers WHERE email = :email)")
     valid = "({0}.valid_from IS NULL OR {0}.valid_from <= :now)" \
             " AND ({0}.valid_to IS NULL OR {0}.valid_to > :now)"  # fmt: skip
     stock = (
@@ -166,5 +180,6 @@ def _statement(connection: Connection, count: int, with_discounts: bool, with_ba
         f" (SELECT {rows}({array}(w.id, w.code, w.region, w.country, w.rank, w.latitude,"
         " w.longitude))"
         "  FROM warehouses AS w WHERE w.is_active),"
-        f" {skus}, {discounts if with_discounts else 'NULL'}, {holds if with_basket else 'NULL'}"
+        f" {skus}, {discounts if with_discounts else 'NULL'}, {holds if with_basket else 'NULL'},"
+        f" {f'({unpaid})' if with_history else 'NULL'}"
     )

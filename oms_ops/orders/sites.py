@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.database import as_time, execute
@@ -66,8 +69,37 @@ def with_open_today(
     """Return ``sites`` with their shipments of today, counted only if ``rules`` look at them."""
     if not rules.limits_days:
         return list(sites)
-    counts = open_today(connection)
-    return [replace(site, open_today=counts.get(site.id, 0)) for site in sites]
+    counts = _counts(connection)
+    return [replace(site, open_today=counts[site.id]) for site in sites]
+
+
+#: Seconds for which a count of the day's shipments is trusted: it grows with the day, and a
+#: warehouse that is a second's orders over its capacity packs them all the same.
+_TRUSTED = 1.0
+
+
+@dataclass(slots=True)
+class _Today:
+    midnight: datetime
+    until: float
+    shipments: Counter[int]
+
+
+_today: WeakKeyDictionary[Engine, _Today] = WeakKeyDictionary()
+
+
+def _counts(connection: Connection) -> Counter[int]:
+    known, start = _today.get(connection.engine), midnight(clock.now())
+    if known is None or known.midnight != start or known.until < time.monotonic():
+        known = _Today(start, time.monotonic() + _TRUSTED, Counter(open_today(connection)))
+        _today[connection.engine] = known
+    return known.shipments
+
+
+def opened(engine: Engine, warehouse_ids: Iterable[int]) -> None:
+    """Note shipments that this process has just committed, until the day is counted again."""
+    if (known := _today.get(engine)) is not None:
+        known.shipments.update(warehouse_ids)
 
 
 def open_today(connection: Connection) -> Mapping[int, int]:

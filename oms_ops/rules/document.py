@@ -135,7 +135,8 @@ class RoutingRules(_Rule):
 
     An order is shipped from ``max_splits`` warehouses at most, where it may be split at all.
     ``zones`` names groups of places; a warehouse serves the zones that its rule lists. A daily
-    capacity counts where ``capacity`` is ranked.
+    capacity counts where ``capacity`` is ranked; the day's shipments are counted every second, so
+    several processes may send it a second's orders more.
     """
 
     rank: list[RoutingCriterion] = ["fill", "single_warehouse", "zone", "priority"]

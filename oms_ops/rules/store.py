@@ -61,6 +61,12 @@ def version(connection: Connection, version_id: int | None) -> Version:
 _cache: WeakKeyDictionary[Engine, dict[int, Version]] = WeakKeyDictionary()
 
 
+def expected(engine: Engine) -> Version:
+    """Return the newest version that this process has read: what is in force, most likely."""
+    known = _cache.get(engine)
+    return known[max(known)] if known else _default(settings().currency)
+
+
 @lru_cache(maxsize=8)
 def _default(currency: str) -> Version:
     return Version(None, Rules(base_currency=currency))
