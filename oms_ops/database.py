@@ -195,7 +195,11 @@ def autocommit(engine: Engine) -> Iterator[Connection]:
         try:
             yield connection
         finally:
-            driver.autocommit = False
+            if driver.closed:
+                # Its error goes on; the other idle connections may be as dead as this one.
+                engine.dispose(close=False)
+            else:
+                driver.autocommit = False
 
 
 @contextmanager
@@ -246,6 +250,9 @@ LOST_RACE = "OM001"
 #: PostgreSQL: serialisation failure, deadlock, lock not available.
 _RETRYABLE_STATES = frozenset({"40001", "40P01", "55P03", LOST_RACE})
 
+#: PostgreSQL's classes of states: no connection, no room for one more, ended or not ready yet.
+_AWAY = frozenset({"08", "53", "57"})
+
 
 class Retry(Exception):
     """Raised inside a unit of work to roll it back and try again on fresh rows."""
@@ -259,6 +266,17 @@ def retryable(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     return state in _RETRYABLE_STATES or "database is locked" in str(error.orig)
+
+
+def unavailable(error: BaseException) -> bool:
+    """Tell whether the database could not be asked, or went away while it was."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True
+    if not isinstance(error, DBAPIError) or not hasattr(error.orig, "sqlstate"):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    # Without a state it is the driver that speaks: refused, cut, or closed.
+    return state[:2] in _AWAY if state else isinstance(error, sa.exc.OperationalError)
 
 
 def run(engine: Engine, work: Callable[[Connection], T], *, attempts: int = 8) -> T:

@@ -84,6 +84,13 @@ class KeyReused(OmsError):
     code = "idempotency_key_reused"
 
 
+class Unavailable(OmsError):
+    """The database is away or too busy: the same request may well succeed a moment later."""
+
+    status = 503
+    code = "unavailable"
+
+
 class Unauthorised(OmsError):
     """No valid API key was given."""
 

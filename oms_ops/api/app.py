@@ -34,8 +34,8 @@ from oms_ops.api import (
     webhooks,
 )
 from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
-from oms_ops.database import make_engine
-from oms_ops.errors import FieldError, OmsError, ValidationFailed
+from oms_ops.database import Retry, make_engine, retryable, unavailable
+from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
 from oms_ops.settings import settings
 
 
@@ -72,6 +72,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     for unstorable in UNSTORABLE:
         app.add_exception_handler(unstorable, _unstorable)
+    for thrown in (sa.exc.SQLAlchemyError, Retry):
+        app.add_exception_handler(thrown, _unavailable)
     app.add_exception_handler(Exception, _failed)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["health"])
     return app
@@ -110,6 +112,17 @@ def _malformed(_: Request, error: Exception) -> JSONResponse:
 
 def _unstorable(_: Request, __: Exception) -> JSONResponse:
     return _problem(refuse_unstorable().problem())
+
+
+def _unavailable(_: Request, error: Exception) -> JSONResponse:
+    """Answer for a database that is away or too busy; anything else is a fault of ours.
+
+    Whoever does not know whether a request was done sends it again with its idempotency key.
+    """
+    if not (unavailable(error) or retryable(error)):
+        raise error
+    refusal = Unavailable("The database cannot be reached or is too busy; send it again.")
+    return _problem(refusal.problem(), {"Retry-After": "1"})
 
 
 def _failed(_: Request, __: Exception) -> JSONResponse:

@@ -67,6 +67,7 @@ class Base(RuleBasedStateMachine):
         try:
             assert [f for f in reconcile(self.engine) if f.count] == []
             assert self.replica.differences(self.engine) == {}
+            assert self.replica.gaps() == []
         finally:
             self.engine.dispose()
             self.finish()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections import defaultdict
+from itertools import pairwise
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
@@ -16,11 +19,16 @@ Rows = dict[int, dict[str, Any]]
 
 
 class Replica:
-    """Tables that are filled by the feed alone."""
+    """Tables that are filled by the feed alone.
+
+    Changes come in commit order, in which an older transaction's change of a row may precede one
+    that it followed: of one row, ``seq`` tells which is the newest.
+    """
 
     def __init__(self) -> None:
         self.tables: dict[str, Rows] = {entity: {} for entity in ENTITIES}
         self.cursor = reader.START
+        self._history: dict[tuple[str, int], list[tuple[int, str, int]]] = defaultdict(list)
 
     def catch_up(self, engine: Engine) -> None:
         """Apply every change since the last time."""
@@ -29,15 +37,26 @@ class Replica:
                 changes = reader.read(connection, self.cursor, 10_000)
             if not changes:
                 return
-            for epoch, xid, seq, entity, entity_id, op, _, payload, _, _ in changes:
-                rows = self.tables[entity]
-                # An insert of what is there, or a change of what is not, is a change lost.
-                assert (entity_id in rows) == (op != "I"), (entity, entity_id, op)
-                if op == "D":
-                    del rows[entity_id]
-                else:
-                    rows[entity_id] = json.loads(payload)
+            for epoch, xid, seq, entity, entity_id, op, version, payload, _, _ in changes:
+                rows, history = self.tables[entity], self._history[entity, entity_id]
+                if not history or seq > max(history)[0]:
+                    rows.pop(entity_id, None)
+                    if op != "D":
+                        rows[entity_id] = json.loads(payload)
+                history.append((seq, op, version))
                 self.cursor = reader.Cursor(epoch, xid, seq)
+
+    def gaps(self) -> list[Any]:
+        """Return the rows of which a change is missing: one is made once, each change counts."""
+        found = []
+        for row, history in self._history.items():
+            changes = sorted(history)
+            ops = "".join(op for _, op, _ in changes)
+            versions = [version for _, op, version in changes if op != "D"]
+            steps = {after - before for before, after in pairwise(versions)}
+            if not re.fullmatch("IU*D?", ops) or not steps <= {0, 1}:
+                found.append((row, changes))
+        return found
 
     def differences(self, engine: Engine) -> dict[str, Any]:
         """Return by table what the database holds and the replica does not, or otherwise."""
