@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import ORDERS_READ
-from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Units
+from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Units, described
 from oms_ops.database import reading, run
 from oms_ops.orders import cancellation, holds, queries
 from oms_ops.orders.amendment import amend
@@ -22,12 +22,7 @@ router = APIRouter(tags=["orders"])
 Reason = Annotated[str, Field(min_length=1, max_length=500)]
 
 
-_AMENDMENT_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": AmendmentIn.model_json_schema()}},
-    }
-}
+_AMENDMENT_SCHEMA = described(AmendmentIn)
 
 
 @router.post("/orders/{number}/amend", openapi_extra=_AMENDMENT_SCHEMA)

@@ -19,6 +19,7 @@ from oms_ops.api.parts import (
     Limit,
     Turns,
     authenticated,
+    described,
     refuse_unstorable,
 )
 from oms_ops.database import as_json, reading
@@ -29,12 +30,7 @@ from oms_ops.orders.intake import OrderIn
 
 router = APIRouter(tags=["orders"])
 
-_ORDER_SCHEMA = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": OrderIn.model_json_schema()}},
-    }
-}
+_ORDER_SCHEMA = described(OrderIn)
 
 
 @router.post("/orders", status_code=201, openapi_extra=_ORDER_SCHEMA, response_model=dict[str, Any])

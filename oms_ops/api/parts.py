@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter
 from fastapi import Body, Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import Field
+from pydantic import BaseModel, Field
+from pydantic_core import PydanticSerializationError
 from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
@@ -71,11 +72,27 @@ Limit = Annotated[int, Query(ge=1, le=200)]
 MOST_LINES = 1000
 Cursor = Annotated[int, Query(ge=0, le=2**53)]
 
-#: What the database raises for a value that no field check foresaw.
-UNSTORABLE = (sa.exc.DataError, UnicodeEncodeError, OverflowError)
+#: What the database, and what hands it sets of rows, raise for a value that no check foresaw.
+UNSTORABLE = (sa.exc.DataError, UnicodeEncodeError, OverflowError, PydanticSerializationError)
 
 
 def refuse_unstorable() -> ValidationFailed:
     """Return the refusal of a value that the database cannot hold."""
     message = "A value is out of range or holds a character that cannot be stored."
     return ValidationFailed(message, [FieldError("body", "not_storable", message)])
+
+
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what the document of the API says of a raw body that a service reads as ``model``."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def whole(part: Any) -> Any:
+        # References inside a body's schema would point at the root of the document.
+        if isinstance(part, dict):
+            name = str(part.get("$ref", "")).rpartition("/")[2]
+            return whole(parts[name]) if name else {key: whole(each) for key, each in part.items()}
+        return [whole(each) for each in part] if isinstance(part, list) else part
+
+    content = {"application/json": {"schema": whole(schema)}}
+    return {"requestBody": {"required": True, "content": content}}
