@@ -141,13 +141,24 @@ class Goods(Base):
         outside = "SCRAP" if broken else "ADJUSTMENT"
         self.step(handling.adjust, warehouse, place, sku, quantity, outside, do=do)
 
+    def put_away(self, warehouse: str, source: str, target: str, sku: str, quantity: int) -> None:
+        line = BinMove(sku, quantity, target, source)
+        do = self.service(bin_moves.move, warehouse, [line])
+        self.step(handling.put_away, warehouse, source, target, sku, quantity, do=do)
+
     @rule(warehouse=sites, sku=skus, quantity=units, data=st.data())
-    def puts_away(self, warehouse: str, sku: str, quantity: int, data: Any) -> None:
+    def moves_in_the_house(self, warehouse: str, sku: str, quantity: int, data: Any) -> None:
         source, target = self.place(data, warehouse), self.place(data, warehouse)
         if source != target:
-            line = BinMove(sku, quantity, target, source)
-            do = self.service(bin_moves.move, warehouse, [line])
-            self.step(handling.put_away, warehouse, source, target, sku, quantity, do=do)
+            self.put_away(warehouse, source, target, sku, quantity)
+
+    @rule(warehouse=sites, data=st.data())
+    def puts_away(self, warehouse: str, data: Any) -> None:
+        """Put all that lies on the floor into bins."""
+        for sku in SKUS:
+            if loose := self.model.loose(warehouse, sku):
+                target = data.draw(st.sampled_from(BINS[warehouse]))
+                self.put_away(warehouse, f"{warehouse}-STORAGE", target, sku, loose)
 
     @rule(warehouse=sites, sku=skus, quantity=units, data=st.data())
     def suspects(self, warehouse: str, sku: str, quantity: int, data: Any) -> None:

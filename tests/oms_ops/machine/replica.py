@@ -52,9 +52,9 @@ class Replica:
         for row, history in self._history.items():
             changes = sorted(history)
             ops = "".join(op for _, op, _ in changes)
-            versions = [version for _, op, version in changes if op != "D"]
-            steps = {after - before for before, after in pairwise(versions)}
-            if not re.fullmatch("IU*D?", ops) or not steps <= {0, 1}:
+            steps = {b[2] - a[2] for a, b in pairwise(changes) if b[1] == "U"}
+            # SQLite gives the id of a deleted row to the next one.
+            if not re.fullmatch("(IU*D)*(IU*)?", ops) or not steps <= {0, 1}:
                 found.append((row, changes))
         return found
 

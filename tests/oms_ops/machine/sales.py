@@ -147,7 +147,8 @@ class Sales(Base):
     @precondition(lambda self: self.live())
     @rule(data=st.data())
     def holds_or_releases(self, data: Any) -> None:
-        each = self.pick(data, self.live())
+        waiting = [o for o in self.live() if any(li.backordered for li in o.lines.values())]
+        each = self.pick(data, waiting + self.live())
         if each.status == "open":
             self.step(selling.hold, each, do=self.service(holds.hold, [each.id], "check"))
         else:
@@ -173,6 +174,16 @@ class Sales(Base):
             command = {"capture": selling.pay, "void": selling.void}[what]
             do = self.service(getattr(payments, what), [paid.id])
             self.step(command, each, paid, do=do)
+
+    def unpaid(self) -> list[Order]:
+        return [each for each in self.live() if any(paid.open for paid in each.payments)]
+
+    @precondition(lambda self: self.unpaid())
+    @rule(data=st.data())
+    def collects(self, data: Any) -> None:
+        each = self.pick(data, self.unpaid())
+        paid = next(paid for paid in each.payments if paid.open)
+        self.step(selling.pay, each, paid, do=self.service(payments.capture, [paid.id]))
 
     @precondition(lambda self: self.live())
     @rule(data=st.data())
