@@ -13,7 +13,7 @@ from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, execute, ids
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.orders import amounts, consequences, shipments, tenders, totals, units
-from oms_ops.orders.locks import lock_orders
+from oms_ops.orders.locks import lock_orders_and_waiting
 from oms_ops.orders.units import CancelledUnits, GivenBack
 from oms_ops.payments import commands as payments
 from oms_ops.stock.ledger import Quantity
@@ -42,7 +42,7 @@ def cancel(
     parameters = _parameters(connection, actor, order_ids, reason)
     chosen = f"IN ({ids(connection, 'ids')})"
     # From here on nobody picks, fills or pays anything of these orders.
-    lock_orders(connection, order_ids)
+    lock_orders_and_waiting(connection, order_ids)
     emptied = execute(
         connection,
         f"UPDATE shipments AS s SET status = 'cancelled', {_STAMP}"
@@ -100,7 +100,7 @@ def cancel_units(
     """
     actor.require(ORDERS_WRITE)
     order_ids = sorted({each.order_id for each in wanted})
-    statuses = lock_orders(connection, order_ids)
+    statuses = lock_orders_and_waiting(connection, order_ids)
     if missing := set(order_ids) - set(statuses):
         raise NotFound(f"There is no order {missing.pop()}.")
     if any(status not in ("open", "on_hold") for status in statuses.values()):

@@ -29,6 +29,32 @@ def lock_orders(connection: Connection, order_ids: Iterable[int]) -> dict[int, s
     return {row.id: row.status for row in rows}
 
 
+def lock_orders_and_waiting(connection: Connection, order_ids: Iterable[int]) -> dict[int, str]:
+    """Lock orders, and in the same turn those that wait for units which they hold or wait for too.
+
+    For actions that give units back: locked one after the other, two of them that wait for each
+    other's units would deadlock. Returns what :func:`lock_orders` does.
+    """
+    wanted = set(order_ids)
+    mine = f"IN ({ids(connection, 'ids')})"
+    rows = connection.execute(
+        sa.text(
+            "SELECT id, status FROM orders WHERE id IN ("
+            f"SELECT o.id FROM orders AS o WHERE o.id {mine}"
+            " UNION SELECT l.order_id FROM ("
+            "SELECT s.warehouse_id, x.sku_id FROM shipments AS s"
+            f" JOIN shipment_lines AS x ON x.shipment_id = s.id WHERE s.order_id {mine}"
+            " AND s.status = 'allocated' UNION SELECT o.warehouse_id, l.sku_id FROM orders AS o"
+            f" JOIN order_lines AS l ON l.order_id = o.id AND l.backordered > 0 WHERE o.id {mine}"
+            ") AS p JOIN order_lines AS l ON l.sku_id = p.sku_id AND l.backordered > 0"
+            " JOIN orders AS o ON o.id = l.order_id AND o.warehouse_id = p.warehouse_id"
+            f") ORDER BY id {for_update(connection)}"
+        ),
+        {"ids": as_ids(wanted)},
+    )
+    return {row.id: row.status for row in rows if row.id in wanted}
+
+
 def lock_orders_of_shipments(connection: Connection, shipment_ids: Iterable[int]) -> dict[int, str]:
     """Lock the orders of shipments; return their statuses by order id."""
     return lock_orders(

@@ -37,9 +37,10 @@ def unlocked(monkeypatch: pytest.MonkeyPatch, shop: Shop, module: Any) -> None:
     """Let the module's actions begin without the orders' locks."""
     if shop.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has one writer: there is no lock to take away")
-    monkeypatch.setattr(
-        module, "lock_orders", lambda _, order_ids: dict.fromkeys(order_ids, "open")
-    )
+    for name in ("lock_orders", "lock_orders_and_waiting"):
+        if hasattr(module, name):
+            taken_away = lambda _, order_ids: dict.fromkeys(order_ids, "open")  # noqa: E731
+            monkeypatch.setattr(module, name, taken_away)
 
 
 def amends(order_id: int, quantity: int) -> Work:

@@ -199,16 +199,31 @@ class Sales(Base):
             if line.shipped > line.returned
         ]
 
+    def collect(self, each: Order) -> Order:
+        """Collect what is expected for an order; return it as it is then."""
+        for paid in [paid for paid in each.payments if paid.open and not paid.captured]:
+            do = self.service(payments.capture, [paid.id])
+            self.step(selling.pay, each, paid, do=do)
+        return self.model.orders[each.id]
+
+    @precondition(lambda self: self.unpaid())
+    @rule(data=st.data(), quantity=units)
+    def cancels_what_is_paid(self, data: Any, quantity: int) -> None:
+        each = self.collect(self.pick(data, self.unpaid()))
+        no = data.draw(st.sampled_from(sorted(each.lines)))
+        wanted = [CancelledUnits(each.id, no, quantity)]
+        do = self.service(cancellation.cancel_units, wanted, "less")
+        self.step(selling.cancel_units, each, no, quantity, do=do)
+
     @precondition(lambda self: self.sent())
-    @rule(data=st.data(), quantity=st.integers(1, 3), scrap=st.booleans())
-    def takes_back(self, data: Any, quantity: int, scrap: bool) -> None:
+    @rule(data=st.data(), quantity=st.integers(1, 3), scrap=st.booleans(), paid=st.booleans())
+    def takes_back(self, data: Any, quantity: int, scrap: bool, paid: bool) -> None:
         each, no = data.draw(st.sampled_from(self.sent()))
-        unpaid = [paid for paid in each.payments if not paid.captured and paid.open]
-        if unpaid and data.draw(st.booleans()):
-            do = self.service(payments.capture, [unpaid[0].id])
-            self.step(selling.pay, each, unpaid[0], do=do)
-            each = self.model.orders[each.id]
+        each = self.collect(each) if paid else each
         how = "scrap" if scrap else "restock"
-        line = ReturnedLine(each.lines[no].id, quantity, how)
-        do = self.service(returns.receive, [ReturnRequest(each.id, (line,), "too small")])
-        self.step(selling.send_back, each, no, quantity, do=do, scrap=scrap)
+        # One by one: the refunds of all units sum to the line's price, however they are cut.
+        for part in [1] * quantity if paid else [quantity]:
+            line = ReturnedLine(each.lines[no].id, part, how)
+            do = self.service(returns.receive, [ReturnRequest(each.id, (line,), "too small")])
+            self.step(selling.send_back, each, no, part, do=do, scrap=scrap)
+            each = self.model.orders[each.id]
