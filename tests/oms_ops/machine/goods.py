@@ -74,6 +74,9 @@ class Goods(Base):
     def ships_whole(self, data: Any) -> None:
         """Take a parcel through all the steps that are left in the house."""
         each, parcel, step = data.draw(st.sampled_from(self.ready()))
+        self.ship_whole(each, parcel, step)
+
+    def ship_whole(self, each: Order, parcel: Parcel, step: str = "pick") -> None:
         steps = ["pick", "pack", "ship"]
         for name in steps[steps.index(step) :] if step in steps else ():
             self.advance(each, parcel, name)
@@ -130,6 +133,11 @@ class Goods(Base):
     def place(self, data: Any, warehouse: str, *more: str) -> str:
         floor = f"{warehouse}-STORAGE"
         return data.draw(st.sampled_from([floor, *BINS[warehouse], *more]))
+
+    def find(self, warehouse: str, place: str, sku: str, quantity: int) -> None:
+        line = Adjustment(sku, quantity, None if place.endswith("STORAGE") else place)
+        do = self.service(arrivals.adjust, warehouse, [line], "found")
+        self.step(handling.adjust, warehouse, place, sku, quantity, "ADJUSTMENT", do=do)
 
     @rule(warehouse=sites, sku=skus, quantity=st.integers(-6, 6).filter(bool), data=st.data())
     def adjusts(self, warehouse: str, sku: str, quantity: int, data: Any) -> None:
@@ -191,14 +199,18 @@ class Goods(Base):
         sent = data.draw(st.integers(1, quantity))
         do = self.service(transfers.send, number, {1: sent})
         self.step(handling.send, number, sent, do=do)
+        if self.model.transfers[number]["status"] == "in_transit" and data.draw(st.booleans()):
+            self.arrive(data, number, data.draw(st.integers(0, 1)))
 
     @precondition(lambda self: self.model.transfers)
     @rule(data=st.data(), lost=st.integers(0, 2))
     def transfer_arrives(self, data: Any, lost: int) -> None:
         known = self.model.transfers
         travel = [number for number, each in known.items() if each["status"] == "in_transit"]
-        number = data.draw(st.sampled_from(travel or sorted(known)))
-        came = data.draw(st.integers(0, known[number]["travels"] + 1))
+        self.arrive(data, data.draw(st.sampled_from(travel or sorted(known))), lost)
+
+    def arrive(self, data: Any, number: str, lost: int) -> None:
+        came = data.draw(st.integers(0, self.model.transfers[number]["travels"] + 1))
         damaged = data.draw(st.integers(0, min(came, 2)))
         do = self.service(arrivals.receive_transfer, number, [Arrived(1, came, damaged, lost)])
         self.step(handling.arrive, number, came, damaged, lost, do=do)

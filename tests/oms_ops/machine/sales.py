@@ -116,7 +116,9 @@ class Sales(Base):
     @rule(data=st.data(), quantity=units)
     def cancels_units(self, data: Any, quantity: int) -> None:
         each = self.pick(data, self.live())
-        no = data.draw(st.sampled_from(sorted(each.lines)))
+        self.drop(each, data.draw(st.sampled_from(sorted(each.lines))), quantity)
+
+    def drop(self, each: Order, no: int, quantity: int) -> None:
         wanted = [CancelledUnits(each.id, no, quantity)]
         do = self.service(cancellation.cancel_units, wanted, "less")
         self.step(selling.cancel_units, each, no, quantity, do=do)
@@ -149,6 +151,9 @@ class Sales(Base):
     def holds_or_releases(self, data: Any) -> None:
         waiting = [o for o in self.live() if any(li.backordered for li in o.lines.values())]
         each = self.pick(data, waiting + self.live())
+        self.hold_or_release(each)
+
+    def hold_or_release(self, each: Order) -> None:
         if each.status == "open":
             self.step(selling.hold, each, do=self.service(holds.hold, [each.id], "check"))
         else:
@@ -210,15 +215,15 @@ class Sales(Base):
     @rule(data=st.data(), quantity=units)
     def cancels_what_is_paid(self, data: Any, quantity: int) -> None:
         each = self.collect(self.pick(data, self.unpaid()))
-        no = data.draw(st.sampled_from(sorted(each.lines)))
-        wanted = [CancelledUnits(each.id, no, quantity)]
-        do = self.service(cancellation.cancel_units, wanted, "less")
-        self.step(selling.cancel_units, each, no, quantity, do=do)
+        self.drop(each, data.draw(st.sampled_from(sorted(each.lines))), quantity)
 
     @precondition(lambda self: self.sent())
     @rule(data=st.data(), quantity=st.integers(1, 3), scrap=st.booleans(), paid=st.booleans())
     def takes_back(self, data: Any, quantity: int, scrap: bool, paid: bool) -> None:
         each, no = data.draw(st.sampled_from(self.sent()))
+        self.take_back(each, no, quantity, scrap=scrap, paid=paid)
+
+    def take_back(self, each: Order, no: int, quantity: int, *, scrap: bool, paid: bool) -> None:
         each = self.collect(each) if paid else each
         how = "scrap" if scrap else "restock"
         # One by one: the refunds of all units sum to the line's price, however they are cut.
