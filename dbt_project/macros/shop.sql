@@ -1,6 +1,35 @@
 {#- Money: minor units of the base currency to decimals, exactly. -#}
 {% macro money(minor) -%}cast(({{ minor }}) * 0.01 as decimal(18, 2)){%- endmacro %}
 
+{#-
+    The share of a line's amount (minor units) that some units of its whole have, rounded down: what
+    is not cancelled keeps it. The remainder is taken off first, so that the quotient is whole.
+-#}
+{% macro share_of(amount, units, whole) -%}
+    {%- set product = '(' ~ amount ~ ') * (' ~ units ~ ')' -%}
+    cast(
+        round(
+            ({{ product }} - mod(mod({{ product }}, {{ whole }}) + {{ whole }}, {{ whole }}))
+            / {{ whole }}
+        ) as bigint
+    )
+{%- endmacro %}
+
+{#-
+    Minor units of an order's currency as minor units of the base currency, which has two decimal
+    places, at the order's own rate; halves are rounded away from zero. What has no rate was
+    captured in the base currency.
+-#}
+{% macro base_minor(minor, order) -%}
+    cast(
+        round(
+            cast({{ minor }} as decimal(16, 0))
+            * coalesce(cast({{ order }}.exchange_rate as decimal(14, 8)), 1)
+            * case {{ order }}.currency when 'JPY' then 100.0 when 'KWD' then 0.1 else 1.0 end
+        ) as bigint
+    )
+{%- endmacro %}
+
 {#- The last day of the daily marts: the run's business date, or the shop's today. -#}
 {% macro business_date() -%}
     {%- if var('business_date') -%}

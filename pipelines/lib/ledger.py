@@ -16,6 +16,33 @@ from collections.abc import Iterable
 from sqlalchemy.engine import Connection
 
 from oms_ops.feed.reader import Cursor, after_sql
+from oms_ops.orders.amounts import kept_sql
+
+
+def base(amount: str) -> str:
+    """Return SQL for an amount (no less than 0) of an order ``o`` in the base currency.
+
+    Both in minor units; the base currency has two decimal places. At the order's own rate, halves
+    rounded up, as the marts have it.
+    """
+    rate = "CAST(round(CAST(o.exchange_rate AS DOUBLE PRECISION) * 100000000) AS BIGINT)"
+    whole = "CASE o.currency WHEN 'JPY' THEN 1000000 WHEN 'KWD' THEN 1000000000 ELSE 100000000 END"
+    return (
+        f"CASE WHEN o.exchange_rate = '1' AND o.currency NOT IN ('JPY', 'KWD') THEN {amount}"
+        f" ELSE (({amount}) * {rate} + ({whole}) / 2) / ({whole}) END"
+    )
+
+
+_KEPT = "l.quantity - l.cancelled"
+#: The list value of what is not cancelled: with its rounding, without a tax that is in its price.
+_GROSS = (
+    f"(l.unit_price_minor * ({_KEPT}) + {kept_sql('l.rounding_minor', 'l.quantity', _KEPT)}"
+    f" - CASE WHEN o.tax_included THEN {kept_sql('l.tax_minor', 'l.quantity', _KEPT)} ELSE 0 END)"
+)
+_RETURNED = (
+    "(rl.refund_minor - CASE WHEN o.tax_included AND l.net_minor > 0"
+    f" THEN {kept_sql('l.tax_minor', 'l.net_minor', 'rl.refund_minor')} ELSE 0 END)"
+)
 
 #: FROM clause -> total -> aggregate, in minor units or units; one scan serves a whole clause.
 TOTALS = {
@@ -25,30 +52,31 @@ TOTALS = {
         "shipping": "sum(o.shipping_minor)",
         "tax": "sum(o.tax_minor)",
     },
-    "order_lines AS l": {
+    "order_lines AS l JOIN orders AS o ON o.id = l.order_id": {
         "order_lines": "count(*)",
         "units_ordered": "sum(l.quantity)",
         "units_shipped": "sum(l.shipped)",
         "units_allocated": "sum(l.allocated)",
         "units_backordered": "sum(l.backordered)",
-        # A first cut cancels whole lines only, so a line counts fully or not at all.
-        "gross_sales": "sum(CASE WHEN l.cancelled < l.quantity THEN l.gross_minor ELSE 0 END)",
-        "discounts": "sum(CASE WHEN l.cancelled < l.quantity THEN l.discount_minor ELSE 0 END)",
+        "gross_sales": f"sum({base(_GROSS)})",
+        "discounts": f"sum({base(kept_sql('l.discount_minor', 'l.quantity', _KEPT))})",
     },
-    "payments AS p": {
-        "captured": "sum(p.captured_minor)",
-        "refunded": "sum(p.refunded_minor)",
+    "payments AS p JOIN orders AS o ON o.id = p.order_id": {
+        "captured": f"sum({base('p.captured_minor')})",
+        "refunded": f"sum({base('p.refunded_minor')})",
     },
-    "refunds AS r": {
-        "returns": "sum(CASE WHEN r.status = 'settled' AND r.return_id IS NOT NULL"
-        " THEN r.amount_minor ELSE 0 END)",
+    "return_lines AS rl JOIN returns AS rt ON rt.id = rl.return_id"
+    " JOIN order_lines AS l ON l.id = rl.order_line_id JOIN orders AS o ON o.id = l.order_id"
+    " WHERE EXISTS (SELECT 1 FROM refunds AS r WHERE r.return_id = rt.id"
+    " AND r.status = 'settled')": {
+        "returns": f"sum({base(_RETURNED)})",
     },
     # The moves, not the levels: on PostgreSQL a level that landed can carry the effect of a move
     # that has not (its writer drew the smaller xid, yet touched the row later).
     "stock_moves AS m JOIN locations AS f ON f.id = m.from_location_id"
     " JOIN locations AS t ON t.id = m.to_location_id": {
-        "stock_on_hand": "sum(CASE WHEN t.kind = 'storage' THEN m.quantity ELSE 0 END"
-        " - CASE WHEN f.kind = 'storage' THEN m.quantity ELSE 0 END)",
+        "stock_on_hand": "sum(CASE WHEN t.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END"
+        " - CASE WHEN f.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END)",
     },
     "purchase_order_lines AS pl JOIN purchase_orders AS po ON po.id = pl.purchase_order_id": {
         "purchased_units": "sum(pl.quantity)",
@@ -64,6 +92,8 @@ TABLES = (
     "order_lines",
     "payments",
     "refunds",
+    "returns",
+    "return_lines",
     "stock_moves",
     "locations",
     "purchase_order_lines",
@@ -78,7 +108,9 @@ def totals(connection: Connection, cursor: Cursor) -> dict[str, int]:
     for clause, measures in TOTALS.items():
         columns = ", ".join(f"{aggregate} AS {name}" for name, aggregate in measures.items())
         statement = f"{shadows} SELECT {columns} FROM {clause}"
-        row = connection.exec_driver_sql(statement).mappings().one()
+        # The PostgreSQL driver would take a remainder's sign for a parameter.
+        text = statement if connection.dialect.name == "sqlite" else statement.replace("%", "%%")
+        row = connection.exec_driver_sql(text).mappings().one()
         found.update({name: int(row[name] or 0) for name in measures})
     return found
 

@@ -15,7 +15,7 @@ FROM raw.warehouses;
 
 CREATE TABLE marts.fct_order_lines AS
 SELECT order_line_id, order_id, order_number, CAST(line_no AS integer) AS line_no, ordered_on, sku_id, sku, sku_name, department,
-       category, brand, warehouse, channel, customer_id, order_status, quantity,
+       category, brand, warehouse, channel, customer_id, order_status, 'USD' AS currency, quantity,
        money(unit_price) AS unit_price, money(gross_sales) AS gross_sales,
        money(discounts) AS discounts, money(cost) AS cost, money(gross_margin) AS gross_margin,
        allocated, backordered, shipped, cancelled, returned
@@ -24,7 +24,7 @@ FROM raw.lines;
 CREATE TABLE marts.fct_returns AS
 SELECT return_line_id, return_id, return_number, order_id, order_number, order_line_id, sku_id, sku,
        sku_name, department, category, warehouse, channel, reason, disposition, quantity,
-       money(refund) AS refund, refunded_on, received_on, status
+       money(refund) AS refund, money(refund) AS returned_sales, refunded_on, received_on, status
 FROM raw.returns;
 
 CREATE TABLE marts.fct_orders AS
@@ -48,6 +48,7 @@ SELECT o.order_id, o.order_number, o.external_id, o.channel, o.customer_id, o.wa
             ELSE 'allocated' END AS fulfilment_status,
        o.placed_at, o.ordered_on, s.line_count, s.units,
        money(s.gross_sales) AS gross_sales, money(s.discounts) AS discounts,
+       'USD' AS currency, money(0) AS cancelled_total,
        money(o.shipping) AS shipping, money(0) AS tax,
        money(s.gross_sales - s.discounts + o.shipping) AS order_total,
        money(coalesce(r.refund, 0)) AS returns,

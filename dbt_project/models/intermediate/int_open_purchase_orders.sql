@@ -4,7 +4,7 @@ select
     orders.warehouse_id,
     lines.sku_id,
     cast(sum(lines.quantity - lines.received) as bigint) as on_order,
-    min(orders.expected_on) as next_expected_on
+    min(coalesce(lines.confirmed_on, orders.expected_on)) as next_expected_on
 from {{ ref('stg_purchase_order_lines') }} as lines
 inner join {{ ref('stg_purchase_orders') }} as orders on lines.purchase_order_id = orders.id
 where

@@ -1,10 +1,16 @@
 {{ config(materialized='view') }}
--- What was captured, refunded and voided of each order, in minor units.
+-- What was captured, refunded and voided of each order: in minor units of its own currency, and of
+-- the base currency at its rate.
 select
-    order_id,
-    cast(sum(captured_minor) as bigint) as captured_minor,
-    cast(sum(refunded_minor) as bigint) as refunded_minor,
-    cast(sum(voided_minor) as bigint) as voided_minor
-from {{ ref('stg_payments') }}
-where _op <> 'D'
-group by order_id
+    payments.order_id,
+    cast(sum(payments.captured_minor) as bigint) as captured_minor,
+    cast(sum(payments.refunded_minor) as bigint) as refunded_minor,
+    cast(sum(payments.voided_minor) as bigint) as voided_minor,
+    cast(sum({{ base_minor('payments.captured_minor', 'orders') }}) as bigint)
+        as base_captured_minor,
+    cast(sum({{ base_minor('payments.refunded_minor', 'orders') }}) as bigint)
+        as base_refunded_minor
+from {{ ref('stg_payments') }} as payments
+inner join {{ ref('stg_orders') }} as orders on payments.order_id = orders.id
+where payments._op <> 'D'
+group by payments.order_id

@@ -11,9 +11,7 @@ with touched as (
 ),
 
 lines as (
-    select
-        lines.*,
-        lines.cancelled = lines.quantity as is_cancelled
+    select lines.*
     from {{ ref('stg_order_lines') }} as lines
     inner join touched on lines.order_id = touched.order_id
     where lines._op <> 'D'
@@ -31,14 +29,39 @@ warehouses as (
     select * from {{ ref('dim_warehouses') }}
 ),
 
+-- What is kept of each amount when units are cancelled.
+kept as (
+    select
+        lines.*,
+        lines.unit_price_minor * (lines.quantity - lines.cancelled) as gross_kept_minor,
+        {{ share_of('lines.discount_minor', 'lines.quantity - lines.cancelled', 'lines.quantity') }}
+            as discount_kept_minor,
+        {{ share_of(
+            'coalesce(lines.rounding_minor, 0)', 'lines.quantity - lines.cancelled', 'lines.quantity'
+        ) }} as rounding_kept_minor,
+        case
+            when orders.tax_included
+                then {{ share_of(
+                    'lines.tax_minor', 'lines.quantity - lines.cancelled', 'lines.quantity'
+                ) }}
+            else 0
+        end as included_tax_minor
+    from lines
+    inner join orders on lines.order_id = orders.id
+),
+
+-- In the base currency, which costs are in.
 measured as (
     select
-        *,
-        case when is_cancelled then 0 else gross_minor end as sold_gross_minor,
-        case when is_cancelled then 0 else discount_minor end as sold_discount_minor,
-        case when is_cancelled then 0 else (quantity - cancelled) * unit_cost_minor end
-            as sold_cost_minor
-    from lines
+        kept.*,
+        {{ base_minor('kept.unit_price_minor', 'orders') }} as base_price_minor,
+        {{ base_minor(
+            'kept.gross_kept_minor + kept.rounding_kept_minor - kept.included_tax_minor', 'orders'
+        ) }} as sold_gross_minor,
+        {{ base_minor('kept.discount_kept_minor', 'orders') }} as sold_discount_minor,
+        (kept.quantity - kept.cancelled) * kept.unit_cost_minor as sold_cost_minor
+    from kept
+    inner join orders on kept.order_id = orders.id
 )
 
 select
@@ -57,8 +80,9 @@ select
     orders.channel,
     orders.customer_id,
     orders.status as order_status,
+    orders.currency,
     measured.quantity,
-    {{ money('measured.unit_price_minor') }} as unit_price,
+    {{ money('measured.base_price_minor') }} as unit_price,
     {{ money('measured.sold_gross_minor') }} as gross_sales,
     {{ money('measured.sold_discount_minor') }} as discounts,
     {{ money('measured.sold_cost_minor') }} as cost,

@@ -36,7 +36,7 @@ lines as (
 returns as (
     select
         order_id,
-        sum(refund) as returns
+        sum(returned_sales) as returns
     from {{ ref('fct_returns') }}
     where refunded_on is not null
     group by order_id
@@ -65,9 +65,14 @@ select
         when coalesce(payments.refunded_minor, 0) > 0
             and payments.refunded_minor >= payments.captured_minor then 'refunded'
         when coalesce(payments.refunded_minor, 0) > 0 then 'partly_refunded'
-        when coalesce(payments.captured_minor, 0) >= orders.total_minor then 'paid'
+        when
+            coalesce(payments.captured_minor, 0)
+            >= orders.total_minor - coalesce(orders.cancelled_minor, 0)
+            and (payments.captured_minor > 0 or orders.total_minor = 0) then 'paid'
         when coalesce(payments.captured_minor, 0) > 0 then 'partly_paid'
-        when coalesce(payments.voided_minor, 0) > 0 then 'voided'
+        -- What cancelled units made void does not make the payment of the others void.
+        when payments.voided_minor > coalesce(orders.cancelled_minor, 0) then 'voided'
+        when payments.voided_minor > 0 and orders.total_minor = orders.cancelled_minor then 'voided'
         else 'unpaid'
     end as payment_status,
     case
@@ -85,14 +90,16 @@ select
     cast(lines.units as bigint) as units,
     cast(lines.gross_sales as decimal(18, 2)) as gross_sales,
     cast(lines.discounts as decimal(18, 2)) as discounts,
-    {{ money('orders.shipping_minor') }} as shipping,
-    {{ money('orders.tax_minor') }} as tax,
-    {{ money('orders.total_minor') }} as order_total,
+    orders.currency,
+    {{ money(base_minor('orders.shipping_minor', 'orders')) }} as shipping,
+    {{ money(base_minor('orders.tax_minor', 'orders')) }} as tax,
+    {{ money(base_minor('orders.total_minor', 'orders')) }} as order_total,
+    {{ money(base_minor('coalesce(orders.cancelled_minor, 0)', 'orders')) }} as cancelled_total,
     cast(coalesce(returns.returns, 0) as decimal(18, 2)) as returns,
     cast(lines.gross_sales - lines.discounts - coalesce(returns.returns, 0) as decimal(18, 2))
         as net_sales,
-    {{ money('coalesce(payments.captured_minor, 0)') }} as captured,
-    {{ money('coalesce(payments.refunded_minor, 0)') }} as refunded,
+    {{ money('coalesce(payments.base_captured_minor, 0)') }} as captured,
+    {{ money('coalesce(payments.base_refunded_minor, 0)') }} as refunded,
     shipments.first_shipped_at,
     case when shipments.is_delivered = 1 then shipments.last_delivered_at end as delivered_at,
     cast(lines.backordered as bigint) as backordered_units,

@@ -18,9 +18,16 @@ returned as (
         returns.warehouse_id,
         returns.status,
         returns.reason,
-        returns.received_at
+        returns.received_at,
+        case
+            when orders.tax_included and order_lines.net_minor > 0
+                then {{ share_of('order_lines.tax_minor', 'lines.refund_minor', 'order_lines.net_minor') }}
+            else 0
+        end as included_tax_minor
     from {{ ref('stg_return_lines') }} as lines
     inner join {{ ref('stg_returns') }} as returns on lines.return_id = returns.id
+    inner join {{ ref('stg_orders') }} as orders on returns.order_id = orders.id
+    inner join {{ ref('stg_order_lines') }} as order_lines on lines.order_line_id = order_lines.id
     inner join touched on returns.order_id = touched.order_id
     where lines._op <> 'D' and returns._op <> 'D'
 ),
@@ -34,6 +41,7 @@ refunds as (
     group by return_id
 )
 
+-- Prices that include tax are refunded with it, and it was never part of the sales.
 select
     returned.id as return_line_id,
     returned.return_id,
@@ -52,7 +60,9 @@ select
     returned.disposition,
     returned.status,
     returned.quantity,
-    {{ money('returned.refund_minor') }} as refund,
+    {{ money(base_minor('returned.refund_minor', 'orders')) }} as refund,
+    {{ money(base_minor('returned.refund_minor - returned.included_tax_minor', 'orders')) }}
+        as returned_sales,
     refunds.refunded_on,
     {{ shop_day('returned.received_at') }} as received_on
 from returned

@@ -37,7 +37,7 @@ returned as (
         0 as order_lines,
         cast(0 as decimal(18, 2)) as gross_sales,
         cast(0 as decimal(18, 2)) as discounts,
-        returns.refund as returns,
+        returns.returned_sales as returns,
         cast(0 as decimal(18, 2)) as cost
     from {{ ref('fct_returns') }} as returns
     inner join days on returns.refunded_on = days.day
