@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -125,34 +126,49 @@ text-align:right}}.sku{{font-weight:700;font-size:13pt}}small{{font-size:9pt;col
 <table><thead><tr><th>Place</th><th>SKU</th><th style="text-align:right">Units</th><th>For</th>
 <th>Done</th></tr></thead><tbody>{rows}</tbody></table></html>"""
 
-_ROW = """<tr{done}><td class="place">{place}</td><td><span class="sku">{sku}</span><br>{name}
-<br><small>{barcode}</small></td><td class="units">{units}</td>
+_ROW = """<tr{done}><td class="place">{place}</td><td>{goods}</td><td class="units">{units}</td>
 <td>{shipment}<br><small>{order}</small></td><td>{box}</td></tr>"""
+
+
+_GOODS = """<span class="sku">{sku}</span><br>{name}<br><small>{barcode}</small>"""
 
 
 def as_page(wave: Mapping[str, Any]) -> str:
     """Return the list as a page to print or to hold in one's hand."""
     zone = f", zone {wave['zone']}" if wave["zone"] else ""
     summary = (
-        f"{wave['warehouse']}{zone}: {wave['units']} units at {len(wave['stops'])} stops"
+        f"{wave['warehouse']}{zone}: {wave['units']} units from"
+        f" {len({stop['location'] for stop in wave['stops']})} places"
         f" for {wave['shipments']} shipments. {wave['status'].capitalize()}."
     )
     return _PAGE.format(
         number=escape(wave["number"]),
         summary=escape(summary),
         bars=svg(wave["number"]),
-        rows="".join(_row(stop) for stop in wave["stops"]),
+        rows="".join(_rows(wave["stops"])),
     )
 
 
-def _row(stop: Mapping[str, Any]) -> str:
+def _rows(stops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Return the rows; what is taken from one place for several shipments is named once."""
+    for (place, sku), group in groupby(stops, key=lambda stop: (stop["location"], stop["sku"])):
+        same = list(group)
+        units = sum(stop["units"] for stop in same)
+        first = same[0]
+        goods = _GOODS.format(
+            sku=escape(sku), name=escape(first["name"]), barcode=escape(first["barcode"] or "")
+        )
+        where = escape(place) + (f"<br><small>{units} in all</small>" if len(same) > 1 else "")
+        for index, stop in enumerate(same):
+            yield _row(stop, where if index == 0 else "", goods if index == 0 else "")
+
+
+def _row(stop: Mapping[str, Any], where: str, goods: str) -> str:
     picked = stop["picked"]
     return _ROW.format(
         done="" if picked is None else ' class="done"',
-        place=escape(stop["location"]),
-        sku=escape(stop["sku"]),
-        name=escape(stop["name"]),
-        barcode=escape(stop["barcode"] or ""),
+        place=where,
+        goods=goods,
         units=stop["units"],
         shipment=escape(stop["shipment"]),
         order=escape(stop["order"]),
