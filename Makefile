@@ -121,8 +121,8 @@ format: setup-dev  ## Format the code and mend what can be mended
 	$(BIN)/ruff format $(CODE)
 
 .PHONY: bench
-bench: setup-dev  ## Measure, and keep the ratios in docs/benchmarks.md
-	$(BIN)/python -m tests.benchmarks
+bench: setup-dev  ## Measure, and keep the ratios in docs/benchmarks.md (BENCH=capture,http)
+	$(BIN)/python -m tests.benchmarks $(if $(BENCH),--only $(BENCH))
 
 .PHONY: clean
 clean:  ## Remove the environment and caches; the state in var/ stays

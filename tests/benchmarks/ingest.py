@@ -53,12 +53,12 @@ def measure(engine: Engine, *, changes: int, increment: int) -> list[Figure]:
                 raise AssertionError(f"landed {landed.rows} of {rows} changes")
             figures.append(
                 Figure(
-                    "Ingest, rows/s",
-                    f"{NAMES[engine.dialect.name]}, {case} of {rows:,}",
-                    rate(rows / took),
-                    rate(rows / scan),
-                    f"{scan / took:.2f}",
-                    f"{took:.2f} s, scanner {scan:.2f} s",
+                    "history",
+                    f"Ingest, {NAMES[engine.dialect.name]}, {case} of {rows:,} rows",
+                    f"{rate(rows / took)} rows/s",
+                    f"scanner {rate(rows / scan)}",
+                    [scan / took],
+                    note=f"{took:.2f} s, scanner {scan:.2f} s",
                 )
             )
     return figures

@@ -1,4 +1,4 @@
-"""Orders through the real server: ``oms serve`` as it is started by default, asked over HTTP."""
+"""Orders through the real server, ``oms serve``, asked over HTTP; beside it a bare one."""
 
 from __future__ import annotations
 
@@ -10,70 +10,96 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from oms_ops.access import keys
 from oms_ops.database import make_engine, run
-from tests.benchmarks import clients, databases, every_rule
-from tests.benchmarks.clients import Place
-from tests.benchmarks.report import NAMES, Figure, milliseconds, rate, spread
+from tests.benchmarks import clients, databases, every_rule, report
+from tests.benchmarks.clients import Measured, Place
+from tests.benchmarks.report import NAMES, Aim, Figure, milliseconds
+from tests.benchmarks.server_call import ServerCall
 
 _ROOT = Path(__file__).parents[2]
-_CASES = (("http", False),)
 #: Seconds within which 99 of 100 orders are answered when 8 clients order at once.
 TARGET = 0.025
+_WITHIN = Aim(most=1.0)
+_CROWD = 8
 
 
 def measure(
-    dialect: str, *, preload: int, rounds: int, seconds: float, crowds: Sequence[int]
+    dialect: str,
+    *,
+    preload: int,
+    rounds: int,
+    seconds: float,
+    crowds: Sequence[int],
+    workers: Sequence[int],
 ) -> list[Figure]:
-    """Measure each number of clients that keep their connections; a round takes ``seconds``."""
+    """Measure each number of clients and of ``workers``; a round takes ``seconds``."""
     figures = []
-    with databases.fresh(dialect) as url:
+    with databases.fresh(dialect) as url, ExitStack() as stack:
         engine = make_engine(url)
         databases.fill(engine, 2, preload // 2)
         every_rule.publish(engine)
+        if dialect == "postgresql":
+            ServerCall.install(engine)
         databases.analyse(engine)
         key = run(engine, lambda connection: keys.create(connection, "clerk", "benchmark"))
         engine.dispose()
-        with TemporaryDirectory(prefix="oms-bench-") as home, serving(url, Path(home)) as port:
-            for crowd in crowds:
-                measured = clients.in_turns(
-                    places, (port, key), _CASES, clients=crowd, rounds=rounds, seconds=seconds
-                )["http", False]
-                figures.append(
-                    Figure(
-                        "HTTP, orders/s",
-                        f"{NAMES[dialect]}, {crowd} client{'s' if crowd > 1 else ''}",
-                        rate(measured.rate),
-                        f"p99 under {milliseconds(TARGET)} ms",
-                        f"{TARGET / measured.quantile(0.99):.2f}",
-                        spread(measured),
-                    )
-                )
+        ports = {
+            f"{side} {count}": stack.enter_context(serving(module, url, count))
+            for side, module in _SERVERS.items()
+            for count in workers
+        }
+        cases = [(server, False) for server in ports]
+        for crowd in crowds:
+            measured = clients.in_turns(
+                places, (ports, key), cases, clients=crowd, rounds=rounds, seconds=seconds
+            )
+            for count in workers:
+                name = f"{NAMES[dialect]}, {report.clients(crowd)}, {count} worker"
+                name += "s" if count > 1 else ""
+                ours, bare = (measured[f"{side} {count}", False] for side in _SERVERS)
+                figures += _figures(name, crowd, ours, bare)
+    return figures
+
+
+#: What each side's server runs as: ``python -m``, with a port and workers after it.
+_SERVERS = {"ours": ("oms_ops", "serve"), "bare": ("tests.benchmarks.bare_server",)}
+
+
+def _figures(case: str, crowd: int, ours: Measured, bare: Measured) -> list[Figure]:
+    figures = [report.compared("http", case, ours, "bare", bare, None)]
+    if crowd == _CROWD:
+        p99 = f"p99 {milliseconds(ours.quantile(0.99))} ms"
+        ratios = [each / TARGET for each in ours.quantiles(0.99)]
+        beside = f"{milliseconds(TARGET, 0)} ms"
+        figures.append(Figure("http", case, p99, beside, ratios, _WITHIN))
     return figures
 
 
 @contextmanager
-def serving(url: str, home: Path) -> Iterator[int]:
-    """Serve the API on a free port of this machine for the block; ``home`` gets its log."""
+def serving(module: Sequence[str], url: str, workers: int) -> Iterator[int]:
+    """Serve on a free port of this machine for the block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     settings = {name: value for name, value in os.environ.items() if not name.startswith("OMS_")}
-    log = home / "serve.log"
-    with log.open("w", encoding="utf-8") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "oms_ops", "serve", "--port", str(port)],
-            cwd=_ROOT,
-            env={**settings, "OMS_HOME": str(home), "OMS_DATABASE_URL": url},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    asked = ["--port", str(port), "--workers", str(workers)]
+    with TemporaryDirectory(prefix="oms-bench-") as home:
+        log = Path(home) / "serve.log"
+        with log.open("w", encoding="utf-8") as output:
+            server = subprocess.Popen(
+                [sys.executable, "-m", *module, *asked],
+                cwd=_ROOT,
+                env={**settings, "OMS_HOME": home, "OMS_DATABASE_URL": url},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         try:
             _wait_until_healthy(server, port, log)
             yield port
@@ -101,18 +127,22 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], port: int, log: Path) -
     raise RuntimeError(f"the server did not start: {log.read_text(encoding='utf-8')[-2000:]}")
 
 
-def places(port: int, key: str) -> Mapping[str, Place]:
-    """Return what places an order over a connection that is kept."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+def places(ports: Mapping[str, int], key: str) -> Mapping[str, Place]:
+    """Return what places an order with each server, over connections that are kept."""
     fixed = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
 
-    def place(order: dict[str, Any], idempotency_key: str) -> Any:
-        headers = {**fixed, "Idempotency-Key": idempotency_key}
-        connection.request("POST", "/v1/orders", json.dumps(order), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        if answer.status != 201:
-            raise RuntimeError(f"{answer.status}: {body[:500]!r}")
-        return json.loads(body)
+    def place_on(port: int) -> Place:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
-    return {"http": place}
+        def place(order: dict[str, Any], idempotency_key: str) -> Any:
+            headers = {**fixed, "Idempotency-Key": idempotency_key}
+            connection.request("POST", "/v1/orders", json.dumps(order), headers)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status != 201:
+                raise RuntimeError(f"{answer.status}: {body[:500]!r}")
+            return json.loads(body)
+
+        return place
+
+    return {server: place_on(port) for server, port in ports.items()}

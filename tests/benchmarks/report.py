@@ -1,13 +1,13 @@
-"""What a run prints and keeps: a table of figures, and the machine they were taken on."""
+"""What a run prints and keeps: figures beside what they are measured against, and the machine."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sqlite3
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,15 +18,37 @@ NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 @dataclass(frozen=True, slots=True)
+class Aim:
+    """What a ratio is to reach, or not to exceed."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def __str__(self) -> str:
+        return f">= {self.least}" if self.least is not None else f"<= {self.most}"
+
+    def met(self, ratio: float) -> bool:
+        """Tell whether it is met, to the digits that are printed."""
+        shown = round(ratio, 2)
+        return shown >= self.least if self.least is not None else shown <= (self.most or 0)
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured thing beside its yardstick; ``ratio`` is how it compares (text to print)."""
+    """One measured thing, what it stands beside, and their ratio in each round."""
 
     section: str
     case: str
     ours: str
-    yardstick: str = ""
-    ratio: str = ""
+    beside: str = ""
+    ratios: Sequence[float] = ()
+    aim: Aim | None = None
     note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """The median round's ratio."""
+        return statistics.median(self.ratios) if self.ratios else None
 
 
 def rate(value: float) -> str:
@@ -39,22 +61,58 @@ def milliseconds(seconds: float, digits: int = 1) -> str:
     return f"{seconds * 1000:.{digits}f}"
 
 
-def spread(measured: Measured) -> str:
-    """Return the latencies and the slowest and fastest round, for the note of a figure."""
+def clients(count: int) -> str:
+    """Return how many clients there are."""
+    return f"{count} client{'s' if count > 1 else ''}"
+
+
+def latencies(measured: Measured) -> str:
+    """Return the median round's quantiles in milliseconds, for the note of a figure."""
     p50, p99 = (milliseconds(measured.quantile(share)) for share in (0.5, 0.99))
-    return f"p50 {p50} p99 {p99} ms, {rate(min(measured.rates))}-{rate(max(measured.rates))}/s"
+    return f"p50 {p50} p99 {p99}"
 
 
-_HEAD = ("Section", "Case", "Ours", "Yardstick", "Ratio", "Note")
+def compared(
+    section: str, case: str, ours: Measured, name: str, other: Measured, aim: Aim | None
+) -> Figure:
+    """Return the figure of two sides that ran in turns: orders per second and latencies."""
+    return Figure(
+        section,
+        case,
+        f"{rate(ours.rate)}/s",
+        f"{name} {rate(other.rate)}/s",
+        ours.ratios(other),
+        aim,
+        f"{latencies(ours)} ms, {name} {latencies(other)} ms",
+    )
+
+
+_HEAD = ("Case", "Ours", "Beside", "Ratio", "Rounds", "Aim", "Met", "Note")
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    ratio, aim = figure.ratio, figure.aim
+    rounds = figure.ratios if len(figure.ratios) > 1 else ()
+    return (
+        figure.case,
+        figure.ours,
+        figure.beside,
+        "" if ratio is None else f"{ratio:.2f}",
+        f"{min(rounds):.2f}-{max(rounds):.2f}" if rounds else "",
+        "" if aim is None else str(aim),
+        "" if aim is None or ratio is None else "yes" if aim.met(ratio) else "NO",
+        figure.note,
+    )
 
 
 def table(figures: Iterable[Figure]) -> str:
     """Return a Markdown table that also reads well as plain text."""
-    rows = [_HEAD, *((f.section, f.case, f.ours, f.yardstick, f.ratio, f.note) for f in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+    rows = [_HEAD, *map(_row, figures)]
+    used = [column for column in range(len(_HEAD)) if any(row[column] for row in rows[1:])]
+    widths = {column: max(len(row[column]) for row in rows) for column in used}
+    lines = ["| " + " | ".join(row[column].ljust(widths[column]) for column in used) + " |"
              for row in rows]  # fmt: skip
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    lines.insert(1, "|" + "|".join("-" * (widths[column] + 2) for column in used) + "|")
     return "\n".join(lines)
 
 
@@ -66,48 +124,10 @@ def machine(postgresql: str) -> str:
             cpu = line.split(":", 1)[1].strip()
             break
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    load = os.getloadavg()[0]
     return (
         f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; {platform.system()}"
         f" {platform.release().split('-')[0]}; Python {platform.python_version()},"
         f" SQLite {sqlite3.sqlite_version}, PostgreSQL {postgresql or 'not used'},"
         f" SQLAlchemy {version('sqlalchemy')}, psycopg {version('psycopg')},"
-        f" DuckDB {version('duckdb')}. Load average at the end: {load:.1f}."
+        f" DuckDB {version('duckdb')}"
     )
-
-
-_INTRODUCTION = """# Benchmarks
-
-Written by `make bench`; do not edit. The ratio is what to look at: both sides of it run in turns
-in the same run on the same machine, and the figure is the median of the rounds. Absolute rates
-depend on the machine and on what else it does.
-
-- *Capture*: orders of three lines under one shop rule of every kind (price lists with breaks,
-  taxes, shipping charges, cash rounding, channel reserve, holds, all routing criteria, low-stock
-  thresholds), with idempotency key, payment and outbox message, uniform over 1,000 SKUs or all
-  wanting one (hot), on preloaded and analysed tables over fresh connections. *hand* is the same
-  order written with the bare driver, statement by statement: the same tables, rows, triggers and
-  durability, its numbers known beforehand: no validation, pricing, routing and retries. *call* is
-  that in one function of the server: the limit. SQLite, in the process itself, has no calls to
-  save. The aim is 1.0 of hand, 0.5 of call, and a hot SKU at 0.7 of uniform. Clients are
-  processes with an engine each: threads would share Python's lock and measure that instead.
-- *HTTP*: the same orders through `oms serve` over kept connections, clients and server on the
-  same cores; the aim is a p99 under 25 ms at 8 clients, who order as fast as they are answered.
-- *Scale*: one capture with a thousand to a million orders in the database, in turns; the aim is
-  flat.
-- *Bulk*: 100,000 lines in batches of a day; the yardstick is the target of 20,000 lines/s.
-- *Ingest*: change log to Parquet; the yardstick is DuckDB's own scanner copying the same rows,
-  which sorts nothing, checks nothing and may lose what is in flight.
-- *Pipeline*: `python -m pipelines.run` as a whole process, imports included.
-"""
-
-
-def write(path: Path, figures: Iterable[Figure], postgresql: str, seconds: float) -> None:
-    """Keep the figures as a document."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    day = datetime.now(UTC).date().isoformat()
-    text = (
-        f"{_INTRODUCTION}\n{table(figures)}\n\nMeasured on {day} in {seconds:.0f} s on:"
-        f" {machine(postgresql)}\n"
-    )
-    path.write_text(text, encoding="utf-8")

@@ -56,23 +56,25 @@ BEGIN
         'rule', 'single_warehouse_fills_all', 'warehouse', v_site_code);
     INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,
         ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,
-        base_currency, gross_minor, discount_minor, shipping_minor, tax_minor, rounding_minor,
-        total_minor, allow_backorder, allow_split, routing, tracking_token, version, changed_by,
+        base_currency, exchange_rate, gross_minor, discount_minor, shipping_minor,
+        shipping_tax_minor, tax_minor, rounding_minor, total_minor, tax_included, allow_backorder,
+        allow_split, ship_complete, rules_id, routing, tracking_token, version, changed_by,
         changed_at)
     VALUES (p_order ->> 'channel', v_customer, v_site, 'open', v_now, v_to ->> 'name',
         v_to ->> 'line1', v_to ->> 'city', v_to ->> 'region', v_to ->> 'postal_code',
-        v_to ->> 'country', v_currency, v_currency, v_total, 0, 0, 0, 0, v_total, false, false,
-        v_routing, p_token, 1, p_actor, v_now)
+        v_to ->> 'country', v_currency, v_currency, '1', v_total, 0, 0, 0, 0, 0, v_total, false,
+        false, false, false, 1, v_routing, p_token, 1, p_actor, v_now)
     RETURNING id, number INTO v_order, v_number;
     INSERT INTO shipments (order_id, warehouse_id, status, allocated_at, version, changed_by,
         changed_at)
     VALUES (v_order, v_site, 'allocated', v_now, 1, p_actor, v_now) RETURNING id INTO v_shipment;
     WITH placed AS (
         INSERT INTO order_lines (order_id, line_no, sku_id, quantity, unit_price_minor,
-            price_source, unit_cost_minor, gross_minor, discount_minor, net_minor, tax_minor,
-            allocated, backordered, shipped, cancelled, returned, version, changed_by, changed_at)
+            price_source, unit_cost_minor, gross_minor, discount_minor, rounding_minor, net_minor,
+            tax_rate_ppm, tax_minor, allocated, backordered, shipped, cancelled, returned,
+            version, changed_by, changed_at)
         SELECT v_order, n.place, n.sku_id, n.units, n.price, n.list, n.cost, n.price * n.units, 0,
-            n.price * n.units, 0, n.units, 0, 0, 0, 0, 1, p_actor, v_now
+            0, n.price * n.units, 0, 0, n.units, 0, 0, 0, 0, 1, p_actor, v_now
         FROM unnest(v_skus, v_units, v_prices, v_lists, v_costs)
             WITH ORDINALITY AS n(sku_id, units, price, list, cost, place)
         RETURNING id, sku_id, quantity
@@ -84,20 +86,26 @@ BEGIN
     VALUES (v_order, 'manual', p_order -> 'payment' ->> 'method', v_currency, v_total, 0, 0, 0,
         v_now, p_actor, v_now);
     v_answer := jsonb_build_object(
-        'number', v_number, 'external_id', NULL, 'channel', p_order ->> 'channel',
-        'status', 'open', 'payment_status', 'unpaid', 'fulfilment_status', 'allocated',
-        'currency', v_currency, 'customer', jsonb_build_object('email', v_email),
-        'placed_at', v_now, 'warehouse', v_site_code, 'promised_on', NULL, 'routing', v_routing,
-        'ship_to', v_to,
+        'number', v_number, 'external_id', NULL, 'channel', p_order ->> 'channel', 'version', 1,
+        'status', 'open', 'hold_reason', NULL, 'cancel_reason', NULL, 'payment_status', 'unpaid',
+        'fulfilment_status', 'allocated', 'currency', v_currency, 'base_currency', v_currency,
+        'exchange_rate', '1', 'tax_included', false,
+        'customer', jsonb_build_object('email', v_email), 'placed_at', v_now,
+        'warehouse', v_site_code, 'promised_on', NULL, 'allow_backorder', false,
+        'allow_split', false, 'ship_complete', false, 'note', NULL, 'routing', v_routing,
+        'ship_to', jsonb_build_object('line2', NULL, 'phone', NULL) || v_to,
         'lines', (SELECT jsonb_agg(jsonb_build_object('line_no', n.place, 'sku', n.code,
             'name', n.name, 'quantity', n.units, 'unit_price', bench_money(n.price),
-            'price_source', n.list, 'discount', '0.00', 'net', bench_money(n.price * n.units),
-            'allocated', n.units, 'backordered', 0, 'shipped', 0, 'cancelled', 0, 'returned', 0))
+            'price_source', n.list, 'discount', '0.00', 'rounding', '0.00',
+            'net', bench_money(n.price * n.units), 'tax', '0.00', 'tax_percent', '0',
+            'allocated', n.units, 'backordered', 0, 'shipped', 0, 'cancelled', 0, 'returned', 0,
+            'promised_on', NULL))
             FROM unnest(v_codes, v_names, v_units, v_prices, v_lists)
                 WITH ORDINALITY AS n(code, name, units, price, list, place)),
         'totals', jsonb_build_object('gross', bench_money(v_total), 'discount', '0.00',
-            'shipping', '0.00', 'tax', '0.00', 'rounding', '0.00',
-            'total', bench_money(v_total), 'captured', '0.00', 'refunded', '0.00'),
+            'shipping', '0.00', 'shipping_tax', '0.00', 'tax', '0.00', 'rounding', '0.00',
+            'total', bench_money(v_total), 'cancelled', '0.00', 'owed', bench_money(v_total),
+            'captured', '0.00', 'refunded', '0.00'),
         'tracking_url', 'http://127.0.0.1:8000/track/' || p_token);
     INSERT INTO outbox_messages (kind, recipient, payload, created_at, attempts)
     VALUES ('order.confirmed', v_email, json_build_object('order', v_number,
