@@ -249,7 +249,7 @@ def worker(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between rounds.")] = 5.0,
     once: Annotated[bool, typer.Option("--once", help="One round, then end.")] = False,
 ) -> None:
-    """Expire basket holds, renew overdue promises, hear of carriers, again and again."""
+    """Deliver messages, expire holds, renew promises, hear of carriers, again and again."""
     import logging
     import signal
     import threading

@@ -26,6 +26,11 @@ class Settings(BaseSettings):
     #: Signs Shopify's webhooks; two, separated by a comma, while a new one replaces the old.
     shopify_secret: str = Field(default="", repr=False)
 
+    #: ``smtp://user:password@host:587`` (STARTTLS where it is offered) or ``smtps://``; without, no
+    #: message leaves.
+    smtp_url: str = Field(default="", repr=False)
+    mail_from: str = "shop@localhost"
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

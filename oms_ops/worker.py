@@ -1,4 +1,4 @@
-"""What happens without anybody asking: holds expire, overdue promises are renewed, carriers heard.
+"""What happens unasked: holds expire, promises are renewed, carriers heard, messages delivered.
 
 Each task works in small transactions of its own and leaves the rest for the next round; a task that
 fails is logged and does not keep the others from their turn.
@@ -18,7 +18,10 @@ from oms_ops.access.actor import SYSTEM
 from oms_ops.database import run
 from oms_ops.fulfilment import arrivals
 from oms_ops.fulfilment.carriers import events
-from oms_ops.orders import promises
+from oms_ops.notifications import delivery
+from oms_ops.notifications.smtp import Smtp
+from oms_ops.orders import promises, queries
+from oms_ops.settings import settings
 
 Task: TypeAlias = Callable[[Engine], int]
 
@@ -46,8 +49,17 @@ def hear_carriers(engine: Engine) -> int:
     return sum(done.messages for done in events.sync(engine))
 
 
+def deliver_messages(engine: Engine) -> int:
+    """Send what waits in the outbox, where a mail server is named; return how many left."""
+    chosen = settings()
+    if not chosen.smtp_url:
+        return 0
+    return delivery.deliver(engine, Smtp(chosen.smtp_url, chosen.mail_from), queries.tracking_urls)
+
+
 TASKS: dict[str, Task] = {
     "carrier messages": hear_carriers,
+    "delivered messages": deliver_messages,
     "expired holds": expire_holds,
     "renewed promises": renew_promises,
 }

@@ -12,7 +12,10 @@ from oms_ops.database import Base, Count, Id, UtcDateTime
 
 
 class OutboxMessage(Base):
-    """A message to a customer, written in the transaction of the change it tells of."""
+    """A message to a customer, written in the transaction of the change it tells of.
+
+    ``next_attempt_at`` is when it may be sent again, ``problem`` why it was not sent last time.
+    """
 
     __tablename__ = "outbox_messages"
 
@@ -23,6 +26,8 @@ class OutboxMessage(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     attempts: Mapped[Count]
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    problem: Mapped[str | None] = mapped_column(sa.Text)
 
     __table_args__ = (
         sa.Index(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_ids, ids, read_time
+from oms_ops.database import as_ids, as_rows, execute, ids, read_time, rowset
 from oms_ops.errors import NotFound
 from oms_ops.orders import views
 from oms_ops.orders.tables import Order
@@ -154,6 +154,18 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
         for head in heads
     }
     return [rendered[chosen_id] for chosen_id in chosen]
+
+
+def tracking_urls(connection: Connection, numbers: Sequence[str]) -> dict[str, str]:
+    """Return where the customers of orders follow them, by the orders' numbers."""
+    rows = execute(
+        connection,
+        f"SELECT o.number, o.tracking_token FROM ({rowset(connection, 'rows', {'id': 'bigint'})})"
+        " AS r JOIN orders AS o ON o.id = r.id",
+        {"rows": as_rows({"id": id_of(number, "SO")} for number in numbers)},
+    )
+    public_url = settings().public_url
+    return {number: f"{public_url}/track/{token}" for number, token in rows}
 
 
 def id_of(number: str, prefix: str) -> int:

@@ -623,6 +623,8 @@ def _add_columns() -> None:
     op.add_column("api_keys", sa.Column("scopes", sa.JSON(none_as_null=True), nullable=True))
     op.create_index("ix_change_log_row", "change_log", ["entity", "entity_id"], unique=False)
     op.add_column("customers", sa.Column("customer_group", sa.Text(), nullable=True))
+    op.add_column("outbox_messages", sa.Column("next_attempt_at", UtcDateTime(), nullable=True))
+    op.add_column("outbox_messages", sa.Column("problem", sa.Text(), nullable=True))
     op.add_column("purchase_order_lines", sa.Column("confirmed_on", sa.Date(), nullable=True))
     op.add_column(
         "purchase_order_lines", sa.Column("confirmed_cost_minor", sa.BigInteger(), nullable=True)

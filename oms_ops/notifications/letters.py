@@ -1,0 +1,123 @@
+"""What each kind of message says: the subject and the text of its e-mail, from its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a letter."""
+
+    name: str
+    media_type: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """An e-mail before it has an address."""
+
+    subject: str
+    text: str
+    reply_to: str | None = None
+    attachments: tuple[Attachment, ...] = field(default=())
+
+
+#: kind -> subject, text. What a payload does not hold is left out with its line.
+_TEXTS: dict[str, tuple[str, str]] = {
+    "order.confirmed": (
+        "Your order {order}",
+        "Thank you for your order {order}.\nIt comes to {total} {currency}.",
+    ),
+    "order.amended": (
+        "Your order {order} was changed",
+        "We changed your order {order} as you asked.\nIt comes to {total} {currency}.",
+    ),
+    "order.cancelled": (
+        "Your order {order} was cancelled",
+        "Your order {order} was cancelled: {reason}.\nWhat you paid for it goes back to you.",
+    ),
+    "order.units_cancelled": (
+        "A part of your order {order} was cancelled",
+        "A part of your order {order} was cancelled: {reason}.\n"
+        "It now comes to {total} {currency}.",
+    ),
+    "order.backordered": (
+        "A part of your order {order} comes later",
+        "A part of your order {order} is not in stock: {reason}.\nWe expect it on {promised_on}.",
+    ),
+    "order.backorder_filled": (
+        "What your order {order} waited for is here",
+        "What your order {order} waited for has arrived and is on its way to you soon.",
+    ),
+    "order.promise_changed": (
+        "News of your order {order}",
+        "What your order {order} waits for is now expected on {promised_on}.\n"
+        "We had told you {was_promised_on}.",
+    ),
+    "shipment.shipped": (
+        "Your order {order} is on its way",
+        "Parcel {shipment} of your order {order} has left.\nCarrier: {carrier}\n"
+        "Tracking number: {tracking_number}",
+    ),
+    "shipment.delivered": (
+        "Your order {order} was delivered",
+        "Parcel {shipment} of your order {order} was delivered.",
+    ),
+    "shipment.delivery_failed": (
+        "Your parcel could not be delivered",
+        "Parcel {shipment} of your order {order} could not be delivered: {reason}.\n"
+        "It is tried again, or comes back to us.",
+    ),
+    "shipment.out_again": (
+        "Your parcel is on its way again",
+        "Parcel {shipment} of your order {order} is on its way again.",
+    ),
+    "shipment.returned": (
+        "Your parcel came back to us",
+        "Parcel {shipment} of your order {order} came back to us. We will write to you.",
+    ),
+}
+
+
+def compose(kind: str, payload: Mapping[str, Any], link: str | None = None) -> Letter:
+    """Return the letter of a message; ``link`` is where the customer follows the order.
+
+    A payload with a ``subject`` and a ``text`` of its own is sent as it is; a kind that nobody
+    wrote a text for is sent with all that it holds.
+    """
+    if "subject" in payload and "text" in payload:
+        parts = tuple(Attachment(**part) for part in payload.get("attachments") or ())
+        return Letter(payload["subject"], payload["text"], payload.get("reply_to"), parts)
+    if kind == "stock.low":
+        return _low_stock(payload)
+    known = {name: value for name, value in payload.items() if value is not None}
+    if kind not in _TEXTS:
+        return Letter(kind, "\n".join(f"{name}: {value}" for name, value in known.items()))
+    subject, text = _TEXTS[kind]
+    lines = [_filled(line, known) for line in text.splitlines()]
+    if link:
+        lines.append(f"Follow it here: {link}")
+    return Letter(_filled(subject, known) or kind, "\n".join(filter(None, lines)))
+
+
+def _filled(line: str, known: Mapping[str, Any]) -> str | None:
+    try:
+        return line.format_map(known)
+    except KeyError:
+        return None
+
+
+def _low_stock(payload: Mapping[str, Any]) -> Letter:
+    levels = payload.get("levels") or []
+    lines = [
+        f"{each['sku']} in {each['warehouse']}: {each['available']} available,"
+        f" the threshold is {each['threshold']}"
+        for each in levels
+    ]
+    named = ", ".join(dict.fromkeys(str(each["sku"]) for each in levels[:3]))
+    more = f" and {len(levels) - 3} more" if len(levels) > 3 else ""
+    return Letter(f"Low stock: {named}{more}", "\n".join(lines))
