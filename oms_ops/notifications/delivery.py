@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from sqlalchemy.engine import Connection, Engine
@@ -51,7 +52,7 @@ class _Message:
 def deliver(engine: Engine, sender: Sender, links: Links, *, batch: int = 50) -> int:
     """Send what waits and may be sent now; return how many left."""
     sent = 0
-    while claimed := run(engine, lambda connection: _claim(connection, batch)):
+    while claimed := run(engine, partial(_claim, batch=batch)):
         with reading(engine) as connection:
             orders = sorted({m.payload["order"] for m in claimed if "order" in m.payload})
             urls = links(connection, orders) if orders else {}
@@ -60,7 +61,7 @@ def deliver(engine: Engine, sender: Sender, links: Links, *, batch: int = 50) ->
             for m in claimed
         ]
         problems = sender.send(letters)
-        run(engine, lambda connection, c=claimed, p=problems: _settle(connection, c, p))
+        run(engine, partial(_settle, claimed=claimed, problems=problems))
         sent += len(claimed) - len(problems)
         if problems:
             _log.warning("%d of %d messages could not be sent", len(problems), len(claimed))
