@@ -70,7 +70,7 @@ COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX
 .PHONY: lock
 lock: | $(UV)  ## Lock the dependencies of pyproject.toml again (LOCK_ARGS=--upgrade for newer ones)
 	$(COMPILE) --output-file requirements.lock
-	$(COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(COMPILE) --extra stripe --extra paypal --extra dev --constraint requirements.lock --output-file requirements-dev.lock
 	@! grep -nE '://|^-|file:|^/' $(LOCKS)
 
 # --- Running it -----------------------------------------------------------------------------
