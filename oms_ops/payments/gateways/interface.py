@@ -140,5 +140,5 @@ class Gateway(Protocol):
         ...
 
     def parse(self, body: str) -> Notice | None:
-        """Return what a verified message tells; None where nothing of the ledger follows from it."""
+        """Return what a verified message tells, None where it changes no ledger."""
         ...
