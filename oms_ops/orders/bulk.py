@@ -1,10 +1,21 @@
 """Capture many orders at once, set by set: history loads and large imports.
 
-The rules are those of :mod:`oms_ops.orders.capture`: the same validation, the same first-come
-first-served claim on stock, the same guards and constraints in the database. What differs is the
-unit of work: a batch is staged in two temporary tables and every step is one statement over all
-of it. An order is not split over warehouses. History's customers were told long ago, and nobody
-has to look at its orders: only a ``live`` batch tells the customers and obeys the hold rules.
+A batch ends as its orders captured one by one (:mod:`oms_ops.orders.capture`) in the order of
+``placed_at``: the same refusals and codes, prices, taxes, charges, expected prices and totals, hold
+rules, channel reserves, promised days, routes and claims on stock, under the same guards and
+constraints. It is staged in two temporary tables and every step is one statement over all of it.
+
+What differs, and why:
+
+- A batch has no baskets, discount codes, discounts of an order, percentages or splits, and every
+  order has a channel and an external id. Order by order is the way to those.
+- A blank text is a missing one, and an order may have any number of lines: files are like that.
+- An order that is wrong is told all at once, also what a single capture tells only when the rest is
+  right (a duplicate, what pricing objects to). Fields are the frame's (``ship_city``).
+- The reason of a route that the caller chose is ``given``; other sites are not compared.
+- Only a ``live`` batch tells the customers, obeys the hold rules and refuses orders of the future:
+  history's customers were told long ago, nobody has to look at its orders, and a day's history may
+  be captured before the day is over.
 """
 
 from __future__ import annotations
@@ -17,15 +28,16 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.errors import FieldError
-from oms_ops.orders import bulk_terms, bulk_writing
-from oms_ops.orders.bulk_rules import (
-    Fault,
-    database_faults,
-    shape_faults,
-    short_faults,
-    with_phones,
+from oms_ops.orders import bulk_claim, bulk_routing, bulk_shape, bulk_terms, bulk_writing
+from oms_ops.orders.bulk_rules import database_faults
+from oms_ops.orders.staging import (
+    LINE_ASKS,
+    LINE_DEFAULTS,
+    ORDER_ASKS,
+    ORDER_DEFAULTS,
+    complete,
+    staged,
 )
-from oms_ops.orders.staging import LINE_DEFAULTS, ORDER_DEFAULTS, complete, staged
 from oms_ops.rules import store
 from oms_ops.rules.store import Version
 
@@ -72,18 +84,25 @@ def capture_many(
     """
     actor.require(ORDERS_WRITE)
     version = store.current(connection)
-    orders, faults = with_phones(_with_rules(complete(orders, ORDER_DEFAULTS), version))
+    orders, lines = bulk_shape.tidy(
+        complete(orders, ORDER_DEFAULTS, ORDER_ASKS), complete(lines, LINE_DEFAULTS, LINE_ASKS)
+    )
+    orders, faults = bulk_shape.with_contacts(_with_rules(orders, version))
     # Lines of no order in the batch are nobody's to refuse or to write.
-    lines = complete(lines, LINE_DEFAULTS).join(orders.select("ref"), on="ref", how="semi")
-    settled = bulk_terms.settle(connection, orders, lines, version)
-    faults += settled.faults + shape_faults(settled.orders, version.rules)
+    lines = lines.join(orders.select("ref"), on="ref", how="semi", maintain_order="left")
+    faults += bulk_shape.faults(orders, lines, sorted(version.rules.channels), live=live)
+    refused = {ref for ref, _ in faults}
+    settled = bulk_terms.settle(connection, orders, lines, version, refused)
+    refused.update(ref for ref, _ in settled.faults)
     with staged(connection, settled.orders, settled.lines):
         _stage_ids(connection)
-        faults += database_faults(connection)
-        if settled.unpriced - {ref for ref, _ in faults}:
+        faults += settled.faults + database_faults(connection)
+        refused.update(ref for ref, _ in faults)
+        if settled.unpriced - refused:
             raise RuntimeError("an order that could not be priced is not refused")
-        _drop(connection, sorted({ref for ref, _ in faults}))
-        faults += _claim(connection)
+        bulk_claim.drop(connection, refused)
+        bulk_routing.give_homes(connection, version.rules.routing)
+        faults += bulk_claim.claim(connection)
         result = BulkResult(*bulk_writing.write(connection, actor, version, live=live))
     names = dict(orders.select("ref", "external_id").iter_rows())
     by_ref: dict[int, dict[tuple[str, str], FieldError]] = {}
@@ -114,6 +133,8 @@ def _with_rules(orders: pl.DataFrame, version: Version) -> pl.DataFrame:
         if reserves
         else pl.lit(0, pl.Int64),
         cash_rounding_minor=pl.lit(0, pl.Int64),
+        routing=pl.lit(bulk_routing.GIVEN),
+        warehouse=pl.col("warehouse").cast(pl.String),
     )
 
 
@@ -135,56 +156,3 @@ def _stage_ids(connection: Connection) -> None:
         " FROM skus AS k LEFT JOIN supplier_terms AS t ON t.sku_id = k.id AND t.is_preferred"
         " WHERE k.code = bulk_lines.sku",
     )
-
-
-def _drop(connection: Connection, refs: list[int]) -> None:
-    if refs:
-        rows = [{"ref": ref} for ref in refs]
-        connection.execute(sa.text("DELETE FROM bulk_orders WHERE ref = :ref"), rows)
-        connection.execute(sa.text("DELETE FROM bulk_lines WHERE ref = :ref"), rows)
-
-
-#: What each line gets when stock goes round in the order of the orders' moments.
-_TAKE = """
-UPDATE bulk_lines SET before = t.before,
-    take = CASE WHEN t.available - t.before >= bulk_lines.quantity THEN bulk_lines.quantity
-                WHEN t.available > t.before THEN t.available - t.before ELSE 0 END
-FROM (
-    SELECT l.ref, l.line_no, coalesce(v.on_hand - v.allocated, 0) - b.reserve AS available,
-        sum(l.quantity) OVER (PARTITION BY b.warehouse_id, l.sku_id
-                              ORDER BY b.placed_at, l.ref, l.line_no) - l.quantity AS before
-    FROM bulk_lines AS l
-    JOIN bulk_orders AS b ON b.ref = l.ref
-    LEFT JOIN stock_levels AS v ON v.sku_id = l.sku_id AND v.warehouse_id = b.warehouse_id
-) AS t
-WHERE bulk_lines.ref = t.ref AND bulk_lines.line_no = t.line_no
-"""
-
-#: Short lines of orders that allow no backorder, where no other order to be refused stands before
-#: in the same queue, whichever of its lines is short: what is refused frees all that it claimed,
-#: so those behind it are looked at again in the next round.
-_FIRST_SHORT = """
-WITH doomed AS (
-    SELECT DISTINCT l.ref FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref
-    WHERE l.take < l.quantity AND NOT b.allow_backorder
-), queue AS (
-    SELECT l.ref, l.line_no, l.take, l.quantity, first_value(l.ref) OVER (
-        PARTITION BY b.warehouse_id, l.sku_id ORDER BY l.before) AS first_ref
-    FROM bulk_lines AS l
-    JOIN doomed AS d ON d.ref = l.ref
-    JOIN bulk_orders AS b ON b.ref = l.ref
-)
-SELECT ref, line_no, take, quantity FROM queue WHERE ref = first_ref AND take < quantity
-"""
-
-
-def _claim(connection: Connection) -> list[Fault]:
-    """Decide what each line gets; refuse the orders that are short and may not wait."""
-    faults: list[Fault] = []
-    while True:
-        _run(connection, _TAKE)
-        short = _run(connection, _FIRST_SHORT).all()
-        if not short:
-            return faults
-        faults += short_faults(short)
-        _drop(connection, sorted({row.ref for row in short}))

@@ -9,7 +9,8 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.database import as_rows, rowset
 from oms_ops.orders import holding, promises
-from oms_ops.orders.intake import AddressIn, OrderIn
+from oms_ops.orders.bulk_terms import order_of
+from oms_ops.orders.holding import UNPAID_SQL
 from oms_ops.rules.document import Rules
 
 #: What an order's lines add up to, and its tax where that is not in the prices.
@@ -56,27 +57,21 @@ def promise(connection: Connection) -> None:
 
 def hold(connection: Connection, rules: Rules) -> None:
     """Mark the orders that a person has to look at first."""
+    unpaid = f"({UNPAID_SQL.format(customer='b.customer_id')})"
     rows = _run(
         connection,
         "SELECT b.ref, b.channel, b.currency, b.ship_country, b.ship_region,"
         " t.gross - t.discount + b.shipping_minor + t.rounding"
-        " + CASE WHEN b.tax_included THEN 0 ELSE t.tax END AS total, ("
-        "SELECT count(*) FROM orders AS o WHERE o.customer_id = b.customer_id AND EXISTS ("
-        "SELECT 1 FROM shipments AS s WHERE s.order_id = o.id AND s.shipped_at IS NOT NULL)"
-        " AND o.total_minor - o.cancelled_minor > coalesce((SELECT sum(p.captured_minor)"
-        " FROM payments AS p WHERE p.order_id = o.id), 0)) AS unpaid"
+        " + CASE WHEN b.tax_included THEN 0 ELSE t.tax END AS total,"
+        f" {unpaid if holding.asks_history(rules) else '0'} AS unpaid"
         f" FROM bulk_orders AS b JOIN ({ORDER_SUMS}) AS t ON t.ref = b.ref",
-    ).all()
+    ).mappings()
     held = []
     for row in rows:
-        order = OrderIn.model_construct(
-            channel=row.channel,
-            currency=row.currency,
-            ship_to=AddressIn.model_construct(country=row.ship_country, region=row.ship_region),
-        )
-        why = holding.reason(connection, rules, order, row.total, None, unpaid=row.unpaid)
+        order, total = order_of(row), int(row["total"])
+        why = holding.reason(connection, rules, order, total, None, unpaid=row["unpaid"])
         if why:
-            held.append({"ref": row.ref, "why": why})
+            held.append({"ref": row["ref"], "why": why})
     if held:
         columns = {"ref": "bigint", "why": "text"}
         _run(

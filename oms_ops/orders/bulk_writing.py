@@ -27,16 +27,16 @@ def write(
     _run(
         connection,
         "INSERT INTO customers (email, external_id, name, phone, created_at, changed_by,"
-        " changed_at) SELECT lower(email), max(customer_external_id), max(customer_name),"
-        " max(customer_phone), min(placed_at),"
-        " :actor, :now FROM bulk_orders WHERE true GROUP BY lower(email)"
+        " changed_at) SELECT email, customer_external_id, customer_name, customer_phone, placed_at,"
+        " :actor, :now FROM (SELECT *, row_number() OVER (PARTITION BY email"
+        " ORDER BY placed_at, ref) AS turn FROM bulk_orders) AS b WHERE turn = 1"
         " ON CONFLICT (email) DO NOTHING",
         **stamp,
     )
     _run(
         connection,
         "UPDATE bulk_orders SET customer_id = c.id FROM customers AS c"
-        " WHERE c.email = lower(bulk_orders.email)",
+        " WHERE c.email = bulk_orders.email",
     )
     if live and version.rules.holds:
         bulk_review.hold(connection, version.rules)
@@ -81,10 +81,9 @@ def _write_orders(connection: Connection, version: Version, stamp: dict[str, Any
         " t.discount, b.shipping_minor, t.tax, b.shipping_tax_minor, b.tax_included, t.rounding,"
         " t.gross - t.discount + b.shipping_minor + t.rounding"
         " + CASE WHEN b.tax_included THEN 0 ELSE t.tax END, :base, b.exchange_rate,"
-        f" b.allow_backorder, false, :rules, CAST(:routing AS {routing}), b.tracking_token, 1,"
+        f" b.allow_backorder, false, :rules, CAST(b.routing AS {routing}), b.tracking_token, 1,"
         f" :actor, :now FROM bulk_orders AS b JOIN ({ORDER_SUMS}) AS t ON t.ref = b.ref"
         " ORDER BY b.placed_at, b.ref",
-        routing='{"rule": "given"}',
         base=version.rules.base_currency,
         rules=version.id,
         **stamp,

@@ -62,6 +62,10 @@ LINE_DEFAULTS: dict[str, tuple[str, Any]] = {
     "tax_rate_ppm": ("bigint", 0),
     "price_source": ("text", None),
 }
+#: Further columns that may be left out: what the caller expects the shop's rules to come to. They
+#: are looked at, not kept.
+ORDER_ASKS: dict[str, tuple[str, Any]] = {"expected_total_minor": ("bigint", None)}
+LINE_ASKS: dict[str, tuple[str, Any]] = {"expected_unit_price_minor": ("bigint", None)}
 
 _EXTRA = {
     "bulk_orders": "customer_id bigint, warehouse_id bigint, order_id bigint, hold_reason text,"
@@ -73,6 +77,7 @@ _EXTRA = {
 _STAGED = {
     "exchange_rate": "text",
     "reserve": "bigint",
+    "routing": "text",
     "cash_rounding_minor": "bigint",
     "tracking_token": "text",
 }
@@ -85,7 +90,7 @@ def staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) ->
 
     tokens = [secrets.token_urlsafe(24) for _ in range(len(orders))]
     moments = [as_time(connection, moment) if moment else None for moment in orders["placed_at"]]
-    heads = orders.with_columns(pl.Series("tracking_token", tokens, dtype=pl.String))
+    heads = _loadable(orders).with_columns(pl.Series("tracking_token", tokens, dtype=pl.String))
     order_columns = {
         **ORDER_COLUMNS,
         **{name: kind for name, (kind, _) in ORDER_DEFAULTS.items()},
@@ -93,7 +98,7 @@ def staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) ->
     }
     columns = [heads[c].to_list() if c != "placed_at" else moments for c in order_columns]
     line_columns = {**LINE_COLUMNS, **{name: kind for name, (kind, _) in LINE_DEFAULTS.items()}}
-    rows = lines.select(list(line_columns)).rows()
+    rows = _loadable(lines).select(list(line_columns)).rows()
     with (
         _table(connection, "bulk_orders", order_columns, list(zip(*columns, strict=True))),
         _table(connection, "bulk_lines", line_columns, rows),
@@ -106,14 +111,23 @@ def staged(connection: Connection, orders: pl.DataFrame, lines: pl.DataFrame) ->
         yield
 
 
-def complete(frame: pl.DataFrame, defaults: dict[str, tuple[str, Any]]) -> pl.DataFrame:
+def _loadable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Drop the one character that PostgreSQL takes in no text; who sent it is refused already."""
+    import polars as pl
+
+    return frame.with_columns(pl.col(pl.String).str.replace_all("\x00", "", literal=True))
+
+
+def complete(frame: pl.DataFrame, *defaults: dict[str, tuple[str, Any]]) -> pl.DataFrame:
     """Add the columns that were left out."""
     import polars as pl
 
-    missing = {name: value for name, (_, value) in defaults.items() if name not in frame.columns}
     kinds = {"bigint": pl.Int64, "text": pl.String, "boolean": pl.Boolean}
     return frame.with_columns(
-        **{name: pl.lit(value, kinds[defaults[name][0]]) for name, value in missing.items()}
+        pl.lit(value, kinds[kind]).alias(name)
+        for columns in defaults
+        for name, (kind, value) in columns.items()
+        if name not in frame.columns
     )
 
 
