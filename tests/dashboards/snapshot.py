@@ -7,6 +7,7 @@ import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -19,6 +20,7 @@ LEAD_DEVIATION = 1.5
 MARTS = Path(__file__).with_name("marts.sql")
 SEGMENTS = Path(__file__).parents[2] / "dbt_project" / "seeds" / "rfm_segments.csv"
 CURSOR = "1:0:0"
+TIMEZONE = "America/New_York"
 RUN_ID = "run-of-yesterday"
 
 
@@ -54,7 +56,7 @@ def publish(
 
 def yesterday() -> date:
     """Return a business date that is over and not too old to approve from."""
-    return datetime.now(UTC).date() - timedelta(days=1)
+    return datetime.now(ZoneInfo(TIMEZONE)).date() - timedelta(days=1)
 
 
 def status(home: Path, state: str, *, run_id: str, snapshot: str | None, **more: Any) -> None:
@@ -156,7 +158,7 @@ def _meta(con: duckdb.DuckDBPyConnection, shop: Shop, run_id: str, cursor: str) 
     _table(con, "meta.snapshot", [{
         "list_id": run_id, "run_id": run_id, "published_at": datetime.now(UTC),
         "as_of": shop.as_of.astimezone(UTC), "business_date": shop.business_date,
-        "cursor": cursor, "currency": "USD", "timezone": "America/New_York",
+        "cursor": cursor, "currency": "USD", "timezone": TIMEZONE,
     }])  # fmt: skip
     _table(con, "meta.check_results", [
         {"check_name": name, "asset": asset, "severity": severity, "passed": passed,
