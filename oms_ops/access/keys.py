@@ -18,6 +18,8 @@ from oms_ops.access.tables import ApiKey
 from oms_ops.database import autocommit, execute, read_time
 from oms_ops.errors import Conflict, FieldError, NotFound, Unauthorised, ValidationFailed
 
+LONGEST_NAME = 100
+
 
 def create(
     connection: Connection,
@@ -29,14 +31,19 @@ def create(
 ) -> str:
     """Create a key for ``role``; return it. It cannot be read again.
 
-    A name is used once: it stands on every change that the key makes. ``scopes`` narrow the role to
+    A name is used once: it stands on every change that the key makes. It is printable, does not
+    begin with a slash, and is stripped. ``scopes`` narrow the role to
     some of its permissions. Whoever can reach the database by the command line may make keys.
 
     Raises:
-        ValidationFailed: the role is unknown, or lacks a scope.
+        ValidationFailed: the name is none, the role is unknown, or lacks a scope.
         Conflict: there is a key of that name.
     """
+    name = name.strip()
     errors = []
+    if not name or len(name) > LONGEST_NAME or not name.isprintable() or name.startswith("/"):
+        message = f"1 to {LONGEST_NAME} printable characters, the first of them no slash"
+        errors.append(FieldError("name", "invalid", message))
     if role not in ROLES:
         message = f"one of {', '.join(sorted(ROLES))}"
         errors.append(FieldError("role", "unknown_role", message))

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
@@ -16,27 +16,32 @@ from oms_ops.catalog.tables import Discount, Sku
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.settings import settings
+from oms_ops.texts import MaybeText, Text, storable
 
 
 class DiscountIn(BaseModel):
     """A discount code: ``percent`` or ``amount`` (decimal of ``currency``), never both.
 
     ``sku`` or ``category`` limit it to those lines, ``customer_group`` to those customers. It needs
-    goods for ``min_net`` (of the order's currency) and is given ``use_limit`` times at most.
+    goods for ``min_net`` and is given ``use_limit`` times at most. An ``amount`` comes off orders
+    of its currency only; a ``percent`` off those of every currency, ``min_net`` being exchanged at
+    the rates in force.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     code: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True),
+        AfterValidator(storable),
     ]
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    name: Text
     percent: Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)] | None = None
     amount: Annotated[Decimal, Field(gt=0, le=10_000_000)] | None = None
     currency: str | None = None
-    sku: str | None = None
-    category: str | None = None
-    customer_group: str | None = None
+    sku: MaybeText = None
+    category: MaybeText = None
+    customer_group: MaybeText = None
     min_net: Annotated[Decimal, Field(ge=0, le=10_000_000)] = Decimal(0)
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = None
@@ -104,7 +109,7 @@ def _values(connection: Connection, wanted: DiscountIn) -> dict[str, Any]:
         ),
         "percent_ppm": None if wanted.percent is None else int(wanted.percent * 10_000),
         "amount_minor": amount,
-        "currency": None if amount is None else currency,
+        "currency": currency if amount is not None or min_net else None,
         "sku_id": sku_id,
         "min_net_minor": min_net,
     }  # fmt: skip

@@ -118,7 +118,7 @@ class Discount(Tracked, Base):
     __table_args__ = (
         sa.CheckConstraint(
             "(percent_ppm IS NULL) <> (amount_minor IS NULL)"
-            " AND (amount_minor IS NULL) = (currency IS NULL)",
+            " AND (amount_minor IS NULL OR currency IS NOT NULL)",
             name="percent_or_amount",
         ),
         sa.CheckConstraint(

@@ -6,7 +6,6 @@ a line has one price.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -24,6 +23,7 @@ from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn
 from oms_ops.orders.look import Seen
 from oms_ops.orders.pricing import Priced, PricedLine, catalogue_errors, price, quantity_errors
 from oms_ops.orders.routing import Routing
+from oms_ops.orders.submission import relabelled
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
 
@@ -148,15 +148,7 @@ def _stated(each: Amended, currency: str) -> Decimal | None:
 
 def _relabel(errors: Sequence[FieldError], indexes: Sequence[int]) -> list[FieldError]:
     """Return the errors of lines with the amendment's numbers; those of other lines are old."""
-    renamed = []
-    for error in errors:
-        match = re.match(r"lines\[(\d+)\]", error.field)
-        if match is None:
-            renamed.append(error)
-        elif int(match[1]) < len(indexes):
-            field = f"lines[{indexes[int(match[1])]}]{error.field[match.end() :]}"
-            renamed.append(FieldError(field, error.code, error.message))
-    return renamed
+    return relabelled(errors, {"lines": list(indexes)})
 
 
 def add(

@@ -19,11 +19,10 @@ from oms_ops.orders.intake import (
     AddressIn,
     Amount,
     PaymentIn,
-    Text,
     field_error,
-    ship_to_faults,
-    storable,
+    settled_address,
 )
+from oms_ops.texts import MaybeText, storable
 
 
 class _In(BaseModel):
@@ -37,7 +36,7 @@ class LineIn(_In):
     """
 
     line_no: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
-    sku: Text | None = None
+    sku: MaybeText = None
     quantity: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
     unit_price: Amount | None = None
     discount: Amount | None = None
@@ -78,9 +77,12 @@ def parse(payload: Any) -> AmendmentIn:
     try:
         wanted = AmendmentIn.model_validate(payload)
     except ValidationError as error:
-        faults = [field_error(fault) for fault in error.errors(include_url=False)]
-        raise ValidationFailed("The amendment has bad fields.", faults) from None
-    faults = ship_to_faults(wanted.ship_to.model_dump()) if wanted.ship_to else []
+        wrong = [field_error(fault) for fault in error.errors(include_url=False)]
+        raise ValidationFailed("The amendment has bad fields.", wrong) from None
+    faults: list[FieldError] = []
+    if wanted.ship_to is not None:
+        to, faults = settled_address(wanted.ship_to)
+        wanted = wanted.model_copy(update={"ship_to": to})
     numbers = [line.line_no for line in wanted.lines]
     faults += [
         FieldError(f"lines[{index}].line_no", "repeated_line", "is there twice")

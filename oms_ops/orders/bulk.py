@@ -13,9 +13,11 @@ What differs, and why:
 - An order that is wrong is told all at once, also what a single capture tells only when the rest is
   right (a duplicate, what pricing objects to). Fields are the frame's (``ship_city``).
 - The reason of a route that the caller chose is ``given``; other sites are not compared.
-- Only a ``live`` batch tells the customers, obeys the hold rules and refuses orders of the future:
-  history's customers were told long ago, nobody has to look at its orders, and a day's history may
-  be captured before the day is over.
+- Only a ``live`` batch tells the customers, obeys the hold rules, says what known customers are
+  called now and refuses orders of the future: history's customers were told long ago, nobody has
+  to look at its orders, and a day's history may be captured before the day is over.
+- An actor who may not state prices (:mod:`oms_ops.orders.overrides`) has those orders refused that
+  do, each by itself.
 """
 
 from __future__ import annotations
@@ -92,7 +94,7 @@ def capture_many(
     lines = lines.join(orders.select("ref"), on="ref", how="semi", maintain_order="left")
     faults += bulk_shape.faults(orders, lines, sorted(version.rules.channels), live=live)
     refused = {ref for ref, _ in faults}
-    settled = bulk_terms.settle(connection, orders, lines, version, refused)
+    settled = bulk_terms.settle(connection, actor, orders, lines, version, refused)
     refused.update(ref for ref, _ in settled.faults)
     with staged(connection, settled.orders, settled.lines):
         _stage_ids(connection)
@@ -133,6 +135,7 @@ def _with_rules(orders: pl.DataFrame, version: Version) -> pl.DataFrame:
         if reserves
         else pl.lit(0, pl.Int64),
         cash_rounding_minor=pl.lit(0, pl.Int64),
+        tax_included=pl.col("tax_included").fill_null(version.rules.prices_include_tax),
         routing=pl.lit(bulk_routing.GIVEN),
         warehouse=pl.col("warehouse").cast(pl.String),
     )

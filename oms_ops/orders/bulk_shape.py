@@ -20,6 +20,7 @@ from oms_ops.orders.addresses import address_faults, phone_number
 from oms_ops.orders.intake import Email
 from oms_ops.orders.pricing import MOST_MINOR
 from oms_ops.payments.tables import PAYMENT_METHODS
+from oms_ops.regions import code_of
 from oms_ops.stock.names import MOST_UNITS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _MOST_MAJOR = 10_000_000
 _TEXTS = ("channel", "customer_name", "ship_name", "ship_line1", "ship_line2", "ship_city",
           "ship_region", "ship_postal_code", "external_id")  # fmt: skip
 _REQUIRED = ("external_id", "channel", "currency", "email", "customer_name", "placed_at",
-             "ship_name", "ship_line1", "ship_city", "ship_country")  # fmt: skip
+             "ship_name", "ship_line1", "ship_country")  # fmt: skip
 _PHONES = ("customer_phone", "ship_phone")
 _STRIPPED = (*_TEXTS, *_PHONES, "email", "currency", "ship_country", "warehouse", "payment_method",
              "customer_external_id")  # fmt: skip
@@ -79,7 +80,11 @@ def faults(
         *_address_faults(orders),
         *_broken(
             # Money of an unknown currency is measured in hundredths.
-            lines.join(orders.select("ref", _most("currency")), on="ref", maintain_order="left"),
+            lines.join(
+                orders.select("ref", "tax_included", _most("currency")),
+                on="ref",
+                maintain_order="left",
+            ),
             _line_tests(),
         ),
     ]
@@ -128,6 +133,9 @@ def _order_tests(channels: list[str], live: bool) -> Iterator[_Test]:
         yield name, "string_too_long", "has more than 40 characters", size > 40
     for name in ("shipping_minor", "shipping_tax_minor", "expected_total_minor"):
         yield from _amount_tests(name, pl.col(name), _most("currency"))
+    inner = pl.col("tax_included") & pl.col("shipping_minor").is_between(0, _most("currency"))
+    beyond = pl.col("shipping_tax_minor") > pl.col("shipping_minor")
+    yield "shipping_tax", "too_large", "more than the charge it is in", inner & beyond
     known = pl.col("currency").is_in(list(EXPONENTS))
     yield "currency", "invalid", "is not accepted", ~known
     no_rate = known & pl.col("exchange_rate").is_null()
@@ -160,6 +168,13 @@ def _line_tests() -> Iterator[_Test]:
     stated = pl.col("rounding_minor") != 0
     yield "amount", "greater_than_equal", "is negative", stated & (amount < 0)
     yield "amount", "less_than_equal", "is too large", stated & (amount > most)
+    beyond = stated & amount.is_between(0, most) & (pl.col("rounding_minor").abs() > quantity)
+    message = "more off quantity times unit price than rounding is"
+    yield "amount", "beyond_rounding", message, beyond & pl.col("unit_price_minor").is_not_null()
+    net = amount - pl.col("discount_minor")
+    inner = pl.col("tax_included") & pl.col("unit_price_minor").is_not_null() & (net >= 0)
+    beyond = inner & pl.col("tax_minor").is_between(net + 1, most)
+    yield "tax", "too_large", "more than the net price it is in", beyond
     yield "quantity", "too_large", "the line's price is too large", gross > MOST_MINOR
     yield (
         "discount", "too_large", "more than the line's price",
@@ -211,7 +226,7 @@ def _most(currency: str) -> pl.Expr:
 
 
 def with_contacts(orders: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:
-    """Write e-mail addresses and phone numbers as they are kept; name those that are none."""
+    """Write e-mail addresses, phone numbers and regions as they are kept; name what is none."""
     import polars as pl
 
     found: list[Fault] = []
@@ -220,7 +235,9 @@ def with_contacts(orders: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:
     bad = orders.filter(pl.col("email").is_not_null() & emails.is_null())["ref"]
     found += [(ref, FieldError("email", "invalid", "is no e-mail address")) for ref in bad]
     # What is no address is kept beside its fault: it is given, if wrongly.
-    orders = orders.with_columns(email=emails.fill_null(orders["email"]))
+    orders = orders.with_columns(
+        email=emails.fill_null(orders["email"]), ship_region=_region_codes(orders)
+    )
     for name in _PHONES:
         if orders[name].null_count() == len(orders):
             continue
@@ -235,6 +252,17 @@ def with_contacts(orders: pl.DataFrame) -> tuple[pl.DataFrame, list[Fault]]:
         found += [(ref, FieldError(name, "invalid_phone", "is no phone number")) for ref in bad]
         orders = orders.with_columns(numbers.fill_null(orders[name]).alias(name))
     return orders, found
+
+
+def _region_codes(orders: pl.DataFrame) -> pl.Series:
+    """Return the regions' codes; what is none of the country's stays, to be refused or kept."""
+    import polars as pl
+
+    rows = orders.select("ship_country", "ship_region").iter_rows()
+    return pl.Series(
+        [(country and region and code_of(country, region)) or region for country, region in rows],
+        dtype=pl.String,
+    )
 
 
 @cache
@@ -254,7 +282,7 @@ def _address_faults(orders: pl.DataFrame) -> list[Fault]:
     """Ask the rules of its country about each different address."""
     import polars as pl
 
-    parts = ("ship_country", "ship_region", "ship_postal_code")
+    parts = ("ship_country", "ship_city", "ship_region", "ship_postal_code")
     wrong: dict[tuple[Any, ...], tuple[tuple[str, str, str], ...]] = {}
     for place in orders.select(parts).unique().drop_nulls("ship_country").iter_rows():
         if objections := address_faults(*place):

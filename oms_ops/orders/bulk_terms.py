@@ -16,11 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
+from oms_ops.access.actor import PRICES_OVERRIDE, Actor
 from oms_ops.database import as_rows, rowset
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.bulk_shape import Fault
 from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn, PaymentIn
 from oms_ops.orders.look import look
+from oms_ops.orders.overrides import overridden
 from oms_ops.orders.pricing import Priced, price
 from oms_ops.orders.terms import SkuTerms
 from oms_ops.payments.tables import PAYMENT_METHODS
@@ -55,21 +57,25 @@ class Settled:
 
 def settle(
     connection: Connection,
+    actor: Actor,
     orders: pl.DataFrame,
     lines: pl.DataFrame,
     version: Version,
     refused: Collection[int],
 ) -> Settled:
-    """State what the frames leave to the shop's rules; orders ``refused`` already stay as is."""
+    """State what the frames leave to the shop's rules; orders ``refused`` already stay as is.
+
+    What an actor states who may not is told as a fault of its order.
+    """
     import polars as pl
 
     rules = version.rules
-    settled = Settled(
-        orders.with_columns(pl.col("tax_included").fill_null(rules.prices_include_tax)), lines
-    )
-    asking = _asking(settled, rules) - set(refused)
+    settled = Settled(orders, lines)
+    may_override = actor.permits(PRICES_OVERRIDE)
+    asking = _asking(settled, rules) if may_override else set(orders["ref"])
+    asking -= set(refused)
     if asking:
-        _price(connection, settled, version, asking)
+        _price(connection, settled, version, asking, may_override=may_override)
     # What is null now is not charged, or of an order that is refused.
     settled.orders = settled.orders.with_columns(pl.col(*_BY_RULE).fill_null(0))
     settled.lines = settled.lines.with_columns(
@@ -96,7 +102,14 @@ def _asking(settled: Settled, rules: Rules) -> set[int]:
     return set(heads["ref"]) | set(rows["ref"])
 
 
-def _price(connection: Connection, settled: Settled, version: Version, asking: set[int]) -> None:
+def _price(
+    connection: Connection,
+    settled: Settled,
+    version: Version,
+    asking: set[int],
+    *,
+    may_override: bool,
+) -> None:
     """Price the orders that ask for it, one at a time: thousands at once would wear out memory."""
     import polars as pl
 
@@ -117,7 +130,10 @@ def _price(connection: Connection, settled: Settled, version: Version, asking: s
             if any(row["sku"] not in known for row in rows):
                 continue
             order = _submission(head, rows)
-            priced, errors = price(order, known, version.rules, (), groups.get(head["email"]))
+            group = groups.get(head["email"])
+            priced, errors = price(order, known, version.rules, (), group)
+            if priced is not None and not may_override:
+                errors = overridden(order, priced, known, version.rules, (), group)
             settled.faults += [(ref, error) for error in errors]
             if priced is not None:
                 settled.unpriced.discard(ref)

@@ -38,6 +38,8 @@ def write(
         "UPDATE bulk_orders SET customer_id = c.id FROM customers AS c"
         " WHERE c.email = bulk_orders.email",
     )
+    if live:
+        _rename_customers(connection, stamp)
     if live and version.rules.holds:
         bulk_review.hold(connection, version.rules)
     orders = _write_orders(connection, version, stamp)
@@ -62,18 +64,40 @@ def write(
     return orders, lines, {row.ref: row.number for row in numbers}
 
 
+def _rename_customers(connection: Connection, stamp: dict[str, Any]) -> None:
+    """Keep what a customer's last order says: the name, and the phone of the last that has one."""
+    turn = "row_number() OVER (PARTITION BY customer_id ORDER BY placed_at DESC, ref DESC) AS turn"
+    _run(
+        connection,
+        "UPDATE customers AS c SET name = r.name, phone = r.phone, version = c.version + 1,"
+        " changed_by = :actor, changed_at = :now"
+        " FROM (SELECT n.customer_id, n.customer_name AS name,"
+        "  coalesce(p.customer_phone, k.phone) AS phone"
+        f"  FROM (SELECT customer_id, customer_name, {turn} FROM bulk_orders) AS n"
+        "  JOIN customers AS k ON k.id = n.customer_id"
+        f"  LEFT JOIN (SELECT customer_id, customer_phone, {turn} FROM bulk_orders"
+        "   WHERE customer_phone IS NOT NULL) AS p"
+        "   ON p.customer_id = n.customer_id AND p.turn = 1 WHERE n.turn = 1) AS r"
+        " WHERE c.id = r.customer_id"
+        " AND (c.name <> r.name OR c.phone IS DISTINCT FROM r.phone)",
+        **stamp,
+    )
+
+
 def _write_orders(connection: Connection, version: Version, stamp: dict[str, Any]) -> int:
     routing = "text" if connection.dialect.name == "sqlite" else "json"
     inserted = _run(
         connection,
-        "INSERT INTO orders (channel, external_id, customer_id, warehouse_id, status,"
+        "INSERT INTO orders (channel, external_id, customer_id, contact_name, contact_phone,"
+        " warehouse_id, status,"
         " hold_reason, promised_on, placed_at, ship_name, ship_line1, ship_line2, ship_city,"
         " ship_region, ship_postal_code,"
         " ship_country, ship_phone, note, currency, gross_minor, discount_minor, shipping_minor,"
         " tax_minor, shipping_tax_minor, tax_included, rounding_minor, total_minor, base_currency,"
         " exchange_rate, allow_backorder, allow_split, rules_id, routing, tracking_token, version,"
         " changed_by, changed_at)"
-        " SELECT b.channel, b.external_id, b.customer_id, b.warehouse_id,"
+        " SELECT b.channel, b.external_id, b.customer_id, b.customer_name, b.customer_phone,"
+        " b.warehouse_id,"
         " CASE WHEN b.hold_reason IS NULL THEN 'open' ELSE 'on_hold' END, b.hold_reason,"
         " b.promised_on, b.placed_at,"
         " b.ship_name, b.ship_line1, b.ship_line2, b.ship_city, b.ship_region,"

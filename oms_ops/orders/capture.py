@@ -24,20 +24,22 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from oms_ops import clock
-from oms_ops.access.actor import ORDERS_WRITE, Actor
+from oms_ops.access.actor import ORDERS_WRITE, PRICES_OVERRIDE, Actor
 from oms_ops.database import Retry, as_time, autocommit, retryable
 from oms_ops.errors import Conflict, FieldError, KeyReused, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import holding, intake, promises, sites, views, writing
+from oms_ops.orders import holding, intake, overrides, promises, sites, views, writing
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.pricing import (
     Priced,
     PricedLine,
     catalogue_errors,
+    objections,
     price,
     quantity_errors,
 )
 from oms_ops.orders.routing import Destination, Routing, route
+from oms_ops.orders.submission import Submission, lines_of, read
 from oms_ops.settings import settings
 
 _ATTEMPTS = 50
@@ -59,19 +61,18 @@ def capture(
     Raises:
         ValidationFailed: with every bad field.
         KeyReused: the key came before with another body.
+        Forbidden: a price is stated that the actor may not state.
         OutOfStock: a line cannot be filled and ``allow_backorder`` is false.
         Conflict: the channel already submitted this ``external_id``.
     """
     actor.require(ORDERS_WRITE)
-    order, errors = intake.parse(payload)
-    submission = _Submission(
-        payload, order, errors, idempotency_key, key_scope or actor.name, _digest(payload)
-    )
+    submission = read(payload)
+    key = _Key(key_scope or caller_scope(actor.name), idempotency_key, _digest(payload))
     collisions = 0
     for attempt in range(_ATTEMPTS):
         try:
             with autocommit(engine) as connection:
-                return _capture(connection, actor, submission)
+                return _capture(connection, actor, submission, key)
         except IntegrityError as error:
             # Somebody committed the same key, external id or guest between our look and our
             # write; the next look finds what they wrote.
@@ -92,24 +93,24 @@ def quote(engine: Engine, actor: Actor, payload: Any) -> dict[str, Any]:
         ValidationFailed, OutOfStock: as :func:`capture` does.
     """
     actor.require(ORDERS_WRITE)
-    order, errors = intake.parse(payload)
-    submission = _Submission(payload, order, errors, None, "", "")
+    submission = read(payload)
     with autocommit(engine) as connection:
         now = clock.now()
-        seen = _look(connection, actor, submission, now)
-        plan = _plan(connection, submission, seen, now)
-        return _answer(plan)
+        seen = _look(connection, submission, _Key("", None, ""), now)
+        return _answer(_plan(connection, actor, submission, seen, now))
+
+
+def caller_scope(name: str) -> str:
+    """Return the scope of a caller's own keys; no scope of the house's own begins like it."""
+    return f"key:{name}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Submission:
-    """What was submitted, and what is wrong with it already."""
+class _Key:
+    """An idempotency key, if one was given, with its scope and the digest of the body."""
 
-    payload: Any
-    order: intake.OrderIn | None
-    errors: Sequence[FieldError]
+    scope: str
     key: str | None
-    key_scope: str
     digest: str
 
 
@@ -124,28 +125,24 @@ class _Plan:
     lines: list[dict[str, Any]]
 
 
-def _capture(connection: Connection, actor: Actor, submission: _Submission) -> dict[str, Any]:
+def _capture(
+    connection: Connection, actor: Actor, submission: Submission, key: _Key
+) -> dict[str, Any]:
     now = clock.now()
-    seen = _look(connection, actor, submission, now)
+    seen = _look(connection, submission, key, now)
     if seen.first is not None:
-        return _first_answer(*seen.first, submission.digest)
-    plan = _plan(connection, submission, seen, now)
-    order = plan.order
-    if seen.captured_as is not None:
-        raise Conflict(
-            f"Channel {order.channel!r} already submitted order {order.external_id!r}"
-            f" as {seen.captured_as}.",
-            [FieldError("external_id", "duplicate", f"captured as {seen.captured_as}")],
-        )
+        return _first_answer(*seen.first, key.digest)
+    _refuse_duplicate(submission.order, seen)
+    plan = _plan(connection, actor, submission, seen, now)
     answer = _answer(plan)
-    sets = _sets(connection, submission, seen, plan, answer, now)
+    sets = _sets(connection, key, seen, plan, answer, now)
     rules = seen.rules.rules
     answer["number"] = writing.write(
         connection,
         sets,
         {
             "customer_id": seen.customer_id,
-            "keep": _reserve(seen, order.channel),
+            "keep": _reserve(seen, plan.order.channel),
             "low_email": rules.alerts.low_stock_email,
             "actor": actor.name,
             "now": as_time(connection, now),
@@ -156,22 +153,32 @@ def _capture(connection: Connection, actor: Actor, submission: _Submission) -> d
     return answer
 
 
-def _look(connection: Connection, actor: Actor, submission: _Submission, now: datetime) -> Seen:
-    codes = sorted({sku for _, sku in intake.lines_of(submission.payload)})
-    return look(connection, submission.order, (submission.key_scope, submission.key), codes, now)
+def _look(connection: Connection, submission: Submission, key: _Key, now: datetime) -> Seen:
+    codes = sorted({sku for _, sku in lines_of(submission.payload)})
+    return look(connection, submission.legible, (key.scope, key.key), codes, now)
 
 
-def _plan(connection: Connection, submission: _Submission, seen: Seen, now: datetime) -> _Plan:
+def _refuse_duplicate(order: intake.OrderIn | None, seen: Seen) -> None:
+    """Refuse an order that is here already, whatever has become of its goods since."""
+    if order is not None and seen.captured_as is not None:
+        raise Conflict(
+            f"Channel {order.channel!r} already submitted order {order.external_id!r}"
+            f" as {seen.captured_as}.",
+            [FieldError("external_id", "duplicate", f"captured as {seen.captured_as}")],
+        )
+
+
+def _plan(
+    connection: Connection, actor: Actor, submission: Submission, seen: Seen, now: datetime
+) -> _Plan:
     """Validate, price and route; refuse with everything that is wrong."""
-    order = submission.order
     faults = [*submission.errors, *_faults(submission, seen)]
-    if order is None or faults:
-        raise ValidationFailed("The order has bad fields.", faults)
+    priced, objected = _priced(submission, seen)
+    order = submission.order
+    if priced is None or order is None or faults or objected:
+        raise ValidationFailed("The order has bad fields.", faults + objected)
     rules = seen.rules.rules
-    discounts = [seen.discounts[code] for code in order.discount_codes]
-    priced, faults = price(order, seen.known, rules, discounts, seen.customer_group)
-    if priced is None:
-        raise ValidationFailed("The order has bad fields.", faults)
+    _refuse_overrides(actor, order, priced, seen)
     routing = route_order(order, priced, seen)
     if any(routing.backordered) and not order.allow_backorder:
         raise out_of_stock(priced.lines, routing)
@@ -187,26 +194,60 @@ def _plan(connection: Connection, submission: _Submission, seen: Seen, now: date
     return _Plan(order, priced, routing, head, lines)
 
 
-def _faults(submission: _Submission, seen: Seen) -> list[FieldError]:
+def _faults(submission: Submission, seen: Seen) -> list[FieldError]:
     """Return what the catalogue and the rules object to, and what the database does not know."""
-    payload, order = submission.payload, submission.order
-    channel = payload.get("channel", "web") if isinstance(payload, dict) else None
-    faults = catalogue_errors(intake.lines_of(payload), seen.known, channel)
+    order = submission.legible
+    channel = order.channel if order is not None and submission.has("channel") else None
+    faults = catalogue_errors(lines_of(submission.payload), seen.known, channel)
     if order is None:
         return faults
-    if not faults:
-        faults = quantity_errors(order, seen.known)
+    faults += submission.relabelled(quantity_errors(order, seen.known))
     if order.warehouse and order.warehouse not in {site.code for site in seen.sites}:
         message = f"no warehouse {order.warehouse!r}"
         faults.append(FieldError("warehouse", "unknown_warehouse", message))
-    if (channels := seen.rules.rules.channels) and order.channel not in channels:
+    if (channels := seen.rules.rules.channels) and channel and channel not in channels:
         message = f"one of {', '.join(sorted(channels))}"
         faults.append(FieldError("channel", "unknown_channel", message))
-    for index, code in enumerate(order.discount_codes):
-        if code not in seen.discounts:
-            message = f"{code} is no code that is valid now"
-            faults.append(FieldError(f"discount_codes[{index}]", "unknown_discount", message))
-    return faults
+    unknown = [
+        FieldError(f"discount_codes[{index}]", "unknown_discount", f"{code} is not valid now")
+        for index, code in enumerate(order.discount_codes)
+        if code not in seen.discounts
+    ]
+    return faults + submission.relabelled(unknown)
+
+
+def _priced(submission: Submission, seen: Seen) -> tuple[Priced | None, list[FieldError]]:
+    """Price what can be priced; return all of it or None, and every objection."""
+    order = submission.legible
+    if order is None or not submission.has("currency"):
+        return None, []
+    rules, group = seen.rules.rules, seen.customer_group
+    codes = [seen.discounts.get(code) for code in order.discount_codes]
+    discounts = [terms for terms in codes if terms is not None]
+    if (
+        submission.prices_whole
+        and len(discounts) == len(codes)
+        and all(line.sku in seen.known for line in order.lines)
+    ):
+        priced, faults = price(order, seen.known, rules, discounts, group)
+        return priced, submission.relabelled(faults)
+    lines = set(range(len(order.lines))) - submission.marred if submission.prices_lines else set()
+    if not submission.prices_lines:
+        # Whose group it is cannot be told.
+        codes = [terms if terms and terms.customer_group is None else None for terms in codes]
+    faults = objections(order, seen.known, rules, codes, group, lines)
+    return None, submission.relabelled(faults)
+
+
+def _refuse_overrides(actor: Actor, order: intake.OrderIn, priced: Priced, seen: Seen) -> None:
+    if actor.permits(PRICES_OVERRIDE):
+        return
+    discounts = [seen.discounts[code] for code in order.discount_codes]
+    faults = overrides.overridden(
+        order, priced, seen.known, seen.rules.rules, discounts, seen.customer_group
+    )
+    if faults:
+        raise overrides.refusal(actor, faults)
 
 
 def _reserve(seen: Seen, channel: str) -> int:
@@ -254,6 +295,8 @@ def _head(
     return {
         "number": "",
         "email": order.customer.email,
+        "contact_name": order.customer.name,
+        "contact_phone": order.customer.phone,
         "warehouse": routing.home.code,
         "channel": order.channel,
         "external_id": order.external_id,
@@ -330,7 +373,7 @@ def _answer(plan: _Plan) -> dict[str, Any]:
 
 def _sets(
     connection: Connection,
-    submission: _Submission,
+    key: _Key,
     seen: Seen,
     plan: _Plan,
     answer: dict[str, Any],
@@ -344,7 +387,8 @@ def _sets(
     head["placed_at"] = now_text(connection, placed)
     head["promised_on"] = _iso(head["promised_on"])
     return {
-        "customer": None if seen.customer_id else [customer.model_dump()],
+        "customer": None if seen.customer else [customer.model_dump()],
+        "contact": _contact(customer, seen),
         "head": [head],
         "lines": [
             {
@@ -383,16 +427,27 @@ def _sets(
         "holds": [{"id": hold.id, "quantity": hold.quantity} for hold in seen.holds],
         "answer": [
             {
-                "scope": submission.key_scope,
-                "key": submission.key,
-                "request_hash": submission.digest,
+                "scope": key.scope,
+                "key": key.key,
+                "request_hash": key.digest,
                 "response": answer,
             }
         ]
-        if submission.key is not None
+        if key.key is not None
         else None,
         "claims": _claims(plan, seen),
     }
+
+
+def _contact(customer: intake.CustomerIn, seen: Seen) -> list[dict[str, Any]] | None:
+    """Return what is new of a known customer: the name, and the phone where one is given."""
+    known = seen.customer
+    if known is None:
+        return None
+    phone = customer.phone or known.phone
+    if (customer.name, phone) == (known.name, known.phone):
+        return None
+    return [{"name": customer.name, "phone": phone}]
 
 
 def _claims(plan: _Plan, seen: Seen) -> list[dict[str, int]]:

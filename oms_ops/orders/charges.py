@@ -7,6 +7,7 @@ remainder: so the lines add up to the tax, and a rate's tax is right to the mino
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 
 from oms_ops.money import spread, to_minor
 from oms_ops.rules.document import Rules, place_names
@@ -58,20 +59,30 @@ def shipping_charge(
     net_minor: int,
     weight_grams: int,
 ) -> int:
-    """Return what the first fitting rule charges for shipping, in minor units; 0 without one."""
+    """Return what the first fitting rule charges for shipping, in minor units; 0 without one.
+
+    In a currency that no rule names, the rules of the base currency are exchanged: the bounds of
+    the net value, and then the whole charge, each rounded half up.
+    """
+    own = any(rule.currency == currency for rule in rules.shipping)
+    named = currency if own else rules.base_currency
+
+    def exchanged(amount: Decimal) -> int:
+        # Without a rate the order is refused.
+        return rules.exchanged(to_minor(amount, named), named, currency) or 0
+
     places = place_names(country, region)
     for rule in rules.shipping:
         if (
-            rule.currency == currency
+            rule.currency == named
             and (not rule.places or any(place in rule.places for place in places))
             and (not rule.channels or channel in rule.channels)
-            and (rule.min_net is None or net_minor >= to_minor(rule.min_net, currency))
-            and (rule.max_net is None or net_minor < to_minor(rule.max_net, currency))
+            and (rule.min_net is None or net_minor >= exchanged(rule.min_net))
+            and (rule.max_net is None or net_minor < exchanged(rule.max_net))
             and (rule.max_weight_grams is None or weight_grams <= rule.max_weight_grams)
         ):
             kilograms = -(-weight_grams // 1000)
-            each = to_minor(rule.per_kilogram, currency)
-            return to_minor(rule.charge, currency) + kilograms * each
+            return exchanged(rule.charge + kilograms * rule.per_kilogram)
     return 0
 
 

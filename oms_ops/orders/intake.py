@@ -1,12 +1,10 @@
-"""The shape of an order as callers submit it, and every way in which it can be wrong.
+"""The shape of an order as callers submit it, and how its contacts are kept.
 
-The structure is Pydantic's; what it finds is told together with what only the catalogue knows
-(:mod:`oms_ops.orders.pricing`), so that one answer names every bad field.
+The structure is Pydantic's; :mod:`oms_ops.orders.submission` reads a submission by it.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -14,52 +12,29 @@ from typing import Annotated, Any
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     EmailStr,
     Field,
     StringConstraints,
-    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
     field_validator,
 )
 
-from oms_ops import clock
+from oms_ops import clock, regions
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
+from oms_ops.texts import MaybeText, Text, given, storable
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-def storable(text: str) -> str:
-    """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
-    if _UNSTORABLE.search(text):
-        raise ValueError("holds a character that cannot be stored")
-    return text
-
-
-Text = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(storable),
-]
 Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Code = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
 ]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=40)]
-
-#: For sets of orders, whose addresses are checked column by column.
-POSTAL_CODES = {
-    "US": re.compile(r"\d{5}(-\d{4})?"),
-    "CA": re.compile(r"[A-Za-z]\d[A-Za-z] ?\d[A-Za-z]\d"),
-    "DE": re.compile(r"\d{5}"),
-    "FR": re.compile(r"\d{5}"),
-}
-#: Countries whose addresses need a state or province.
-REGION_REQUIRED = frozenset({"US", "CA", "AU"})
+MaybePhone = Annotated[Phone | None, BeforeValidator(given)]
 
 
 class _In(BaseModel):
@@ -89,20 +64,24 @@ class CustomerIn(_In):
 
     email: Email
     name: Text
-    phone: Phone | None = None
+    phone: MaybePhone = None
 
 
 class AddressIn(_In):
-    """Where it goes; the coordinates, where they are known, serve the distance in routing."""
+    """Where it goes; the coordinates, where they are known, serve the distance in routing.
+
+    City, region and postal code are needed where the rules of the country ask for them. A region is
+    its ISO 3166-2 code, with the country before it or not, or its name; it is kept as the code.
+    """
 
     name: Text
     line1: Text
-    line2: Text | None = None
-    city: Text
-    region: Text | None = None
-    postal_code: Text | None = None
+    line2: MaybeText = None
+    city: MaybeText = None
+    region: MaybeText = None
+    postal_code: MaybeText = None
     country: str
-    phone: Phone | None = None
+    phone: MaybePhone = None
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
 
@@ -112,7 +91,7 @@ class LineIn(_In):
 
     ``amount`` states the line's gross where another system rounded it: what it has beyond quantity
     times unit price is kept as the line's rounding. ``tax`` is another system's tax of the line.
-    ``expected_unit_price`` is what the buyer was shown: another price is refused.
+    ``expected_unit_price`` is what the buyer was shown: another price is refused, whoever says it.
     """
 
     sku: Text
@@ -138,7 +117,7 @@ class OrderIn(_In):
     hold the tax. ``basket`` names the basket whose holds the order takes over.
     """
 
-    external_id: Text | None = None
+    external_id: MaybeText = None
     channel: Text = "web"
     currency: str
     customer: CustomerIn
@@ -152,8 +131,8 @@ class OrderIn(_In):
     tax_included: bool | None = None
     expected_total: Amount | None = None
     payment: PaymentIn | None = None
-    warehouse: Text | None = None
-    basket: Text | None = None
+    warehouse: MaybeText = None
+    basket: MaybeText = None
     allow_backorder: bool = False
     allow_split: bool = False
     ship_complete: bool = False
@@ -179,69 +158,34 @@ class OrderIn(_In):
         return value
 
 
-def parse(payload: Any) -> tuple[OrderIn | None, list[FieldError]]:
-    """Return the order, or None and every fault of ``payload`` that needs no catalogue."""
-    try:
-        order = OrderIn.model_validate(payload)
-    except ValidationError as error:
-        faults = [field_error(fault) for fault in error.errors(include_url=False)]
-        return None, faults + _place_faults(payload)
-    phones, faults = _phones(order)
-    to = order.ship_to
-    faults += _ship_to_faults(to.country, to.region, to.postal_code)
-    if len(set(order.discount_codes)) != len(order.discount_codes):
-        faults.append(FieldError("discount_codes", "repeated", "each code counts once"))
-    if faults:
-        return None, faults
-    return _with_phones(order, phones), []
+def settled_address(to: AddressIn) -> tuple[AddressIn, list[FieldError]]:
+    """Return an address as it is kept, and what the rules of its country object to.
 
-
-def _place_faults(payload: Any) -> list[FieldError]:
-    """Check the address of a payload that is wrong elsewhere, so that one answer names it all."""
-    ship_to = payload.get("ship_to") if isinstance(payload, dict) else None
-    return ship_to_faults(ship_to) if isinstance(ship_to, dict) else []
-
-
-def ship_to_faults(ship_to: dict[str, Any]) -> list[FieldError]:
-    """Return what the rules of its country object to in an address."""
-    parts = [ship_to.get(name) for name in ("country", "region", "postal_code")]
-    if not isinstance(parts[0], str) or any(
-        p is not None and not isinstance(p, str) for p in parts
-    ):
-        return []
-    return _ship_to_faults(*parts)  # type: ignore[arg-type]
-
-
-def _ship_to_faults(country: str, region: str | None, postal_code: str | None) -> list[FieldError]:
-    return [
+    The region is kept as its code (:mod:`oms_ops.regions`), the phone number in E.164.
+    """
+    faults = [
         FieldError(f"ship_to.{field}", code, message)
-        for field, code, message in address_faults(country, region, postal_code)
+        for field, code, message in address_faults(to.country, to.city, to.region, to.postal_code)
     ]
+    changes: dict[str, str] = {}
+    if to.region and (code := regions.code_of(to.country, to.region)) not in (None, to.region):
+        changes["region"] = str(code)
+    number, wrong = settled_phone("ship_to.phone", to.phone, to.country)
+    if number is not None and number != to.phone:
+        changes["phone"] = number
+    return to.model_copy(update=changes) if changes else to, faults + wrong
 
 
-def _phones(order: OrderIn) -> tuple[dict[str, str], list[FieldError]]:
-    """Return the phone numbers in E.164; one without a country code is of the ship-to country."""
-    numbers: dict[str, str] = {}
-    faults = []
-    for name, text in (("customer", order.customer.phone), ("ship_to", order.ship_to.phone)):
-        if text is None:
-            continue
-        number = phone_number(text, order.ship_to.country)
-        if number is None:
-            faults.append(FieldError(f"{name}.phone", "invalid_phone", "is no phone number"))
-        else:
-            numbers[name] = number
-    return numbers, faults
-
-
-def _with_phones(order: OrderIn, numbers: dict[str, str]) -> OrderIn:
-    if not numbers:
-        return order
-    parts = {
-        name: getattr(order, name).model_copy(update={"phone": number})
-        for name, number in numbers.items()
-    }
-    return order.model_copy(update=parts)
+def settled_phone(
+    field: str, text: str | None, country: str | None
+) -> tuple[str | None, list[FieldError]]:
+    """Return a number in E.164; one without a country code is of the ship-to ``country``."""
+    if text is None:
+        return None, []
+    number = phone_number(text, country)
+    if number is None:
+        return None, [FieldError(field, "invalid_phone", "is no phone number")]
+    return number, []
 
 
 def field_error(fault: Any) -> FieldError:
@@ -253,25 +197,8 @@ def field_error(fault: Any) -> FieldError:
     kind = fault["type"]
     if kind == "value_error":
         kind = "invalid"
+    if kind == "string_too_short" and not str(fault["input"]).strip():
+        # A blank text says nothing.
+        kind, message = "missing", "must be given"
     codes = {"missing": "required", "extra_forbidden": "unknown_field"}
     return FieldError(path or "body", codes.get(kind, kind), message)
-
-
-def lines_of(payload: Any) -> list[tuple[int, str]]:
-    """Return (index, SKU) of each line that names one, however broken the rest is."""
-    lines = payload.get("lines") if isinstance(payload, dict) else None
-    if not isinstance(lines, list):
-        return []
-    return [
-        (index, line["sku"].strip())
-        for index, line in enumerate(lines)
-        if isinstance(line, dict) and isinstance(line.get("sku"), str) and _speakable(line["sku"])
-    ]
-
-
-def _speakable(sku: str) -> bool:
-    """Tell whether the catalogue can be asked for it; the structure refused what it cannot."""
-    try:
-        return bool(storable(sku).strip())
-    except ValueError:
-        return False

@@ -32,6 +32,16 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownCustomer:
+    """The customer with the submission's e-mail address, as known before it."""
+
+    id: int
+    group: str | None
+    name: str
+    phone: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What the database knows of a submission before anything is written.
 
@@ -45,12 +55,21 @@ class Seen:
     known: dict[str, SkuTerms]
     levels: dict[tuple[int, int], int]
     sites: list[Site]
-    customer_id: int | None
-    customer_group: str | None
+    customer: KnownCustomer | None
     captured_as: str | None
     discounts: dict[str, DiscountTerms]
     holds: list[Hold]
     unpaid: int | None = None
+
+    @property
+    def customer_id(self) -> int | None:
+        """The known customer's id."""
+        return self.customer.id if self.customer else None
+
+    @property
+    def customer_group(self) -> str | None:
+        """The known customer's group, whose price lists hold."""
+        return self.customer.group if self.customer else None
 
 
 #: (SQLite, PostgreSQL) names of what makes an array of values, and of rows.
@@ -104,8 +123,7 @@ def look(
         sites=with_open_today(
             connection, [Site(*part) for part in sites or ()], version.rules.routing
         ),
-        customer_id=customer[0] if customer else None,
-        customer_group=customer[1] if customer else None,
+        customer=KnownCustomer(*customer) if customer else None,
         captured_as=captured_as[0] if captured_as else None,
         discounts={part[1]: DiscountTerms(*part) for part in discounts or ()},
         holds=held,
@@ -174,7 +192,8 @@ def _statement(
         f"SELECT ({store.NEWEST_SQL}),"
         f" (SELECT {array}(k.request_hash, k.response) FROM idempotency_keys AS k"
         "  WHERE k.scope = :scope AND k.key = :key),"
-        f" (SELECT {array}(u.id, u.customer_group) FROM customers AS u WHERE u.email = :email),"
+        f" (SELECT {array}(u.id, u.customer_group, u.name, u.phone) FROM customers AS u"
+        "  WHERE u.email = :email),"
         f" (SELECT {array}(o.number) FROM orders AS o"
         "  WHERE o.channel = :channel AND o.external_id = :external_id),"
         f" (SELECT {rows}({array}(w.id, w.code, w.region, w.country, w.rank, w.latitude,"

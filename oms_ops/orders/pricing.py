@@ -7,13 +7,13 @@ Whatever rounding adds or takes has its own column.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from oms_ops.errors import FieldError
-from oms_ops.money import EXPONENTS, spread, to_minor, to_text
+from oms_ops.money import spread, to_minor, to_text
 from oms_ops.orders import charges
 from oms_ops.orders.intake import LineIn, OrderIn
 from oms_ops.orders.terms import DiscountTerms, SkuTerms
@@ -93,11 +93,16 @@ def catalogue_errors(
 
 
 def quantity_errors(order: OrderIn, known: Mapping[str, SkuTerms]) -> list[FieldError]:
-    """Return what the SKUs' minimum, multiple and maximum object to; the maximum is the order's."""
+    """Return what the SKUs' minimum, multiple and maximum object to; the maximum is the order's.
+
+    Lines of SKUs that are not known are passed over.
+    """
     errors = []
     ordered: dict[str, int] = {}
     for index, line in enumerate(order.lines):
-        sku = known[line.sku]
+        sku = known.get(line.sku)
+        if sku is None:
+            continue
         field = f"lines[{index}].quantity"
         ordered[line.sku] = ordered.get(line.sku, 0) + line.quantity
         if line.quantity < sku.min_quantity:
@@ -123,9 +128,12 @@ class _Pricing:
         self.rules = rules
         self.group = group
         self.errors: list[FieldError] = []
+        #: How much of it makes the sums unreliable: nothing is to be said of them then.
+        self.spoiling = 0
 
-    def refuse(self, field: str, code: str, message: str) -> None:
+    def refuse(self, field: str, code: str, message: str, *, spoils: bool = True) -> None:
         self.errors.append(FieldError(field, code, message))
+        self.spoiling += spoils
 
     def minor(self, amount: Decimal, field: str) -> int:
         try:
@@ -137,15 +145,20 @@ class _Pricing:
     def line(self, index: int, line: LineIn) -> PricedLine:
         sku = self.known[line.sku]
         where = f"lines[{index}]"
+        before = self.spoiling
         amount = None if line.amount is None else self.minor(line.amount, f"{where}.amount")
         unit, source = self.unit_price(sku, line, where, amount)
+        is_known = self.spoiling == before
         gross = unit * line.quantity
         rounding = 0 if amount is None else amount - gross
+        if abs(rounding) > line.quantity and is_known:
+            message = f"more than {line.quantity} minor units off quantity times unit price"
+            self.refuse(f"{where}.amount", "beyond_rounding", message)
         discount = self.minor(line.discount, f"{where}.discount")
         discount += _percent_of(line.discount_percent, gross + rounding)
         if gross > MOST_MINOR:
             self.refuse(f"{where}.quantity", "too_large", "the line's price is too large")
-        if discount > gross + rounding:
+        if discount > gross + rounding and is_known:
             self.refuse(f"{where}.discount", "too_large", "more than the line's price")
         rate = charges.tax_rate(
             self.rules, self.order.ship_to.country, self.order.ship_to.region, sku.tax_category
@@ -156,34 +169,51 @@ class _Pricing:
         self, sku: SkuTerms, line: LineIn, where: str, amount: int | None
     ) -> tuple[int, str]:
         """Return the price of one unit and where it is from."""
+        before = self.spoiling
         if line.unit_price is not None:
-            return self.minor(line.unit_price, f"{where}.unit_price"), "caller"
-        if amount is not None:
-            return charges.half_up(amount, line.quantity), "caller"
-        listed = sku.list_price(line.quantity, self.group)
-        if listed is not None:
+            unit, source = self.minor(line.unit_price, f"{where}.unit_price"), "caller"
+        elif amount is not None:
+            unit, source = charges.half_up(amount, line.quantity), "caller"
+        elif listed := sku.list_price(line.quantity, self.group):
             unit, source = listed.price_minor, listed.list_code
         else:
             unit, source = self.own_price(sku), "list"
         if line.expected_unit_price is not None:
             expected = self.minor(line.expected_unit_price, f"{where}.expected_unit_price")
-            if expected != unit:
+            if expected != unit and self.spoiling == before:
                 price = f"{to_text(unit, self.order.currency)} {self.order.currency}"
-                self.refuse(f"{where}.expected_unit_price", "price_changed", f"now {price}")
+                field = f"{where}.expected_unit_price"
+                self.refuse(field, "price_changed", f"now {price}", spoils=False)
         return unit, source
+
+    def amounts(self, index: int, line: LineIn) -> None:
+        """Refuse amounts of a line that the currency has not; its price cannot be told."""
+        for name in ("amount", "unit_price", "expected_unit_price", "discount"):
+            stated = getattr(line, name)
+            if stated is not None:
+                self.minor(stated, f"lines[{index}].{name}")
+
+    def others(self, discounts: Sequence[DiscountTerms | None]) -> None:
+        """Refuse what is wrong with the order's amounts and codes whatever its lines cost."""
+        order = self.order
+        for index, line in enumerate(order.lines):
+            if line.tax is not None:
+                self.minor(line.tax, f"lines[{index}].tax")
+        for name in ("discount", "shipping", "shipping_tax", "expected_total"):
+            stated = getattr(order, name)
+            if stated is not None:
+                self.minor(stated, name)
+        for index, discount in enumerate(discounts):
+            if discount is not None and (refusal := self.code_refusal(discount)):
+                self.refuse(f"discount_codes[{index}]", *refusal)
 
     def own_price(self, sku: SkuTerms) -> int:
         """Return the SKU's own price in the order's currency, exchanged and rounded half up."""
         currency = self.order.currency
-        if sku.currency == currency:
-            return sku.price_minor
-        own, wanted = self.rules.rate_of(sku.currency), self.rules.rate_of(currency)
-        if own is None or wanted is None:
+        price = self.rules.exchanged(sku.price_minor, sku.currency, currency)
+        if price is None:
             self.refuse("currency", "no_price", f"SKU {sku.code!r} has no price in {currency}")
-            return 0
-        scale = Decimal(10) ** (EXPONENTS[currency] - EXPONENTS[sku.currency])
-        exact = sku.price_minor * own / wanted * scale
-        return int(exact.to_integral_value(ROUND_HALF_UP))
+        return price or 0
 
     def take_off(
         self, lines: list[PricedLine], amount: int, chosen: Callable[[PricedLine], bool]
@@ -210,7 +240,7 @@ class _Pricing:
     ) -> tuple[list[PricedLine], int]:
         net = sum(line.net_minor for line in lines)
         base = sum(line.net_minor for line in lines if discount.fits(line.sku))
-        if refusal := self.code_refusal(discount, net, base):
+        if refusal := self.code_refusal(discount) or self.unfit(discount, net, base):
             self.refuse(f"discount_codes[{index}]", *refusal)
             return lines, 0
         if discount.percent_ppm is not None:
@@ -219,16 +249,30 @@ class _Pricing:
             amount = min(discount.amount_minor or 0, base)
         return self.take_off(lines, amount, lambda line: discount.fits(line.sku)), amount
 
-    def code_refusal(self, discount: DiscountTerms, net: int, base: int) -> tuple[str, str] | None:
-        """Return why a code does not hold here, as (code, message)."""
+    def code_refusal(self, discount: DiscountTerms) -> tuple[str, str] | None:
+        """Return why a code does not hold whatever the goods are, as (code, message)."""
         if discount.is_used_up:
             return "discount_used_up", f"{discount.code} has been used as often as it may be"
         if discount.customer_group not in (None, self.group):
             return "discount_not_for_customer", f"{discount.code} is for another customer group"
-        if discount.currency not in (None, self.order.currency):
+        if self.least_net(discount) is None or (
+            discount.amount_minor is not None
+            and discount.currency not in (None, self.order.currency)
+        ):
             return "discount_other_currency", f"{discount.code} is of {discount.currency}"
-        if net < discount.min_net_minor:
-            needed = to_text(discount.min_net_minor, self.order.currency)
+        return None
+
+    def least_net(self, discount: DiscountTerms) -> int | None:
+        """Return the goods that a code needs in minor units of the order, None without a rate."""
+        own = discount.currency or self.rules.base_currency
+        least = discount.min_net_minor
+        return self.rules.exchanged(least, own, self.order.currency) if least else 0
+
+    def unfit(self, discount: DiscountTerms, net: int, base: int) -> tuple[str, str] | None:
+        """Return why a code does not hold for goods of ``net``, ``base`` of them its own."""
+        least = self.least_net(discount) or 0
+        if net < least:
+            needed = f"{to_text(least, self.order.currency)} {self.order.currency}"
             return "discount_below_minimum", f"{discount.code} needs goods for {needed}"
         if base <= 0:
             return "discount_fits_no_line", f"{discount.code} is of none of these SKUs"
@@ -244,6 +288,9 @@ class _Pricing:
             None if line.tax is None else self.minor(line.tax, f"lines[{index}].tax")
             for index, line in enumerate(self.order.lines)
         ]
+        for index, (line, given) in enumerate(zip(lines, stated, strict=True)):
+            if included and given is not None and given > line.net_minor:
+                self.refuse(f"lines[{index}].tax", "too_large", "more than the net price it is in")
         return [
             replace(line, tax_minor=own if given is None else given)
             if own or given is not None
@@ -254,7 +301,8 @@ class _Pricing:
     def expect(self, total: int) -> None:
         """Refuse a total that is not the one the caller was shown."""
         expected = self.order.expected_total
-        if expected is not None and self.minor(expected, "expected_total") != total:
+        wanted = None if expected is None else self.minor(expected, "expected_total")
+        if wanted != total and not self.spoiling:
             now = f"{to_text(total, self.order.currency)} {self.order.currency}"
             self.refuse("expected_total", "total_changed", f"now {now}")
 
@@ -274,7 +322,10 @@ class _Pricing:
                 weight_grams=sum((line.sku.weight_grams or 0) * line.quantity for line in lines),
             )
         if order.shipping_tax is not None:
-            return charge, self.minor(order.shipping_tax, "shipping_tax")
+            tax = self.minor(order.shipping_tax, "shipping_tax")
+            if included and tax > charge:
+                self.refuse("shipping_tax", "too_large", "more than the charge it is in")
+            return charge, tax
         if not charge or not self.rules.taxes:
             return charge, 0
         rate = charges.tax_rate(
@@ -296,13 +347,9 @@ def price(
     amount sum to it exactly (largest remainder), so that the total is the sum of the lines.
     """
     work = _Pricing(order, known, rules, group)
-    if rules.rate_of(order.currency) is None:
-        message = f"the shop has no exchange rate for {order.currency}"
-        work.refuse("currency", "no_exchange_rate", message)
-    lines = [work.line(index, line) for index, line in enumerate(order.lines)]
-    if sum(line.gross_minor for line in lines) > MOST_MINOR:
-        work.refuse("lines", "too_large", "the order's total is too large")
-    if work.errors:
+    lines = _priced_lines(work, range(len(order.lines)))
+    if work.spoiling:
+        work.others(discounts)
         return None, work.errors
     lines = work.discount_order(lines)
     amounts: dict[int, int] = {}
@@ -313,9 +360,41 @@ def price(
     totals = _totals(work, lines, included)
     if totals.total > MOST_MINOR:
         work.refuse("lines", "too_large", "the order's total is too large")
-    if order.expected_total is not None and not work.errors:
+    if order.expected_total is not None:
         work.expect(totals.total)
     return (None, work.errors) if work.errors else (Priced(lines, totals, amounts), [])
+
+
+def objections(
+    order: OrderIn,
+    known: Mapping[str, SkuTerms],
+    rules: Rules,
+    discounts: Sequence[DiscountTerms | None],
+    group: str | None,
+    lines: Collection[int],
+) -> list[FieldError]:
+    """Return what is wrong with the amounts of an order that cannot be priced as a whole.
+
+    Only the ``lines`` of these indexes can be; ``discounts`` are None for codes that are none.
+    """
+    work = _Pricing(order, known, rules, group)
+    _priced_lines(work, [index for index in lines if order.lines[index].sku in known])
+    for index, line in enumerate(order.lines):
+        if index not in lines or line.sku not in known:
+            work.amounts(index, line)
+    work.others(discounts)
+    return work.errors
+
+
+def _priced_lines(work: _Pricing, indexes: Iterable[int]) -> list[PricedLine]:
+    order = work.order
+    if work.rules.rate_of(order.currency) is None:
+        message = f"the shop has no exchange rate for {order.currency}"
+        work.refuse("currency", "no_exchange_rate", message)
+    lines = [work.line(index, order.lines[index]) for index in indexes]
+    if sum(line.gross_minor for line in lines) > MOST_MINOR:
+        work.refuse("lines", "too_large", "the order's total is too large")
+    return lines
 
 
 def _totals(work: _Pricing, lines: list[PricedLine], included: bool) -> Totals:

@@ -33,6 +33,8 @@ class Order(Tracked, Base):
     ``cancelled_minor`` is the part of the total that cancelled units take off what is owed, and
     ``cancel_reason`` why units were cancelled last.
     ``ship_complete`` lets nothing leave while something is backordered.
+    ``contact_name`` and ``contact_phone`` are what the customer said with this order; orders from
+    before these were kept have none.
     """
 
     __tablename__ = "orders"
@@ -42,6 +44,8 @@ class Order(Tracked, Base):
     channel: Mapped[str] = mapped_column(sa.Text)
     external_id: Mapped[str | None] = mapped_column(sa.Text)
     customer_id: Mapped[int] = mapped_column(sa.ForeignKey("customers.id"), index=True)
+    contact_name: Mapped[str | None] = mapped_column(sa.Text)
+    contact_phone: Mapped[str | None] = mapped_column(sa.Text)
     warehouse_id: Mapped[int] = mapped_column(sa.ForeignKey("warehouses.id"))
     status: Mapped[str] = mapped_column(sa.Text)
     hold_reason: Mapped[str | None] = mapped_column(sa.Text)
@@ -53,7 +57,7 @@ class Order(Tracked, Base):
     ship_name: Mapped[str] = mapped_column(sa.Text)
     ship_line1: Mapped[str] = mapped_column(sa.Text)
     ship_line2: Mapped[str | None] = mapped_column(sa.Text)
-    ship_city: Mapped[str] = mapped_column(sa.Text)
+    ship_city: Mapped[str | None] = mapped_column(sa.Text)
     ship_region: Mapped[str | None] = mapped_column(sa.Text)
     ship_postal_code: Mapped[str | None] = mapped_column(sa.Text)
     ship_country: Mapped[str] = mapped_column(sa.String(2))

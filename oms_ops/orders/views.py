@@ -65,7 +65,7 @@ def render(
     """Return the order as JSON-ready data; money is decimal text in the order's currency.
 
     ``order`` and ``lines`` have the columns of their tables; a line also ``sku`` and ``name``,
-    the order also ``email`` and ``warehouse``.
+    the order also ``email`` and ``warehouse``. An order from before contacts were kept shows none.
     """
     currency = order["currency"]
     # What was never cancelled has no such column when it was just captured.
@@ -90,7 +90,11 @@ def render(
         "base_currency": order["base_currency"],
         "exchange_rate": order["exchange_rate"],
         "tax_included": bool(order["tax_included"]),
-        "customer": {"email": order["email"]},
+        "customer": {
+            "email": order["email"],
+            "name": order["contact_name"],
+            "phone": order["contact_phone"],
+        },
         "placed_at": order["placed_at"].isoformat(),
         "warehouse": order["warehouse"],
         "promised_on": order["promised_on"].isoformat() if order["promised_on"] else None,

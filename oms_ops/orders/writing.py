@@ -27,9 +27,12 @@ from oms_ops.stock import alerts, ledger, levels
 _FEW = 12
 
 _CUSTOMER = dict.fromkeys(("email", "name", "phone"), "text")
+_CONTACT = dict.fromkeys(("name", "phone"), "text")
 ORDER = {
     "channel": "text",
     "external_id": "text",
+    "contact_name": "text",
+    "contact_phone": "text",
     "warehouse_id": "bigint",
     "status": "text",
     "hold_reason": "text",
@@ -92,6 +95,7 @@ _CLAIM = dict.fromkeys(("warehouse_id", "sku_id", "quantity"), "bigint")
 #: The JSON parameters, in the order of the function's arguments.
 SETS = {
     "customer": _CUSTOMER,
+    "contact": _CONTACT,
     "head": ORDER,
     "lines": LINE,
     "shares": _SHARE,
@@ -134,6 +138,12 @@ STEPS = (
         f"INSERT INTO customers ({_columns(_CUSTOMER)}, created_at, {_NEW})"
         f" SELECT {_columns(_CUSTOMER)}, :now, {_STAMP} FROM {{rows}} RETURNING id",
         gives=("customer_id",),
+    ),
+    # A known one who says another name or phone than before.
+    Step(
+        "contact",
+        "UPDATE customers AS c SET name = r.name, phone = r.phone, version = c.version + 1,"
+        " changed_by = :actor, changed_at = :now FROM {rows} WHERE c.id = :customer_id",
     ),
     Step(
         "head",
@@ -257,7 +267,7 @@ def _write_stepwise(
 
 
 #: Sets of one row: SQLite takes their columns one by one, for it reads JSON once for each column.
-_SINGLE = frozenset({"customer", "head", "payment", "message", "answer"})
+_SINGLE = frozenset({"customer", "contact", "head", "payment", "message", "answer"})
 
 
 def _plain(value: Any) -> Any:

@@ -6,21 +6,35 @@ a shop without taxes and shipping charges in one currency.
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from oms_ops import regions
 from oms_ops.money import EXPONENTS, to_minor
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Money = Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
-#: ``US`` or ``US-GA``: a country, or a country and its region.
-Place = Annotated[str, Field(pattern=r"^[A-Z]{2}(-.+)?$")]
+#: Units of one currency for one of another: far beyond any pair, and exact in the arithmetic.
+Rate = Annotated[
+    Decimal,
+    Field(ge=Decimal("0.000001"), le=1_000_000, max_digits=18, decimal_places=12),
+]
 
 _PPM_OF_PERCENT = 10_000
+
+
+def _placed(text: str) -> str:
+    """Write a place's region as addresses keep it, where it is known."""
+    country, _, region = text.partition("-")
+    return f"{country}-{regions.code_of(country, region) or region}" if region else text
+
+
+#: ``US`` or ``US-GA``: a country, or a country and its region (by code or name; kept as the code).
+Place = Annotated[str, Field(pattern=r"^[A-Z]{2}(-.+)?$"), AfterValidator(_placed)]
 
 
 def place_names(country: str, region: str | None) -> tuple[str, ...]:
@@ -51,6 +65,8 @@ class TaxRule(_Rule):
 class ShippingRule(_Rule):
     """What shipping costs when all the conditions hold; the first rule that fits is charged.
 
+    An order is charged by the rules of its own currency. For a currency that no rule names, those
+    of the base currency hold, their amounts exchanged at the rate of the order.
     ``min_net`` and ``max_net`` bound the goods' net value (``max_net`` itself is out), as
     ``max_weight_grams`` bounds their weight (it is in). ``per_kilogram`` is charged for each
     kilogram begun.
@@ -211,7 +227,7 @@ class Rules(_Rule):
     """
 
     base_currency: Currency = "USD"
-    exchange_rates: dict[Currency, Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]] = {}
+    exchange_rates: dict[Currency, Rate] = {}
     cash_rounding: dict[Currency, Annotated[int, Field(ge=1, le=1000)]] = {}
     prices_include_tax: bool = False
     taxes: list[TaxRule] = []
@@ -246,3 +262,16 @@ class Rules(_Rule):
         if currency == self.base_currency:
             return Decimal(1)
         return self.exchange_rates.get(currency)
+
+    def exchanged(self, minor: int, currency: str, wanted: str) -> int | None:
+        """Return an amount in minor units of another currency, rounded half up.
+
+        None where one of the two has no rate.
+        """
+        if currency == wanted:
+            return minor
+        own, other = self.rate_of(currency), self.rate_of(wanted)
+        if own is None or other is None:
+            return None
+        scale = Decimal(10) ** (EXPONENTS[wanted] - EXPONENTS[currency])
+        return int((minor * own / other * scale).to_integral_value(ROUND_HALF_UP))

@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import STOCK_WRITE, Actor
+from oms_ops.regions import code_of
 from oms_ops.stock.tables import WORLD_KINDS, Location, Warehouse
 
 
@@ -34,8 +35,13 @@ def ensure_world(connection: Connection, actor: Actor) -> None:
 
 
 def create(connection: Connection, actor: Actor, **fields: Any) -> int:
-    """Create a warehouse (columns of ``Warehouse``) with storage and quarantine; return its id."""
+    """Create a warehouse (columns of ``Warehouse``) with storage and quarantine; return its id.
+
+    Its region is kept as addresses keep theirs.
+    """
     actor.require(STOCK_WRITE)
+    region = code_of(fields["country"], fields["region"]) or fields["region"]
+    fields = {**fields, "region": region}
     stamp = {"changed_by": actor.name, "changed_at": clock.now()}
     warehouse_id = connection.execute(
         sa.insert(Warehouse).values(**fields, **stamp).returning(Warehouse.id)
