@@ -148,12 +148,32 @@ def rules_show() -> None:
 
 @rules_app.command("check")
 def rules_check(file: Path) -> None:
-    """Check a JSON or TOML file of rules; print every bad field."""
-    from oms_ops.rules import store
+    """Check a JSON or TOML file of rules; print every bad field, and what will have no effect."""
+    from oms_ops.rules import advice, store
     from oms_ops.rules.files import read
 
-    store.parse(read(file))
+    rules = store.parse(read(file))
+    for warning in advice.warnings(rules, _warehouses()):
+        typer.echo(f"warning: {warning.field}: {warning.code}: {warning.message}", err=True)
     typer.echo("the rules are sound")
+
+
+def _warehouses() -> list[str] | None:
+    """Return the codes of the active warehouses; None where there is no database to ask yet."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from oms_ops.database import reading
+    from oms_ops.orders import sites
+
+    engine = _engine()
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).exists():
+        # To connect would create it.
+        return None
+    try:
+        with reading(engine) as connection:
+            return [site.code for site in sites.active(connection)]
+    except SQLAlchemyError:
+        return None
 
 
 @rules_app.command("publish")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
@@ -10,7 +11,8 @@ from pydantic import BaseModel, Field
 from oms_ops.access.actor import RULES_READ
 from oms_ops.api.parts import Caller, Database, Limit
 from oms_ops.database import reading, run
-from oms_ops.rules import store
+from oms_ops.orders import sites
+from oms_ops.rules import advice, store
 
 router = APIRouter(prefix="/rules", tags=["rules"])
 
@@ -41,8 +43,15 @@ def history(engine: Database, actor: Caller, limit: Limit = 50) -> dict[str, Any
 
 @router.put("")
 def publish(engine: Database, actor: Caller, body: NewRules) -> dict[str, Any]:
-    """Put a document in force."""
+    """Put a document in force; ``warnings`` name what in it will have no effect."""
     version = run(
         engine, lambda connection: store.publish(connection, actor, body.document, body.note)
     )
-    return {"version": version, "document": store.parse(body.document).model_dump(mode="json")}
+    rules = store.parse(body.document)
+    with reading(engine) as connection:
+        found = advice.warnings(rules, [site.code for site in sites.active(connection)])
+    return {
+        "version": version,
+        "document": rules.model_dump(mode="json"),
+        "warnings": [asdict(warning) for warning in found],
+    }

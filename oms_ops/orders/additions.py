@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import PRICES_OVERRIDE, Actor
 from oms_ops.database import Retry, as_rows, execute, rowset
 from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import promises, shipments, writing
+from oms_ops.orders import overrides, promises, shipments, writing
 from oms_ops.orders.capture import out_of_stock, route_order
 from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn
 from oms_ops.orders.look import Seen
@@ -67,6 +67,7 @@ def submission(
 
 
 def priced(
+    actor: Actor,
     head: Mapping[str, Any],
     others: Sequence[Mapping[str, Any]],
     amended: Sequence[Amended],
@@ -78,6 +79,7 @@ def priced(
 
     Raises:
         ValidationFailed: with every bad field of the amendment's lines.
+        Forbidden: a line states a price that the actor may not state.
     """
     kept = [each for each in amended if each.units]
     added = [each for each in amended if each.added > 0]
@@ -99,6 +101,8 @@ def priced(
     errors += _relabel(faults, indexes)
     if found is None or errors:
         raise ValidationFailed("The amendment has bad fields.", errors)
+    if not actor.permits(PRICES_OVERRIDE):
+        _refuse_overrides(actor, kept, whole, found, seen)
     prices = {each.index: line for each, line in zip(kept, found.lines, strict=False)}
     if not added:
         return replace(found, lines=[])
@@ -123,6 +127,25 @@ def priced(
         for each, line in zip(added, result.lines, strict=True)
     ]
     return replace(result, lines=sourced)
+
+
+def _refuse_overrides(
+    actor: Actor, kept: Sequence[Amended], whole: OrderIn, found: Priced, seen: Seen
+) -> None:
+    """Refuse other prices of new lines than the shop's, and discounts of them."""
+    stated = overrides.overridden(
+        whole, found, seen.known, seen.rules.rules, (), seen.customer_group
+    )
+    named = {fault.field: fault for fault in stated}
+    faults = []
+    for index, each in enumerate(kept):
+        if each.line is None and (fault := named.get(f"lines[{index}].unit_price")):
+            faults.append(replace(fault, field=f"lines[{each.index}].unit_price"))
+        if each.discount:
+            field = f"lines[{each.index}].discount"
+            faults.append(FieldError(field, overrides.CODE, f"only with {PRICES_OVERRIDE}"))
+    if faults:
+        raise overrides.refusal(actor, faults)
 
 
 def _line(

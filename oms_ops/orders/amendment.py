@@ -56,6 +56,7 @@ def amend(
     Raises:
         NotFound: there is no such order.
         ValidationFailed: with every bad field.
+        Forbidden: a price is stated that the actor may not state.
         OutOfStock: added units cannot be filled and the order allows no backorder.
         Conflict: the order is being picked, cancelled or closed, or not of the version given.
     """
@@ -109,7 +110,7 @@ def apply(
         given_back = units.take(connection, fewer, parameters)
         consequences.give_units_back(connection, actor, given_back)
     seen = _look(connection, head, amended, others)
-    found = additions.priced(head, others, amended, seen)
+    found = additions.priced(actor, head, others, amended, seen)
     additions.add(connection, actor, head, amended, found, seen, parameters)
     totals.refresh(connection, parameters)
     consequences.give_codes_back(connection, parameters)

@@ -93,13 +93,11 @@ def capture_many(
     # Lines of no order in the batch are nobody's to refuse or to write.
     lines = lines.join(orders.select("ref"), on="ref", how="semi", maintain_order="left")
     faults += bulk_shape.faults(orders, lines, sorted(version.rules.channels), live=live)
-    refused = {ref for ref, _ in faults}
-    settled = bulk_terms.settle(connection, actor, orders, lines, version, refused)
-    refused.update(ref for ref, _ in settled.faults)
+    settled = bulk_terms.settle(connection, actor, orders, lines, version, faults)
     with staged(connection, settled.orders, settled.lines):
         _stage_ids(connection)
         faults += settled.faults + database_faults(connection)
-        refused.update(ref for ref, _ in faults)
+        refused = {ref for ref, _ in faults}
         if settled.unpriced - refused:
             raise RuntimeError("an order that could not be priced is not refused")
         bulk_claim.drop(connection, refused)

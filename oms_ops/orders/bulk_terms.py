@@ -23,7 +23,7 @@ from oms_ops.orders.bulk_shape import Fault
 from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn, PaymentIn
 from oms_ops.orders.look import look
 from oms_ops.orders.overrides import overridden
-from oms_ops.orders.pricing import Priced, price
+from oms_ops.orders.pricing import Priced, objections, price
 from oms_ops.orders.terms import SkuTerms
 from oms_ops.payments.tables import PAYMENT_METHODS
 from oms_ops.rules.document import Rules
@@ -32,6 +32,11 @@ from oms_ops.rules.store import Version
 if TYPE_CHECKING:
     import polars as pl
 
+#: Fields that no price depends on.
+_UNPRICED = frozenset(
+    {"external_id", "customer_name", "customer_phone", "placed_at", "warehouse", "note"}
+    | {f"ship_{name}" for name in ("name", "line1", "line2", "city", "postal_code", "phone")}
+)
 #: Money that the shop's rules say where the frames do not.
 _BY_RULE = ("shipping_minor", "shipping_tax_minor")
 
@@ -61,11 +66,12 @@ def settle(
     orders: pl.DataFrame,
     lines: pl.DataFrame,
     version: Version,
-    refused: Collection[int],
+    faults: Collection[Fault],
 ) -> Settled:
-    """State what the frames leave to the shop's rules; orders ``refused`` already stay as is.
+    """State what the frames leave to the shop's rules.
 
-    What an actor states who may not is told as a fault of its order.
+    Orders with ``faults`` that prices depend on stay as they are. What an actor states who may not
+    is told as a fault of its order.
     """
     import polars as pl
 
@@ -73,7 +79,7 @@ def settle(
     settled = Settled(orders, lines)
     may_override = actor.permits(PRICES_OVERRIDE)
     asking = _asking(settled, rules) if may_override else set(orders["ref"])
-    asking -= set(refused)
+    asking -= {ref for ref, fault in faults if fault.field not in _UNPRICED}
     if asking:
         _price(connection, settled, version, asking, may_override=may_override)
     # What is null now is not charged, or of an order that is refused.
@@ -127,10 +133,13 @@ def _price(
         known = _known(connection, str(currency), codes.unique().sort().to_list())
         for head in members.iter_rows(named=True):
             ref, rows = head["ref"], by_ref[head["ref"]]
-            if any(row["sku"] not in known for row in rows):
-                continue
             order = _submission(head, rows)
             group = groups.get(head["email"])
+            if any(row["sku"] not in known for row in rows):
+                every = range(len(rows))
+                errors = objections(order, known, version.rules, (), group, every)
+                settled.faults += [(ref, error) for error in errors]
+                continue
             priced, errors = price(order, known, version.rules, (), group)
             if priced is not None and not may_override:
                 errors = overridden(order, priced, known, version.rules, (), group)

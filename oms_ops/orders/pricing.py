@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
 
 from oms_ops.errors import FieldError
 from oms_ops.money import spread, to_minor, to_text
@@ -75,9 +74,12 @@ class Priced:
 
 
 def catalogue_errors(
-    lines: Sequence[tuple[int, str]], known: Mapping[str, SkuTerms], channel: Any
+    lines: Sequence[tuple[int, str]], known: Mapping[str, SkuTerms], channel: str | None
 ) -> list[FieldError]:
-    """Return what the catalogue objects to: unknown, inactive, or not sold in the channel."""
+    """Return what the catalogue objects to: unknown, inactive, or not sold in the channel.
+
+    ``channel`` is None where it cannot be told.
+    """
     errors = []
     for index, code in lines:
         sku = known.get(code)
@@ -86,7 +88,7 @@ def catalogue_errors(
             errors.append(FieldError(field, "unknown_sku", f"there is no SKU {code!r}"))
         elif not sku.is_active:
             errors.append(FieldError(field, "inactive_sku", f"SKU {code!r} is not sold any more"))
-        elif sku.channels is not None and channel not in sku.channels:
+        elif sku.channels is not None and channel is not None and channel not in sku.channels:
             message = f"SKU {code!r} is not sold in channel {channel!r}"
             errors.append(FieldError(field, "not_in_channel", message))
     return errors

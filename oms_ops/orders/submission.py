@@ -153,24 +153,25 @@ def _take_out(
     place: _Place, left: dict[str, Any], rows: dict[str, dict[int, Any]], marred: set[int]
 ) -> str:
     """Take a wrong place out of a payload; return the field that is spoiled by it."""
-    name, *inner = *place, ""
-    first = inner[0]
-    if name in _PARTS and first:
-        left[name].pop(first, None)
-        return f"{name}.{first}"
-    if name in _LISTS and isinstance(first, int):
-        field = inner[1]
-        row = rows[name].get(first)
-        if name == "lines" and isinstance(row, dict) and field and field not in _LINE_NEEDS:
-            rows[name][first] = {key: value for key, value in row.items() if key != field}
-            marred.add(first)
+    name = str(place[0])
+    inner = place[1:]
+    if name in _PARTS and inner:
+        left[name].pop(inner[0], None)
+        return f"{name}.{inner[0]}"
+    if name in _LISTS and inner:
+        row = rows[name].get(inner[0])
+        field = inner[1] if len(inner) > 1 else None
+        if isinstance(row, dict) and field is not None and field not in _LINE_NEEDS:
+            rows[name][inner[0]] = {key: value for key, value in row.items() if key != field}
+            marred.add(inner[0])
         else:
-            rows[name].pop(first, None)
+            rows[name].pop(inner[0], None)
         return name
     left.pop(name, None)
     if name in _PARTS:
         left[name] = {}
-    rows.get(name, {}).clear()
+    if name in _LISTS:
+        rows[name].clear()
     return name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from oms_ops.database import as_time, execute, read_time
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.rules.document import Rules
 from oms_ops.settings import settings
+from oms_ops.texts import storable
 
 #: Selects the id of the version in force; part of every look at the database that needs rules.
 NEWEST_SQL = "SELECT max(id) FROM shop_rules"
@@ -78,15 +80,38 @@ def parse(document: Any) -> Rules:
     Raises:
         ValidationFailed: with every bad field.
     """
+    faults = list(_unstorable(document, ()))
     try:
-        return Rules.model_validate(document)
+        rules = Rules.model_validate(document)
     except ValidationError as error:
-        faults = [
-            FieldError(".".join(str(part) for part in fault["loc"]) or "rules", fault["type"],
+        faults += [
+            FieldError(_field(fault["loc"]), fault["type"],
                        fault["msg"].removeprefix("Value error, "))
             for fault in error.errors(include_url=False)
         ]  # fmt: skip
-        raise ValidationFailed("The rules have bad fields.", faults) from None
+    if faults:
+        raise ValidationFailed("The rules have bad fields.", faults)
+    return rules
+
+
+def _field(place: Iterable[Any]) -> str:
+    return ".".join(str(part) for part in place) or "rules"
+
+
+def _unstorable(value: Any, place: tuple[Any, ...]) -> Iterator[FieldError]:
+    """Find the texts in a document that PostgreSQL cannot hold; names are texts too."""
+    if isinstance(value, str):
+        try:
+            storable(value)
+        except ValueError as error:
+            yield FieldError(_field(place), "invalid", str(error))
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from _unstorable(name, place)
+            yield from _unstorable(each, (*place, name))
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _unstorable(each, (*place, index))
 
 
 def publish(connection: Connection, actor: Actor, document: Any, note: str = "") -> int:

@@ -1,0 +1,51 @@
+"""What is allowed in the rules but most likely not meant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from oms_ops import regions
+from oms_ops.errors import FieldError
+from oms_ops.rules.document import Rules
+
+
+def warnings(rules: Rules, warehouses: Collection[str] | None = None) -> list[FieldError]:
+    """Return what will have no effect, each with a stable code.
+
+    ``warehouses`` are the codes of the shop's, None where they are not known.
+    """
+    return [*_routing(rules, warehouses), *_places(rules), *_shipping(rules)]
+
+
+def _routing(rules: Rules, warehouses: Collection[str] | None) -> Iterator[FieldError]:
+    routing = rules.routing
+    for code, rule in routing.warehouses.items():
+        field = f"routing.warehouses.{code}"
+        if warehouses is not None and code not in warehouses:
+            yield FieldError(field, "unknown_warehouse", "is no active warehouse")
+        if rule.daily_capacity is not None and "capacity" not in routing.rank:
+            message = "is not looked at: capacity is not in routing.rank"
+            yield FieldError(f"{field}.daily_capacity", "not_ranked", message)
+
+
+def _places(rules: Rules) -> Iterator[FieldError]:
+    named = {
+        **{f"taxes.{number}": rule.places for number, rule in enumerate(rules.taxes)},
+        **{f"shipping.{number}": rule.places for number, rule in enumerate(rules.shipping)},
+        **{f"holds.{number}": rule.places for number, rule in enumerate(rules.holds)},
+        **{f"routing.zones.{name}": places for name, places in rules.routing.zones.items()},
+    }
+    for field, places in named.items():
+        for place in places:
+            country, _, region = place.partition("-")
+            if region and regions.code_of(country, region) is None:
+                message = f"{place} is no region that addresses are known by"
+                yield FieldError(field, "unknown_region", message)
+
+
+def _shipping(rules: Rules) -> Iterator[FieldError]:
+    charged = {rule.currency for rule in rules.shipping}
+    if charged and rules.base_currency not in charged:
+        for currency in sorted({rules.base_currency, *rules.exchange_rates} - charged):
+            message = f"no rule charges for shipping in {currency} or {rules.base_currency}"
+            yield FieldError("shipping", "ships_free", message)
