@@ -309,6 +309,9 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"ship_country": None}, {}),
     ({"ship_city": "c" * 201}, {}),
     ({"ship_line1": None}, {}),
+    ({"ship_city": None}, {}),
+    ({"ship_country": "DE", "ship_region": None, "ship_postal_code": "10115", "ship_city": None},
+     {}),
     ({"ship_line2": "a\0b"}, {}),
     ({"customer_phone": "12"}, {}),
     ({"customer_phone": "555 0123"}, {}),
@@ -337,11 +340,18 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"unit_price_minor": 1_000_000_001}),
     ({}, {"unit_price_minor": None, "expected_unit_price_minor": 198}),
     ({}, {"rounding_minor": -200}),
+    ({}, {"rounding_minor": -2}),
+    ({"tax_included": True}, {"tax_minor": 200}),
+    ({"tax_included": True, "shipping_tax_minor": 1}, {}),
+    ({}, {"expected_unit_price_minor": 198}),
+    # One fault hides no other.
+    ({"customer_phone": "12", "warehouse": "NOWHERE", "expected_total_minor": 198},
+     {"expected_unit_price_minor": 198}),
     ({}, {"tax_minor": -1}),
     ({}, {"discount_minor": -1}),
     ({}, {"discount_minor": 200}),
     ({}, {"unit_price_minor": None, "discount_minor": 200}),
-]
+]  # fmt: skip
 
 
 def test_a_batch_refuses_by_the_codes_of_a_single_capture(shop: Shop) -> None:
@@ -379,12 +389,17 @@ _head = st.fixed_dictionaries(
         "warehouse": st.sampled_from(["ATL", "NYC", None]),
         "shipping_minor": st.sampled_from([0, None]),
         "payment_method": st.sampled_from(["cash", "card"]),
-        "ship_region": st.sampled_from(["GA", "NY"]),
+        "ship_region": st.sampled_from(["GA", "NY", "Georgia", "us-ny"]),
+        "customer_name": st.sampled_from(["Person", "Ann"]),
+        "customer_phone": st.sampled_from([None, "4045550100", "4045550123"]),
         "ship_postal_code": st.none(),
         "lines": st.lists(_line, min_size=1, max_size=3),
     }
 ).map(
-    lambda head: {**head, "ship_postal_code": {"GA": "30301", "NY": "10001"}[head["ship_region"]]}
+    lambda head: {
+        **head,
+        "ship_postal_code": "30301" if head["ship_region"].startswith("G") else "10001",
+    }
 )
 
 
@@ -423,7 +438,8 @@ def test_a_batch_ends_as_the_same_orders_one_by_one(
         ALL_MONEY,
         "SELECT external_id, status, hold_reason FROM orders ORDER BY external_id",
         "SELECT warehouse_id, sku_id, on_hand, allocated FROM stock_levels ORDER BY 1, 2",
-        "SELECT name, email FROM customers ORDER BY email",
+        "SELECT name, phone, email FROM customers ORDER BY email",
+        "SELECT external_id, contact_name, contact_phone, ship_region FROM orders ORDER BY 1",
         "SELECT recipient, payload -> '$.total' FROM outbox_messages ORDER BY 1, 2",
     ):
         assert at_once.rows(query) == one_by_one.rows(query)

@@ -11,12 +11,18 @@ from alembic import command
 from sqlalchemy.engine import Engine
 
 from oms_ops.database import make_engine, transaction
+from oms_ops.orders.capture import caller_scope
 from oms_ops.reconcile import reconcile
 from oms_ops.setup import alembic_config, init
 from tests.conftest import administer, named
 
 #: A shop of the first revision: one SKU, one order that was cancelled and one that is allocated.
 _ROWS = (
+    *(
+        f"INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
+        f" VALUES ('{scope}', 'k', 'h', '{{}}', :now)"
+        for scope in ("carla", "shopify", "/drafts", "import:web")
+    ),
     "INSERT INTO feed_state (id, epoch) VALUES (1, 1)",
     "INSERT INTO skus (id, code, name, department, category, brand, pack_size, currency,"
     " price_minor, changed_by, changed_at)"
@@ -97,3 +103,13 @@ def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engin
     ):
         with pytest.raises(sa.exc.IntegrityError), transaction(first_revision) as connection:
             connection.exec_driver_sql(broken)
+
+
+def test_callers_keys_keep_their_first_answers_apart_from_the_houses(
+    first_revision: Engine,
+) -> None:
+    init(first_revision)
+    with first_revision.connect() as connection:
+        query = "SELECT scope FROM idempotency_keys"
+        scopes = set(connection.exec_driver_sql(query).scalars())
+    assert scopes == {caller_scope("carla"), "shopify", "/drafts", "import:web"}

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from oms_ops.catalog import discounts, prices
 from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.catalog.prices import ListedPrice
+from oms_ops.cli import app
 from oms_ops.database import run
 from oms_ops.errors import ValidationFailed
 from oms_ops.orders import charges
 from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
-from oms_ops.rules import store
+from oms_ops.rules import advice, store
 from oms_ops.rules.document import Rules
 from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
 
@@ -207,6 +210,48 @@ def test_codes_take_off_what_they_say_and_say_why_not(stocked: Shop) -> None:
     assert sound(stocked)
 
 
+def test_a_percent_code_asks_for_its_minimum_in_the_orders_currency(stocked: Shop) -> None:
+    publish(stocked, exchange_rates={"EUR": "1.25", "JPY": "0.0065", "KWD": "3.25"})
+    wanted = DiscountIn(code="TEN", name="ten", percent=Decimal(10), min_net=Decimal(50))
+    put = run(stocked.engine, lambda c: discounts.put(c, ADMIN, wanted))
+    assert (put["currency"], put["min_net"]) == ("USD", "50.00")
+
+    def off(currency: str, price: str) -> str | None:
+        body = order(currency=currency, discount_codes=["TEN"])
+        body["lines"] = [{"sku": "SKU-1", "quantity": 1, "unit_price": price}]
+        try:
+            return str(capture(stocked.engine, CLERK, body)["totals"]["discount"])
+        except ValidationFailed as refusal:
+            (fault,) = refusal.errors
+            assert fault.code == "discount_below_minimum"
+            return fault.message
+
+    assert off("USD", "50") == "5.00"
+    # 50 dollars are 40 euros, 7692.3 yen, 15.3846 dinars: rounded half up.
+    assert (off("EUR", "39.99"), off("EUR", "40")) == ("TEN needs goods for 40.00 EUR", "4.00")
+    assert (off("JPY", "600"), off("JPY", "7692")) == ("TEN needs goods for 7692 JPY", "769")
+    assert off("KWD", "6") == "TEN needs goods for 15.385 KWD"
+    assert sound(stocked)
+
+
+def test_a_currency_that_no_shipping_rule_names_is_charged_by_exchange(stocked: Shop) -> None:
+    usual = {"name": "usual", "currency": "USD", "charge": "4.90"}
+    free = {"name": "free", "currency": "USD", "charge": "0", "min_net": "50"}
+    euros = {"name": "euros", "currency": "EUR", "charge": "7"}
+    rates = {"EUR": "1.10", "JPY": "0.0065", "CAD": "0.70"}
+    publish(stocked, shipping=[free, usual, euros], exchange_rates=rates)
+
+    def shipping(currency: str, quantity: int = 1) -> str:
+        return str(place(stocked, ("SKU-1", quantity), currency=currency)["totals"]["shipping"])
+
+    # 4.90 / 0.0065 is 753.8 yen; 50 dollars are 71.43 of Canada, 25 SKUs are 71.00.
+    assert [shipping(code) for code in ("USD", "EUR", "JPY", "CAD")] == [
+        "4.90", "7.00", "754", "7.00"
+    ]  # fmt: skip
+    assert (shipping("CAD", 25), shipping("CAD", 26)) == ("7.00", "0.00")
+    assert sound(stocked)
+
+
 def test_percentages_come_off_line_and_order(stocked: Shop) -> None:
     body = order(("SKU-1", 10), ("SKU-2", 5), discount_percent="10")
     body["lines"][0]["discount_percent"] = "25"
@@ -231,6 +276,48 @@ def test_the_lines_tax_is_the_rates_tax(nets: list[int], data: Any, included: bo
         part = sum(tax for tax, own in zip(parts, rates, strict=True) if own == rate)
         assert abs(part - exact) <= Decimal("0.5")
     assert all(0 <= tax <= net + 1 for tax, net in zip(parts, nets, strict=True))
+
+
+@pytest.mark.parametrize("rate", ["1e400", "1E-400", "0", "-1", "1000001", "0.0000001", "NaN"])
+def test_an_exchange_rate_is_one_that_money_can_have(rate: str) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        store.parse({"exchange_rates": {"EUR": rate}})
+    assert [error.field for error in refusal.value.errors] == ["exchange_rates.EUR"]
+
+
+def test_texts_that_postgresql_cannot_hold_are_refused_on_both(shop: Shop) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        publish(shop, taxes=[{"percent": "4", "categories": ["a\0"]}], channels={"b\0": {}})
+    assert {error.field for error in refusal.value.errors} == {"taxes.0.categories.0", "channels"}
+    for field in ("code", "name", "category", "customer_group"):
+        fields = {"code": "C", "name": "n", "percent": Decimal(1), field: "a\0"}
+        with pytest.raises(ValueError, match="cannot be stored"):
+            DiscountIn.model_validate(fields)
+
+
+def test_rules_without_effect_are_warned_of(tmp_path: Path) -> None:
+    rules = store.parse(
+        {
+            "exchange_rates": {"EUR": "1.1"},
+            "taxes": [{"percent": "4", "places": ["US-Georgia", "US-ZZ"]}],
+            "shipping": [{"name": "s", "currency": "EUR", "charge": "1"}],
+            "routing": {"warehouses": {"ATL": {"daily_capacity": 5}, "NOWHERE": {}}},
+        }
+    )
+    assert [(w.field, w.code) for w in advice.warnings(rules, ["ATL"])] == [
+        ("routing.warehouses.ATL.daily_capacity", "not_ranked"),
+        ("routing.warehouses.NOWHERE", "unknown_warehouse"),
+        ("taxes.0", "unknown_region"),
+        ("shipping", "ships_free"),
+    ]
+    file = tmp_path / "rules.json"
+    file.write_text(rules.model_dump_json())
+    runner = CliRunner()
+    assert "NOWHERE" not in runner.invoke(app, ["rules", "check", str(file)]).output
+    runner.invoke(app, ["init"])
+    checked = runner.invoke(app, ["rules", "check", str(file)])
+    assert checked.exit_code == 0
+    assert "NOWHERE: unknown_warehouse" in checked.output
 
 
 def test_rules_name_every_bad_field_and_the_ones_in_force_stay(shop: Shop) -> None:

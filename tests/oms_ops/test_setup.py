@@ -10,8 +10,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy.engine import Engine
 from typer.testing import CliRunner
 
+from oms_ops.access import keys
 from oms_ops.cli import app
-from oms_ops.database import make_engine
+from oms_ops.database import make_engine, reading, run
+from oms_ops.errors import ValidationFailed
 from oms_ops.schema import metadata
 from oms_ops.settings import settings
 from oms_ops.setup import init
@@ -55,6 +57,16 @@ def test_a_key_is_printed_once_and_its_name_taken(tmp_path: Path) -> None:
     assert made.output.startswith("oms_")
     again = runner.invoke(app, ["key", "create", "--role", "clerk", "--name", "carla"])
     assert again.exit_code != 0
+
+
+@pytest.mark.parametrize("name", ["", "  ", "/drafts", "a\nb", "n" * 101, "\0"])
+def test_a_keys_name_can_be_read(database: Engine, name: str) -> None:
+    with pytest.raises(ValidationFailed) as refusal:
+        run(database, lambda connection: keys.create(connection, "clerk", name))
+    assert [error.field for error in refusal.value.errors] == ["name"]
+    run(database, lambda connection: keys.create(connection, "clerk", " Carla's till "))
+    with reading(database) as connection:
+        assert [key["name"] for key in keys.listing(connection)] == ["Carla's till"]
 
 
 def test_sqlite_in_memory_is_refused() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oms_ops.access.actor import Actor
 from oms_ops.catalog import discounts
 from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.database import run
@@ -106,6 +107,17 @@ def test_an_order_that_is_here_is_a_duplicate_when_the_stock_is_gone(shop: Shop)
     with pytest.raises(Conflict) as refusal:
         capture(shop.engine, CLERK, body)
     assert [error.code for error in refusal.value.errors] == ["duplicate"]
+
+
+@pytest.mark.parametrize("scope", ["shopify", "/drafts", "import:web"])
+def test_a_callers_keys_are_none_of_the_houses(shop: Shop, scope: str) -> None:
+    shop.stock("SKU-1", 2)
+    first, other = order(("SKU-1", 1)), order(("SKU-1", 1), note="another")
+    capture(shop.engine, CLERK, first, idempotency_key="1", key_scope=scope)
+    caller = Actor(scope, "clerk")
+    answer = capture(shop.engine, caller, other, idempotency_key="1")
+    assert answer["number"] == "SO-10000002"
+    assert capture(shop.engine, caller, other, idempotency_key="1") == answer
 
 
 def test_a_blank_text_is_a_missing_one(shop: Shop) -> None:
