@@ -182,8 +182,9 @@ def _plan(connection: Connection, submission: _Submission, seen: Seen, now: date
     lines = _lines(priced, routing, promised)
     head = _head(order, priced, routing, seen, now)
     head["status"], head["hold_reason"] = ("on_hold", hold) if hold else ("open", None)
-    dates = [line["promised_on"] for line in lines if line["promised_on"]]
-    head["promised_on"] = max(dates, default=None)
+    head["promised_on"] = promises.whole(
+        line["promised_on"] for line in lines if line["backordered"]
+    )
     return _Plan(order, priced, routing, head, lines)
 
 
@@ -373,6 +374,7 @@ def _sets(
                 "payload": {
                     "total": to_text(totals.total, order.currency),
                     "currency": order.currency,
+                    **views.waiting(answer),
                 },
             }
         ],
