@@ -71,7 +71,7 @@ def send_transfer(
     expected_on: date | None = None,
 ) -> None:
     """Send as :func:`oms_ops.stock.transfers.send` does; who waits where it goes is promised it."""
-    pairs = transfers.coming(connection, number)
+    pairs = transfers.coming(connection, actor, number)
     lock_waiting(connection, pairs)
     transfers.send(connection, actor, number, quantities, expected_on=expected_on)
     promises.update(connection, actor, pairs, only_sooner=True)
@@ -84,7 +84,7 @@ def receive_transfer(
 
     The promises to those that wait on follow: what is lost or damaged may delay them.
     """
-    pairs = transfers.coming(connection, number)
+    pairs = transfers.coming(connection, actor, number)
     plan = transfer_receipts.plan_receipt(connection, actor, number, arrived, note)
     lock_waiting(connection, pairs)
     plan.post(connection, actor)
@@ -99,13 +99,16 @@ def hold_basket(
     minutes: int | None = None,
     *,
     warehouse: str | None = None,
+    channel: str = "web",
 ) -> dict[str, Any]:
     """Hold as :func:`oms_ops.stock.baskets.hold` does; what the basket lets go fills backorders."""
     before = baskets.of_basket(connection, actor, basket)
     pairs = {(h.warehouse_id, h.sku_id) for h in before}
     if pairs:
         lock_waiting(connection, pairs)
-    answer = baskets.hold(connection, actor, basket, lines, minutes, warehouse=warehouse)
+    answer = baskets.hold(
+        connection, actor, basket, lines, minutes, warehouse=warehouse, channel=channel
+    )
     if pairs:
         backorders.fill(connection, actor, pairs)
     return answer

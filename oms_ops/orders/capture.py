@@ -145,7 +145,7 @@ def _capture(connection: Connection, actor: Actor, submission: _Submission) -> d
         sets,
         {
             "customer_id": seen.customer_id,
-            "keep": _reserve(seen, order.channel),
+            "keep": rules.reserve_of(order.channel),
             "low_email": rules.alerts.low_stock_email,
             "actor": actor.name,
             "now": as_time(connection, now),
@@ -210,18 +210,21 @@ def _faults(submission: _Submission, seen: Seen) -> list[FieldError]:
     return faults
 
 
-def _reserve(seen: Seen, channel: str) -> int:
-    rule = seen.rules.rules.channels.get(channel)
-    return rule.reserve_units if rule else 0
-
-
 def route_order(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
-    """Decide which warehouses ship the priced lines, less what the channel must leave."""
+    """Decide which warehouses ship the priced lines, less what the channel must leave.
+
+    What the order's basket holds is its own already: nothing of it is to be left.
+    """
     if not seen.sites:
         raise Conflict("There is no active warehouse.")
     levels = seen.levels
-    if reserve := _reserve(seen, order.channel):
+    if reserve := seen.rules.rules.reserve_of(order.channel):
         levels = {pair: max(0, units - reserve) for pair, units in levels.items()}
+    if seen.holds:
+        levels = dict(levels)
+        for hold in seen.holds:
+            pair = (hold.warehouse_id, hold.sku_id)
+            levels[pair] = levels.get(pair, 0) + hold.quantity
     rules, to = seen.rules.rules.routing, order.ship_to
     return route(
         [(line.sku.id, line.quantity) for line in priced.lines],

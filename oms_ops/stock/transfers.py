@@ -94,12 +94,13 @@ def create(
     return str(head.number)
 
 
-def coming(connection: Connection, number: str) -> set[tuple[int, int]]:
+def coming(connection: Connection, actor: Actor, number: str) -> set[tuple[int, int]]:
     """Lock a transfer; return the pairs (warehouse id, SKU id) that it brings something of.
 
     Raises:
         NotFound: there is no such transfer.
     """
+    actor.require(STOCK_WRITE)
     row = execute(
         connection,
         "SELECT id, to_warehouse_id FROM transfers"
