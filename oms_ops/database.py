@@ -73,6 +73,11 @@ _UTC = UtcDateTime()
 BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 Id = Annotated[int, mapped_column(BigId, primary_key=True)]
+
+#: For a table of which rows are deleted, last in ``__table_args__``: SQLite would give the greatest
+#: id to the next row once its row is gone, and the feed, the history and whoever remembers the id
+#: would take one row for the other. PostgreSQL never gives an id twice.
+KEEPS_IDS = {"sqlite_autoincrement": True}
 Count = Annotated[int, mapped_column(sa.BigInteger, default=0, server_default="0")]
 Minor = Annotated[int, mapped_column(sa.BigInteger, default=0, server_default="0")]
 Moment = Annotated[datetime, mapped_column(UtcDateTime)]

@@ -24,12 +24,13 @@ class HoldLine(BaseModel):
 
 
 class HoldBody(BaseModel):
-    """What a basket (the caller's own key) holds, and for how many minutes."""
+    """What a basket (the caller's own key) of a channel holds, and for how many minutes."""
 
     basket: str
     lines: list[HoldLine] = Field(max_length=200)
     minutes: int | None = None
     warehouse: str | None = None
+    channel: str = "web"
 
 
 @router.post("", status_code=201)
@@ -39,7 +40,13 @@ def hold_basket(engine: Database, actor: Caller, body: HoldBody) -> dict[str, An
     return run(
         engine,
         lambda c: arrivals.hold_basket(
-            c, actor, body.basket, lines, body.minutes, warehouse=body.warehouse
+            c,
+            actor,
+            body.basket,
+            lines,
+            body.minutes,
+            warehouse=body.warehouse,
+            channel=body.channel,
         ),
         # As many as a capture has: both race for the last units.
         attempts=50,

@@ -21,9 +21,9 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:2rem auto;padding:0 1rem}}
 table{{width:100%;border-collapse:collapse}}td,th{{text-align:left;padding:.4rem;
 border-bottom:1px solid #ddd}}td.n,th.n{{text-align:right}}.s{{font-weight:600}}</style>
-<h1>Order {number}</h1><p>Status: <span class="s">{status}</span></p>
+<h1>Order {number}</h1><p>Status: <span class="s">{status}</span></p>{promise}
 <table><tr><th>Item</th><th class="n">Ordered</th><th class="n">Shipped</th>
-<th class="n">Waiting for stock</th></tr>{lines}</table>{shipments}</html>"""
+<th class="n">Waiting for stock</th><th>Expected</th></tr>{lines}</table>{shipments}</html>"""
 
 
 @router.get("/track/{token}", response_class=HTMLResponse)
@@ -39,7 +39,8 @@ def track(engine: Database, token: str) -> HTMLResponse:
         shipments = queries.shipments(connection, number)
     lines = "".join(
         f"<tr><td>{escape(line['name'])}</td><td class=n>{line['quantity']}</td>"
-        f"<td class=n>{line['shipped']}</td><td class=n>{line['backordered']}</td></tr>"
+        f"<td class=n>{line['shipped']}</td><td class=n>{line['backordered']}</td>"
+        f"<td>{_expected(line['promised_on']) if line['backordered'] else ''}</td></tr>"
         for line in order["lines"]
     )
     parcels = "".join(
@@ -48,7 +49,16 @@ def track(engine: Database, token: str) -> HTMLResponse:
         for s in shipments
     )
     status = order["fulfilment_status"].replace("_", " ")
+    waits = any(line["backordered"] for line in order["lines"])
     page = _PAGE.format(
-        number=escape(number), status=escape(status), lines=lines, shipments=parcels
+        number=escape(number),
+        status=escape(status),
+        promise=f"<p>All of it expected: {_expected(order['promised_on'])}</p>" if waits else "",
+        lines=lines,
+        shipments=parcels,
     )
     return HTMLResponse(page, headers={"Cache-Control": "no-store"})
+
+
+def _expected(day: str | None) -> str:
+    return escape(day) if day else "no day yet"

@@ -113,7 +113,7 @@ def send_transfer(
             quantities[line.line_no] = quantities.get(line.line_no, 0) + line.quantity
 
     def work(connection: Connection) -> dict[str, Any]:
-        transfers.send(connection, actor, number, quantities, expected_on=asked.expected_on)
+        arrivals.send_transfer(connection, actor, number, quantities, expected_on=asked.expected_on)
         return documents.get_transfer(connection, actor, number)
 
     return run(engine, work)

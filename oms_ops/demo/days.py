@@ -173,7 +173,7 @@ class Day:
         with clock.at(moment(self.day, 10, zone)):
             fulfilment.pick(self.connection, self.actor, due)
         with clock.at(moment(self.day, 13, zone)):
-            fulfilment.pack(self.connection, self.actor, packed)
+            fulfilment.pack(self.connection, self.actor, packed, history=True)
         with clock.at(moment(self.day, 16, zone)):
             numbers = {i: f"1Z{i:010d}" for i in shipped}
             fulfilment.ship(

@@ -53,11 +53,12 @@ def install(connection: Connection) -> None:
     )
 
 
-def shipment_of(dialect: str) -> str:
+def shipment_of(dialect: str, alias: str = "") -> str:
     """Return SQL for the shipment in the payload of a change of a shipment's line."""
+    payload = f"{alias}.payload" if alias else "payload"
     if dialect == "sqlite":
-        return "json_extract(payload, '$.shipment_id')"
-    return "CAST(payload ->> 'shipment_id' AS bigint)"
+        return f"json_extract({payload}, '$.shipment_id')"
+    return f"CAST({payload} ->> 'shipment_id' AS bigint)"
 
 
 def _columns(connection: Connection, entity: str) -> list[str]:

@@ -6,16 +6,16 @@ units are posted, then they go to whoever waits longest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import SYSTEM, Actor
-from oms_ops.orders import backorders
+from oms_ops.orders import backorders, promises
 from oms_ops.orders.locks import lock_waiting
-from oms_ops.stock import adjustments, baskets, quarantine, transfer_receipts
+from oms_ops.stock import adjustments, baskets, quarantine, transfer_receipts, transfers
 from oms_ops.stock.adjustments import Adjustment
 from oms_ops.stock.baskets import Held
 from oms_ops.stock.names import Line
@@ -62,12 +62,33 @@ def dispose(
     )
 
 
+def send_transfer(
+    connection: Connection,
+    actor: Actor,
+    number: str,
+    quantities: Mapping[int, int] | None = None,
+    *,
+    expected_on: date | None = None,
+) -> None:
+    """Send as :func:`oms_ops.stock.transfers.send` does; who waits where it goes is promised it."""
+    pairs = transfers.coming(connection, actor, number)
+    lock_waiting(connection, pairs)
+    transfers.send(connection, actor, number, quantities, expected_on=expected_on)
+    promises.update(connection, actor, pairs, only_sooner=True)
+
+
 def receive_transfer(
     connection: Connection, actor: Actor, number: str, arrived: Sequence[Arrived], note: str = ""
 ) -> int:
-    """Receive (a part of) a transfer; return the units that backorders got."""
+    """Receive (a part of) a transfer; return the units that backorders got.
+
+    The promises to those that wait on follow: what is lost or damaged may delay them.
+    """
+    pairs = transfers.coming(connection, actor, number)
     plan = transfer_receipts.plan_receipt(connection, actor, number, arrived, note)
-    return post(connection, actor, plan)
+    lock_waiting(connection, pairs)
+    plan.post(connection, actor)
+    return backorders.fill(connection, actor, pairs, from_supply=True)
 
 
 def hold_basket(
@@ -78,13 +99,16 @@ def hold_basket(
     minutes: int | None = None,
     *,
     warehouse: str | None = None,
+    channel: str = "web",
 ) -> dict[str, Any]:
     """Hold as :func:`oms_ops.stock.baskets.hold` does; what the basket lets go fills backorders."""
     before = baskets.of_basket(connection, actor, basket)
     pairs = {(h.warehouse_id, h.sku_id) for h in before}
     if pairs:
         lock_waiting(connection, pairs)
-    answer = baskets.hold(connection, actor, basket, lines, minutes, warehouse=warehouse)
+    answer = baskets.hold(
+        connection, actor, basket, lines, minutes, warehouse=warehouse, channel=channel
+    )
     if pairs:
         backorders.fill(connection, actor, pairs)
     return answer

@@ -10,7 +10,9 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.database import as_ids, execute, ids
 from oms_ops.fulfilment.carriers import registry
+from oms_ops.fulfilment.picks import stopped
 from oms_ops.fulfilment.transitions import TRANSITIONS, WAITS
+from oms_ops.rules import store
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,11 @@ def after(connection: Connection, shipment: Situation) -> tuple[Next | None, str
         body = {"carrier": who[0] if len(who) == 1 else None}
         return Next("label", f"{path}/label", body, () if len(who) == 1 else ("carrier",)), None
     if step == "receive":
-        return Next(step, "/v1/returns", {"order": shipment.order}, ("lines",)), None
-    return Next(step, f"{path}/{step}"), None
+        if _taken_in(connection, shipment.id):
+            return None, None
+        needs = ("lines", "reason")
+        return Next(step, "/v1/returns", {"order": shipment.order}, needs), None
+    return Next(step, f"{path}/{step}", needs=_unsaid(connection, step)), None
 
 
 #: What follows a status; parcels that came back are taken in as a return.
@@ -112,13 +117,37 @@ def _obstacle(shipment: Situation, step: str) -> str | None:
     if rule is None:
         return None
     if shipment.order_status not in rule.order:
-        why = f": {shipment.hold_reason}" if shipment.hold_reason else ""
-        return f"{shipment.order} is {shipment.order_status.replace('_', ' ')}{why}"
+        return stopped(shipment.order, shipment.order_status, shipment.hold_reason)
     if rule.whole and shipment.waits and not (step == "pick" and shipment.wave):
         return f"{shipment.order} is to leave complete, and some of it waits for stock"
     if rule.labelled and shipment.label == "requested":
         return f"{shipment.carrier} has not answered for the label of {shipment.number}"
     return None
+
+
+def _unsaid(connection: Connection, step: str) -> tuple[str, ...]:
+    checked = step == "pack" and store.current(connection).rules.packing.check == "required"
+    return ("parcels",) if checked else ()
+
+
+def _taken_in(connection: Connection, shipment_id: int) -> bool:
+    """Tell whether all that came back with a shipment is in a return.
+
+    A return is of an order's line: of a line that came back in several parcels, all count.
+    """
+    missing = execute(
+        connection,
+        "SELECT 1 FROM (SELECT x.order_line_id, sum(x.quantity) AS units"
+        " FROM shipment_lines AS mine JOIN shipment_lines AS x"
+        " ON x.order_line_id = mine.order_line_id"
+        " JOIN shipments AS s ON s.id = x.shipment_id AND s.status = 'returned'"
+        " WHERE mine.shipment_id = :id GROUP BY x.order_line_id, mine.id) AS back"
+        " WHERE back.units > (SELECT coalesce(sum(r.quantity), 0) FROM return_lines AS r"
+        " JOIN returns AS t ON t.id = r.return_id AND t.status <> 'refused'"
+        " WHERE r.order_line_id = back.order_line_id) LIMIT 1",
+        {"id": shipment_id},
+    ).fetchone()
+    return missing is None
 
 
 def _carriers(connection: Connection) -> Sequence[str]:

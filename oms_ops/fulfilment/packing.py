@@ -12,6 +12,7 @@ from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.database import as_json, as_rows, execute, rowset
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment.transitions import advance
+from oms_ops.rules import store
 from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import MOST_UNITS
 
@@ -27,12 +28,21 @@ class Packed:
     weight_grams: int | None = None
 
 
-def pack(connection: Connection, actor: Actor, shipment_ids: Sequence[int]) -> None:
+def pack(
+    connection: Connection, actor: Actor, shipment_ids: Sequence[int], *, history: bool = False
+) -> None:
     """Record that shipments are in parcels, without saying what is in which.
 
+    ``history`` is for loading it: nobody can look into those parcels any more.
+
     Raises:
+        ValidationFailed: the shop's rules want to know what is in the parcels.
         Conflict: a shipment or its order is not in a status for it; each is named.
     """
+    actor.require(FULFIL)
+    if not history and store.current(connection).rules.packing.check == "required":
+        fault = FieldError("parcels", "required", "the shop's rules ask what is in each parcel")
+        raise ValidationFailed("What is packed has to be checked.", [fault])
     advance(connection, actor, shipment_ids, "pack")
 
 

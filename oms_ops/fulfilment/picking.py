@@ -54,13 +54,15 @@ def confirm(
 ) -> None:
     """Record the units ``found`` by pick id; without it, all that is open of the wave as planned.
 
+    Without it, what is of a held order stays open, and the wave with it.
     A shipment is picked when all of its picks are. What was not found is set aside and sought
     elsewhere (:mod:`oms_ops.fulfilment.shortages`).
 
     Raises:
         NotFound: there is no such wave.
         ValidationFailed: a pick is not an open one of the wave, or more was found than planned.
-        Conflict: the wave is closed; a pick was recorded meanwhile; an order is held.
+        Conflict: the wave is closed; a pick that is named, or all there are, is of a held order or
+            was recorded meanwhile.
     """
     actor.require(FULFIL)
     wave = find_open(connection, number)
@@ -69,7 +71,11 @@ def confirm(
     _check(units, planned)
     chosen = [planned[pick_id] for pick_id in sorted(units)]
     shipment_ids = {each.need.shipment_id for each in chosen}
-    lock_orders_of_shipments(connection, shipment_ids)
+    statuses = lock_orders_of_shipments(connection, shipment_ids)
+    if found is None and chosen:
+        chosen = [each for each in chosen if statuses[each.order_id] == "open"]
+        if not chosen:
+            raise picks.refusal(connection, set(planned))
     shorts = [
         Short(each, each.units - units[each.id]) for each in chosen if units[each.id] < each.units
     ]

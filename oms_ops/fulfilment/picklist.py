@@ -16,17 +16,18 @@ from oms_ops.cells import cell
 from oms_ops.database import execute, read_time
 from oms_ops.errors import NotFound
 from oms_ops.fulfilment.code128 import svg
+from oms_ops.fulfilment.picks import stopped
 from oms_ops.orders.queries import id_of
 
 _COLUMNS = ("pick_id", "location", "zone", "sku", "name", "barcode", "units", "picked", "shipment",
-            "order")  # fmt: skip
+            "order", "blocked")  # fmt: skip
 
 
 def get(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
     """Return a wave with its stops in the order of the walk; the floor comes last.
 
     A stop has a place, a SKU, the units to take and for which shipment; ``picked`` is None as long
-    as nobody was there.
+    as nobody was there, and ``blocked`` says why nobody is to go there now.
 
     Raises:
         NotFound: there is no such wave.
@@ -41,13 +42,22 @@ def get(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
     stops = execute(
         connection,
         "SELECT k.id, p.code, p.zone, u.code, u.name, u.barcode, k.quantity, k.picked, s.number,"
-        " o.number FROM picks AS k JOIN locations AS p ON p.id = k.location_id"
+        " o.number, o.status, o.hold_reason FROM picks AS k"
+        " JOIN locations AS p ON p.id = k.location_id"
         " JOIN skus AS u ON u.id = k.sku_id JOIN shipments AS s ON s.id = k.shipment_id"
         " JOIN orders AS o ON o.id = s.order_id WHERE k.wave_id = :id"
         " ORDER BY p.kind = 'storage', coalesce(p.pick_sequence, 2147483647), p.code, u.code, k.id",
         {"id": wave_id},
     )
-    return {**_wave(row), "stops": [dict(zip(_COLUMNS, stop, strict=True)) for stop in stops]}
+    return {**_wave(row), "stops": [_stop(stop) for stop in stops]}
+
+
+def _stop(row: Sequence[Any]) -> dict[str, Any]:
+    *values, order, status, hold_reason = row
+    stop = dict(zip(_COLUMNS, (*values, order, None), strict=True))
+    if stop["picked"] is None:
+        stop["blocked"] = stopped(order, status, hold_reason)
+    return stop
 
 
 def listing(
@@ -165,6 +175,7 @@ def _rows(stops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _row(stop: Mapping[str, Any], where: str, goods: str) -> str:
     picked = stop["picked"]
+    box = "on hold" if stop["blocked"] else '<span class="box"></span>'
     return _ROW.format(
         done="" if picked is None else ' class="done"',
         place=where,
@@ -172,5 +183,5 @@ def _row(stop: Mapping[str, Any], where: str, goods: str) -> str:
         units=stop["units"],
         shipment=escape(stop["shipment"]),
         order=escape(stop["order"]),
-        box='<span class="box"></span>' if picked is None else picked,
+        box=box if picked is None else picked,
     )

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, as_rows, execute, for_update, ids, rowset
-from oms_ops.errors import Conflict
+from oms_ops.errors import Conflict, FieldError
 from oms_ops.fulfilment.walk import Need, Take
 from oms_ops.stock.levels import stamp_of
 
@@ -27,6 +27,7 @@ class OpenPick:
     on_floor: bool
     units: int
     need: Need
+    order_id: int
 
     @property
     def pair(self) -> tuple[int, int]:
@@ -67,17 +68,25 @@ def still_open(
     rows = execute(
         connection,
         "SELECT k.id, k.location_id, p.code, p.kind = 'storage', k.quantity, k.shipment_id,"
-        " s.number, k.shipment_line_id, s.warehouse_id, k.sku_id FROM picks AS k"
+        " s.number, k.shipment_line_id, s.warehouse_id, k.sku_id, s.order_id FROM picks AS k"
         " JOIN shipments AS s ON s.id = k.shipment_id JOIN locations AS p ON p.id = k.location_id"
         f" WHERE {chosen} AND k.picked IS NULL ORDER BY k.id",
         {"wave": wave_id} if wave_id else {"ids": as_ids(shipment_ids)},
     )
     picks = []
-    for pick_id, location_id, code, on_floor, units, *need in rows:
+    for pick_id, location_id, code, on_floor, units, *need, order_id in rows:
         shipment_id, number, line_id, warehouse_id, sku_id = need
         wanted = Need(shipment_id, number, line_id, warehouse_id, sku_id, units)
-        picks.append(OpenPick(pick_id, location_id, code, bool(on_floor), units, wanted))
+        picks.append(OpenPick(pick_id, location_id, code, bool(on_floor), units, wanted, order_id))
     return picks
+
+
+def stopped(order: str, status: str, hold_reason: str | None) -> str | None:
+    """Return why nothing of an order is picked now; None where it is open."""
+    if status == "open":
+        return None
+    why = f": {hold_reason}" if hold_reason else ""
+    return f"{order} is {status.replace('_', ' ')}{why}"
 
 
 def record(
@@ -86,23 +95,44 @@ def record(
     """Record the units ``found`` by each pick's id.
 
     Raises:
-        Conflict: a pick was recorded or dropped meanwhile, or its order is held.
+        Conflict: a pick was recorded or dropped meanwhile, or its order is held; each is named.
     """
-    rows = [{"id": p.id, "planned": p.units, "units": found[p.id]} for p in picks]
-    columns = dict.fromkeys(("id", "planned", "units"), "bigint")
-    changed = execute(
+    # SQLite's RETURNING wants bare names: none of these may be a column of what it returns.
+    rows = [{"pick_id": p.id, "planned": p.units, "units": found[p.id]} for p in picks]
+    columns = dict.fromkeys(("pick_id", "planned", "units"), "bigint")
+    recorded = execute(
         connection,
         "UPDATE picks AS k SET picked = r.units, picked_at = :now, version = k.version + 1,"
         " changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
-        " WHERE k.id = r.id AND k.picked IS NULL AND k.quantity = r.planned AND EXISTS ("
+        " WHERE k.id = r.pick_id AND k.picked IS NULL AND k.quantity = r.planned AND EXISTS ("
         "SELECT 1 FROM shipments AS s JOIN orders AS o ON o.id = s.order_id AND o.status = 'open'"
         " WHERE s.id = k.shipment_id AND s.wave_id = k.wave_id"
-        " AND s.status IN ('allocated', 'picked'))",
+        " AND s.status IN ('allocated', 'picked')) RETURNING id",
         {"rows": as_rows(rows), **stamp_of(connection, actor)},
-    ).rowcount
-    if changed != len(rows):
-        raise Conflict("A pick was recorded or dropped meanwhile, or its order is held.")
+    ).fetchall()
+    if len(recorded) != len(rows):
+        raise refusal(connection, {p.id for p in picks} - {row[0] for row in recorded})
+
+
+def refusal(connection: Connection, pick_ids: Collection[int]) -> Conflict:
+    """Return why picks cannot be recorded."""
+    rows = execute(
+        connection,
+        "SELECT k.id, o.number, o.status, o.hold_reason FROM picks AS k"
+        " JOIN shipments AS s ON s.id = k.shipment_id JOIN orders AS o ON o.id = s.order_id"
+        f" WHERE k.id IN ({ids(connection, 'ids')})",
+        {"ids": as_ids(pick_ids)},
+    )
+    known = {row[0]: stopped(*row[1:]) for row in rows}
+    faults = []
+    for pick_id in sorted(pick_ids):
+        if why := known.get(pick_id):
+            faults.append(FieldError(f"picks.{pick_id}", "order_not_open", why))
+        else:
+            message = "was recorded or dropped meanwhile"
+            faults.append(FieldError(f"picks.{pick_id}", "not_open", message))
+    return Conflict("Some picks cannot be recorded.", faults)
 
 
 def drop(connection: Connection, actor: Actor, shipment_ids: Collection[int]) -> None:

@@ -17,9 +17,12 @@ from oms_ops.database import execute, reading, run
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.fulfilment import commands, labels, next_step, picking
 from oms_ops.fulfilment.next_step import Next
+from oms_ops.fulfilment.picks import stopped
 from oms_ops.orders.queries import id_of
 from oms_ops.stock import bins, floor, putaway
 
+#: The steps that a scan may name as the one to take.
+STEPS = ("pick", "walk", "pack", "label", "ship", "deliver", "retry", "receive", "putaway")
 #: What a code may be, in the order in which it is tried.
 KINDS = ("shipment", "order", "wave", "sku", "bin", "tracking")
 _LONGEST = 200
@@ -136,11 +139,35 @@ def _check(scanned: Scan) -> None:
         faults.append(FieldError("code", "not_a_code", f"1 to {_LONGEST} characters"))
     if scanned.kind is not None and scanned.kind not in KINDS:
         faults.append(FieldError("kind", "unknown_kind", f"one of {', '.join(KINDS)}"))
+    if scanned.step is not None and scanned.step not in STEPS:
+        faults.append(FieldError("step", "unknown_step", f"one of {', '.join(STEPS)}"))
+    if faults:
+        raise ValidationFailed("The scan has bad fields.", faults)
+
+
+def _check_place(connection: Connection, scanned: Scan) -> None:
+    """Refuse a warehouse or a wave that is none."""
+    if scanned.warehouse is None and scanned.wave is None:
+        return
+    wave_id = id_of(scanned.wave.strip().upper(), "WV") if scanned.wave is not None else None
+    warehouse, wave = execute(
+        connection,
+        "SELECT (SELECT id FROM warehouses WHERE code = :warehouse),"
+        " (SELECT id FROM pick_waves WHERE id = :wave)",
+        {"warehouse": scanned.warehouse, "wave": wave_id},
+    ).fetchone()
+    faults = []
+    if scanned.warehouse is not None and warehouse is None:
+        message = f"no warehouse {scanned.warehouse!r}"
+        faults.append(FieldError("warehouse", "unknown_warehouse", message))
+    if scanned.wave is not None and wave is None:
+        faults.append(FieldError("wave", "unknown_wave", f"no wave {scanned.wave!r}"))
     if faults:
         raise ValidationFailed("The scan has bad fields.", faults)
 
 
 def _look(connection: Connection, actor: Actor, scanned: Scan) -> _Seen:
+    _check_place(connection, scanned)
     hit = _only(scanned, _find(connection, scanned))
     seen = _LOOKS[hit.kind](connection, actor, scanned, hit)
     seen.answer = {"code": scanned.code, "kind": hit.kind, "blocked": None, **seen.answer}
@@ -247,7 +274,7 @@ def _wave(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
         "number": hit.name, "warehouse": hit.warehouse, "status": row[0], "zone": row[1],
         "open_picks": picks,
     }  # fmt: skip
-    return _Seen({"wave": wave}, _pick(picks))
+    return _Seen({"wave": wave, "blocked": _blocked(picks)}, _pick(picks))
 
 
 def _sku(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _Seen:
@@ -280,6 +307,7 @@ def _walked(connection: Connection, actor: Actor, wave: str, answer: dict[str, A
     mine = [pick for pick in walk if pick["sku"] == answer["sku"]["code"]]
     answer["sku"]["open_picks"] = mine
     following = _pick(mine or walk)
+    answer["blocked"] = _blocked(mine or walk)
     if following is None or len(mine) != 1 or mine[0]["quantity"] != 1:
         return _Seen(answer, following)
     pick = mine[0]
@@ -291,7 +319,7 @@ def _walked(connection: Connection, actor: Actor, wave: str, answer: dict[str, A
 def _bin(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
     (place,) = bins.shown(connection, [hit.id])
     picks = _open_picks(connection, "k.location_id = :id", {"id": hit.id})
-    return _Seen({"bin": {**place, "open_picks": picks}}, _pick(picks))
+    return _Seen({"bin": {**place, "open_picks": picks}, "blocked": _blocked(picks)}, _pick(picks))
 
 
 _LOOKS: dict[str, Callable[[Connection, Actor, Scan, _Hit], _Seen]] = {
@@ -307,26 +335,36 @@ _LOOKS: dict[str, Callable[[Connection, Actor, Scan, _Hit], _Seen]] = {
 def _open_picks(
     connection: Connection, chosen: str, parameters: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return what is still to be picked, in the order of the walk."""
+    """Return what is still to be picked, in the order of the walk.
+
+    ``blocked`` says why something is not to be picked now: its order is held.
+    """
     rows = execute(
         connection,
-        "SELECT k.id, v.number, p.code, u.code, k.quantity, s.number FROM picks AS k"
+        "SELECT k.id, v.number, p.code, u.code, k.quantity, s.number, o.number, o.status,"
+        " o.hold_reason FROM picks AS k"
         " JOIN pick_waves AS v ON v.id = k.wave_id AND v.status = 'open'"
         " JOIN locations AS p ON p.id = k.location_id JOIN skus AS u ON u.id = k.sku_id"
-        f" JOIN shipments AS s ON s.id = k.shipment_id WHERE {chosen} AND k.picked IS NULL"
+        " JOIN shipments AS s ON s.id = k.shipment_id JOIN orders AS o ON o.id = s.order_id"
+        f" WHERE {chosen} AND k.picked IS NULL"
         " ORDER BY p.kind = 'storage', coalesce(p.pick_sequence, 2147483647), p.code, k.id"
         " LIMIT 200",
         parameters,
     )
-    names = ("id", "wave", "place", "sku", "quantity", "shipment")
-    return [dict(zip(names, row, strict=True)) for row in rows]
+    names = ("id", "wave", "place", "sku", "quantity", "shipment", "blocked")
+    return [dict(zip(names, (*row[:6], stopped(*row[6:])), strict=True)) for row in rows]
+
+
+def _blocked(picks: Sequence[dict[str, Any]]) -> str | None:
+    """Return what stands in the way of all the picks there are."""
+    return picks[0]["blocked"] if all(pick["blocked"] for pick in picks) and picks else None
 
 
 def _pick(picks: Sequence[dict[str, Any]]) -> Next | None:
-    """Return the first of picks as the next step; how many were found is for the picker to say."""
-    if not picks:
+    """Return the first that may be picked as the next step; what was found, the picker says."""
+    first = next((pick for pick in picks if pick["blocked"] is None), None)
+    if first is None:
         return None
-    first = picks[0]
     body = {"picks": {str(first["id"]): first["quantity"]}}
     return Next("pick", f"/v1/waves/{first['wave']}/picks", body, ("picks",))
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from oms_ops.database import Base, Id, Tracked, UtcDateTime, numbered
+from oms_ops.database import KEEPS_IDS, Base, Id, Tracked, UtcDateTime, numbered
 from oms_ops.stock.tables import one_of
 
 WAVE_STATUSES = ("open", "done", "cancelled")
@@ -58,6 +58,7 @@ class Pick(Tracked, Base):
             sqlite_where=sa.text("picked IS NULL"),
             postgresql_where=sa.text("picked IS NULL"),
         ),
+        KEEPS_IDS,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,8 @@ class Letter:
     attachments: tuple[Attachment, ...] = field(default=())
 
 
-#: kind -> subject, text. What a payload does not hold is left out with its line.
+#: kind -> subject, text. What a payload does not hold is left out with its line. ``{expected}``
+#: says what is known of the day ``promised_on``; a list of what waits for stock follows the text.
 _TEXTS: dict[str, tuple[str, str]] = {
     "order.confirmed": (
         "Your order {order}",
@@ -47,7 +48,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "order.backordered": (
         "A part of your order {order} comes later",
-        "A part of your order {order} is not in stock: {reason}.\nWe expect it on {promised_on}.",
+        "A part of your order {order} is not in stock: {reason}.\nIt {expected}.",
     ),
     "order.backorder_filled": (
         "What your order {order} waited for is here",
@@ -55,8 +56,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "order.promise_changed": (
         "News of your order {order}",
-        "What your order {order} waits for is now expected on {promised_on}.\n"
-        "We had told you {was_promised_on}.",
+        "What your order {order} waits for {expected}.\nWe had told you {was_promised_on}.",
     ),
     "shipment.shipped": (
         "Your order {order} is on its way",
@@ -95,13 +95,32 @@ def compose(kind: str, payload: Mapping[str, Any], link: str | None = None) -> L
     if kind == "stock.low":
         return _low_stock(payload)
     known = {name: value for name, value in payload.items() if value is not None}
+    if "promised_on" in payload:
+        known["expected"] = _expected(payload["promised_on"])
     if kind not in _TEXTS:
         return Letter(kind, "\n".join(f"{name}: {value}" for name, value in known.items()))
     subject, text = _TEXTS[kind]
     lines = [_filled(line, known) for line in text.splitlines()]
+    lines += _waiting(payload.get("waiting") or ())
     if link:
         lines.append(f"Follow it here: {link}")
     return Letter(_filled(subject, known) or kind, "\n".join(filter(None, lines)))
+
+
+def _expected(day: str | None) -> str:
+    if day is None:
+        return "has no day yet: we write to you as soon as it has one"
+    return f"is now expected on {day}"
+
+
+def _waiting(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Return what a customer still waits for, and until when."""
+    if lines:
+        yield "This is not in stock yet and follows later:"
+    for line in lines:
+        day = line["promised_on"]
+        when = f"expected on {day}" if day else "no day yet: we write to you as soon as it has one"
+        yield f"- {line['quantity']} x {line['name']} ({line['sku']}), {when}"
 
 
 def _filled(line: str, known: Mapping[str, Any]) -> str | None:

@@ -218,7 +218,8 @@ def add(
     if takes:
         shipments.add(connection, takes, stamp)
     wanted = [Quantity(t["warehouse_id"], t["sku_id"], t["take"]) for t in takes]
-    if not ledger.allocate(connection, actor, wanted):
+    keep = seen.rules.rules.reserve_of(head["channel"])
+    if not ledger.allocate(connection, actor, wanted, keep=keep):
         raise Retry("stock moved between the plan and the claim")
     waiting = {
         (head["warehouse_id"], line.sku.id)

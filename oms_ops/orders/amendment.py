@@ -27,6 +27,7 @@ from oms_ops.orders import (
     tenders,
     totals,
     units,
+    views,
 )
 from oms_ops.orders.additions import Amended
 from oms_ops.orders.amendment_shape import AmendmentIn, parse
@@ -257,6 +258,8 @@ def _answer(
         "to_refund": to_text(back, currency),
         "currency": currency,
     }
+    order = queries.get(connection, before["number"])
     total = {"order": before["number"], "total": to_text(now.owed, currency)}
-    outbox.post(connection, "order.amended", before["email"], {**total, **money})
-    return {"order": queries.get(connection, before["number"]), **money}
+    payload = {**total, **money, **views.waiting(order)}
+    outbox.post(connection, "order.amended", before["email"], payload)
+    return {"order": order, **money}

@@ -50,8 +50,9 @@ def promise(connection: Connection) -> None:
     )
     _run(
         connection,
-        "UPDATE bulk_orders SET promised_on = d.day FROM (SELECT ref, max(promised_on) AS day"
-        " FROM bulk_lines GROUP BY ref) AS d WHERE d.ref = bulk_orders.ref",
+        f"UPDATE bulk_orders SET promised_on = d.day FROM (SELECT l.ref, {promises.WHOLE} AS day"
+        " FROM bulk_lines AS l WHERE l.take < l.quantity GROUP BY l.ref) AS d"
+        " WHERE d.ref = bulk_orders.ref",
     )
 
 

@@ -12,7 +12,7 @@ from oms_ops.access.actor import Actor
 from oms_ops.database import Retry, as_time
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
-from oms_ops.orders import bulk_review
+from oms_ops.orders import bulk_review, views
 from oms_ops.orders.bulk_review import ORDER_SUMS
 from oms_ops.rules.store import Version
 from oms_ops.stock import ledger
@@ -180,10 +180,20 @@ def _tell(connection: Connection) -> None:
     """Confirm the orders to their customers, as a single capture does."""
     rows = _run(
         connection,
-        "SELECT o.number, o.total_minor, o.currency, c.email FROM bulk_orders AS b"
+        "SELECT o.id, o.number, o.total_minor, o.currency, o.promised_on, c.email"
+        " FROM bulk_orders AS b"
         " JOIN orders AS o ON o.id = b.order_id JOIN customers AS c ON c.id = o.customer_id"
         " ORDER BY o.id",
-    )
+    ).all()
+    lines: dict[int, list[dict[str, Any]]] = {}
+    for line in _run(
+        connection,
+        "SELECT l.order_id, k.code AS sku, k.name, l.backordered, l.promised_on"
+        " FROM bulk_lines AS b JOIN order_lines AS l ON l.id = b.order_line_id"
+        " JOIN skus AS k ON k.id = l.sku_id WHERE b.take < b.quantity ORDER BY l.id",
+    ).mappings():
+        shown = {**line, "promised_on": _text(line["promised_on"])}
+        lines.setdefault(line["order_id"], []).append(shown)
     outbox.post_many(
         connection,
         "order.confirmed",
@@ -194,11 +204,18 @@ def _tell(connection: Connection) -> None:
                     "order": row.number,
                     "total": to_text(row.total_minor, row.currency),
                     "currency": row.currency,
+                    **views.waiting(
+                        {"promised_on": _text(row.promised_on), "lines": lines.get(row.id, ())}
+                    ),
                 },
             )
             for row in rows
         ],
     )
+
+
+def _text(day: Any) -> str | None:
+    return None if day is None else str(day)
 
 
 def _run(connection: Connection, statement: str, **parameters: Any) -> Any:

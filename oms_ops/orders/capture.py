@@ -142,7 +142,7 @@ def _capture(
         sets,
         {
             "customer_id": seen.customer_id,
-            "keep": _reserve(seen, plan.order.channel),
+            "keep": rules.reserve_of(plan.order.channel),
             "low_email": rules.alerts.low_stock_email,
             "actor": actor.name,
             "now": as_time(connection, now),
@@ -189,8 +189,9 @@ def _plan(
     lines = _lines(priced, routing, promised)
     head = _head(order, priced, routing, seen, now)
     head["status"], head["hold_reason"] = ("on_hold", hold) if hold else ("open", None)
-    dates = [line["promised_on"] for line in lines if line["promised_on"]]
-    head["promised_on"] = max(dates, default=None)
+    head["promised_on"] = promises.whole(
+        line["promised_on"] for line in lines if line["backordered"]
+    )
     return _Plan(order, priced, routing, head, lines)
 
 
@@ -250,18 +251,21 @@ def _refuse_overrides(actor: Actor, order: intake.OrderIn, priced: Priced, seen:
         raise overrides.refusal(actor, faults)
 
 
-def _reserve(seen: Seen, channel: str) -> int:
-    rule = seen.rules.rules.channels.get(channel)
-    return rule.reserve_units if rule else 0
-
-
 def route_order(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
-    """Decide which warehouses ship the priced lines, less what the channel must leave."""
+    """Decide which warehouses ship the priced lines, less what the channel must leave.
+
+    What the order's basket holds is its own already: nothing of it is to be left.
+    """
     if not seen.sites:
         raise Conflict("There is no active warehouse.")
     levels = seen.levels
-    if reserve := _reserve(seen, order.channel):
+    if reserve := seen.rules.rules.reserve_of(order.channel):
         levels = {pair: max(0, units - reserve) for pair, units in levels.items()}
+    if seen.holds:
+        levels = dict(levels)
+        for hold in seen.holds:
+            pair = (hold.warehouse_id, hold.sku_id)
+            levels[pair] = levels.get(pair, 0) + hold.quantity
     rules, to = seen.rules.rules.routing, order.ship_to
     return route(
         [(line.sku.id, line.quantity) for line in priced.lines],
@@ -417,6 +421,7 @@ def _sets(
                 "payload": {
                     "total": to_text(totals.total, order.currency),
                     "currency": order.currency,
+                    **views.waiting(answer),
                 },
             }
         ],

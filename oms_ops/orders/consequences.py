@@ -54,7 +54,13 @@ def give_units_back(connection: Connection, actor: Actor, given_back: GivenBack)
     lock_waiting(connection, pairs | given_back.waited)
     ledger.release(connection, actor, given_back.freed)
     backorders.fill(connection, actor, pairs)
-    promises.update(connection, actor, given_back.waited - pairs, only_sooner=True)
+    promises.update(
+        connection,
+        actor,
+        given_back.waited - pairs,
+        order_ids=given_back.order_ids,
+        only_sooner=True,
+    )
 
 
 def tell(connection: Connection, order_ids: Sequence[int], kind: str, reason: str) -> None:

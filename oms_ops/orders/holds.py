@@ -12,7 +12,7 @@ from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, ids
 from oms_ops.errors import Conflict
 from oms_ops.orders import backorders
-from oms_ops.orders.locks import lock_orders
+from oms_ops.orders.locks import lock_orders, lock_orders_and_waiting
 
 
 def hold(connection: Connection, actor: Actor, order_ids: Sequence[int], reason: str) -> None:
@@ -25,8 +25,11 @@ def release(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> N
     _change(connection, actor, order_ids, "on_hold", "open", None)
     waiting = connection.execute(
         sa.text(
-            "SELECT o.warehouse_id, l.sku_id FROM order_lines AS l JOIN orders AS o"
-            f" ON o.id = l.order_id WHERE o.id IN ({ids(connection, 'ids')}) AND l.backordered > 0"
+            "SELECT DISTINCT v.warehouse_id, v.sku_id FROM orders AS o"
+            " JOIN order_lines AS l ON l.order_id = o.id AND l.backordered > 0"
+            " JOIN stock_levels AS v ON v.sku_id = l.sku_id AND v.on_hand > v.allocated"
+            " AND (v.warehouse_id = o.warehouse_id OR o.allow_split)"
+            f" WHERE o.id IN ({ids(connection, 'ids')})"
         ),
         {"ids": as_ids(order_ids)},
     )
@@ -42,7 +45,9 @@ def _change(
     reason: str | None,
 ) -> None:
     actor.require(ORDERS_WRITE)
-    lock_orders(connection, order_ids)
+    # What a released order waits for may be there, for others before it, too.
+    lock = lock_orders if leaves == "on_hold" else lock_orders_and_waiting
+    lock(connection, order_ids)
     changed = connection.execute(
         sa.text(
             "UPDATE orders SET status = :leaves, hold_reason = :reason, version = version + 1,"

@@ -12,9 +12,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_ids, as_rows, for_update, ids, rowset
-
-_PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
+from oms_ops.database import as_ids, for_update, ids
 
 
 def lock_orders(connection: Connection, order_ids: Iterable[int]) -> dict[int, str]:
@@ -30,7 +28,7 @@ def lock_orders(connection: Connection, order_ids: Iterable[int]) -> dict[int, s
 
 
 def lock_orders_and_waiting(connection: Connection, order_ids: Iterable[int]) -> dict[int, str]:
-    """Lock orders, and in the same turn those that wait for units which they hold or wait for too.
+    """Lock orders, and in the same turn those that wait for a SKU which they hold or wait for too.
 
     For actions that give units back: locked one after the other, two of them that wait for each
     other's units would deadlock. Returns what :func:`lock_orders` does.
@@ -42,12 +40,11 @@ def lock_orders_and_waiting(connection: Connection, order_ids: Iterable[int]) ->
             "SELECT id, status FROM orders WHERE id IN ("
             f"SELECT o.id FROM orders AS o WHERE o.id {mine}"
             " UNION SELECT l.order_id FROM ("
-            "SELECT s.warehouse_id, x.sku_id FROM shipments AS s"
+            "SELECT x.sku_id FROM shipments AS s"
             f" JOIN shipment_lines AS x ON x.shipment_id = s.id WHERE s.order_id {mine}"
-            " AND s.status = 'allocated' UNION SELECT o.warehouse_id, l.sku_id FROM orders AS o"
-            f" JOIN order_lines AS l ON l.order_id = o.id AND l.backordered > 0 WHERE o.id {mine}"
+            " AND s.status = 'allocated' UNION SELECT l.sku_id FROM order_lines AS l"
+            f" WHERE l.order_id {mine} AND l.backordered > 0"
             ") AS p JOIN order_lines AS l ON l.sku_id = p.sku_id AND l.backordered > 0"
-            " JOIN orders AS o ON o.id = l.order_id AND o.warehouse_id = p.warehouse_id"
             f") ORDER BY id {for_update(connection)}"
         ),
         {"ids": as_ids(wanted)},
@@ -69,16 +66,18 @@ def lock_orders_of_shipments(connection: Connection, shipment_ids: Iterable[int]
 
 
 def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:
-    """Lock the orders that wait for any of ``pairs`` (warehouse, SKU), held or not; return ids."""
-    unique = as_rows({"warehouse_id": w, "sku_id": s} for w, s in sorted(set(pairs)))
+    """Lock the orders that wait for SKUs of ``pairs`` (warehouse, SKU), held or not; return ids.
+
+    At whatever home they wait: those that may be split are filled from the pair's warehouse too,
+    and whoever waits at the same home as one of them is then promised an earlier day.
+    """
     rows = connection.execute(
         sa.text(
             "SELECT id FROM orders WHERE id IN ("
-            "SELECT l.order_id FROM order_lines AS l JOIN orders AS o ON o.id = l.order_id"
-            f" JOIN ({rowset(connection, 'pairs', _PAIR)}) AS p"
-            " ON p.sku_id = l.sku_id AND p.warehouse_id = o.warehouse_id"
-            f" WHERE l.backordered > 0) ORDER BY id {for_update(connection)}"
+            "SELECT l.order_id FROM order_lines AS l"
+            f" WHERE l.sku_id IN ({ids(connection, 'skus')}) AND l.backordered > 0)"
+            f" ORDER BY id {for_update(connection)}"
         ),
-        {"pairs": unique},
+        {"skus": as_ids(sorted({sku_id for _, sku_id in pairs}))},
     )
     return list(rows.scalars())

@@ -46,7 +46,7 @@ class Seen:
     """What the database knows of a submission before anything is written.
 
     ``first`` is (request hash, response) of the idempotency key, if it came before. ``levels`` are
-    the units available per (warehouse id, SKU id), those that the basket holds among them.
+    the units available per (warehouse id, SKU id), those that the basket holds not among them.
     ``unpaid`` counts the customer's unpaid orders, None where no rule was expected to ask.
     """
 
@@ -110,10 +110,6 @@ def look(
     ).fetchone()
     first, customer, captured_as, sites, skus, discounts, holds = (_read(part) for part in row[1:8])
     known, levels = _catalogue(skus or ())
-    held = [Hold(*part) for part in holds or ()]
-    for hold in held:
-        pair = (hold.warehouse_id, hold.sku_id)
-        levels[pair] = levels.get(pair, 0) + hold.quantity
     version = store.version(connection, row[0])
     return Seen(
         rules=version,
@@ -126,7 +122,7 @@ def look(
         customer=KnownCustomer(*customer) if customer else None,
         captured_as=captured_as[0] if captured_as else None,
         discounts={part[1]: DiscountTerms(*part) for part in discounts or ()},
-        holds=held,
+        holds=[Hold(*part) for part in holds or ()],
         unpaid=int(row[8]) if row[8] is not None and customer else None,
     )
 

@@ -1,7 +1,11 @@
-"""When what waits will be there: from open purchase orders, else from the supplier's lead time.
+"""When what waits will be there: from what is coming, else from the supplier's lead time.
 
-What open purchase orders still bring to a warehouse goes to those who wait there, the oldest order
-first. A line's day is the one on which enough has arrived for it and for all before it.
+What open purchase orders and transfers still bring to a warehouse goes to those who wait there, the
+oldest order first. A line's day is the one on which enough has arrived for it and for all before
+it. A transfer without a day promises nothing.
+
+An order's day is the latest of its waiting lines, and nobody knows it while one of them has none:
+:func:`whole` says so in Python, :data:`WHOLE` in SQL.
 """
 
 from __future__ import annotations
@@ -24,12 +28,25 @@ Pair = tuple[int, int]
 
 _PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
 
+#: Days that something late is expected to stay away longer, at most: a supplier who is silent for a
+#: year is not a year away, and a slip in a date is not a promise for the next decade.
+MOST_DELAY = 30
+
+#: SQL of an order's day, over its waiting lines ``l``.
+WHOLE = "CASE WHEN count(*) = count(l.promised_on) THEN max(l.promised_on) END"
+
+
+def whole(days: Iterable[date | None]) -> date | None:
+    """Return the day of an order whose waiting lines are promised for ``days``."""
+    known = list(days)
+    return max((day for day in known if day), default=None) if all(known) else None
+
 
 def promise(connection: Connection, waiting: Sequence[tuple[int, int, int]]) -> list[date | None]:
     """Return the day for each of ``waiting`` (warehouse id, SKU id, units), after all that wait.
 
-    Where open purchase orders do not bring enough, the day is today (the shop's) and the preferred
-    supplier's lead time; None where the SKU has no supplier. The earlier entry is served first.
+    Where what is coming is not enough, the day is today (the shop's) and the preferred supplier's
+    lead time; None where the SKU has no supplier. The earlier entry is served first.
     """
     if not waiting:
         return []
@@ -53,15 +70,13 @@ def update(
 ) -> int:
     """Bring the days of what waits for ``pairs`` (warehouse id, SKU id) up to date.
 
-    An order's day is the latest of its waiting lines, none while one of them has none; what was
-    promised last stays when nothing waits any more. ``order_ids`` are orders that stopped waiting
-    for a pair. ``only_sooner`` is for changes that cannot delay anybody: units given back. The
-    customers of orders whose day changes are told. Returns how many lines' days changed.
+    What was promised last stays on an order when nothing of it waits any more. ``order_ids`` are
+    orders that stopped waiting for something. ``only_sooner`` is for changes that cannot delay
+    anybody: units given back. The customers of orders whose day changes are told. Returns how many
+    lines' days changed.
     """
     wanted = sorted(set(pairs))
-    if not wanted:
-        return 0
-    lines = _waiting_lines(connection, wanted)
+    lines = _waiting_lines(connection, wanted) if wanted else []
     touched = {line.order_id for line in lines} | set(order_ids)
     if not touched:
         return 0
@@ -79,6 +94,18 @@ def update(
         _change_lines(connection, changed, stamp)
     _change_orders(connection, touched, stamp)
     return len(changed)
+
+
+def update_lead_times(connection: Connection, actor: Actor, sku_ids: Iterable[int]) -> int:
+    """Do as :func:`update` for all that wait for SKUs whose supplier's lead time is another now."""
+    rows = execute(
+        connection,
+        "SELECT DISTINCT o.warehouse_id, l.sku_id FROM order_lines AS l"
+        " JOIN orders AS o ON o.id = l.order_id"
+        f" WHERE l.backordered > 0 AND l.sku_id IN ({ids(connection, 'ids')})",
+        {"ids": as_ids(sku_ids)},
+    )
+    return update(connection, actor, [(row[0], row[1]) for row in rows.fetchall()])
 
 
 def refresh(connection: Connection, actor: Actor) -> int:
@@ -119,8 +146,26 @@ class _Line:
     promised_on: date | None
 
 
+#: What comes when, by pair: open purchase orders, and what is in transit.
+_COMING = """
+SELECT warehouse_id, sku_id, due, CAST(sum(units) AS bigint) AS units FROM (
+    SELECT o.warehouse_id, l.sku_id, coalesce(l.confirmed_on, o.expected_on) AS due,
+        l.quantity - l.received AS units
+    FROM pairs AS p JOIN purchase_order_lines AS l ON l.sku_id = p.sku_id
+    JOIN purchase_orders AS o ON o.id = l.purchase_order_id AND o.warehouse_id = p.warehouse_id
+    WHERE o.status IN ('sent', 'confirmed', 'partly_received') AND l.received < l.quantity
+    UNION ALL
+    SELECT t.to_warehouse_id, l.sku_id, t.expected_on, l.sent - l.received - l.lost
+    FROM pairs AS p JOIN transfer_lines AS l ON l.sku_id = p.sku_id
+    AND l.sent > l.received + l.lost
+    JOIN transfers AS t ON t.id = l.transfer_id AND t.to_warehouse_id = p.warehouse_id
+    WHERE t.expected_on IS NOT NULL
+) AS coming GROUP BY warehouse_id, sku_id, due
+"""
+
+
 def _supplies(connection: Connection, pairs: Iterable[Pair]) -> dict[Pair, _Supply]:
-    """Read, in one statement, who waits for each pair, its lead time and what is on order."""
+    """Read, in one statement, who waits for each pair, its lead time and what is coming."""
     wanted = sorted(set(pairs))
     rows = execute(
         connection,
@@ -132,13 +177,7 @@ def _supplies(connection: Connection, pairs: Iterable[Pair]) -> dict[Pair, _Supp
         " (SELECT min(s.lead_time_days) FROM supplier_terms AS t"
         "  JOIN suppliers AS s ON s.id = t.supplier_id"
         "  WHERE t.sku_id = p.sku_id AND t.is_preferred), b.due, b.units FROM pairs AS p"
-        " LEFT JOIN (SELECT o.warehouse_id, l.sku_id,"
-        "  coalesce(l.confirmed_on, o.expected_on) AS due, sum(l.quantity - l.received) AS units"
-        "  FROM pairs AS p JOIN purchase_order_lines AS l ON l.sku_id = p.sku_id"
-        "  JOIN purchase_orders AS o ON o.id = l.purchase_order_id"
-        "  AND o.warehouse_id = p.warehouse_id"
-        "  WHERE o.status IN ('sent', 'confirmed', 'partly_received') AND l.received < l.quantity"
-        "  GROUP BY o.warehouse_id, l.sku_id, coalesce(l.confirmed_on, o.expected_on)) AS b"
+        f" LEFT JOIN ({_COMING}) AS b"
         " ON b.warehouse_id = p.warehouse_id AND b.sku_id = p.sku_id ORDER BY 1, 2, 5",
         {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in wanted)},
     )
@@ -155,9 +194,10 @@ def _supplies(connection: Connection, pairs: Iterable[Pair]) -> dict[Pair, _Supp
 def _expected(due: date, today: date) -> date:
     """Return when goods that were due are expected.
 
-    What is late may stay away as long again: so a customer hears of it now and then, not every day.
+    What is late may stay away as long again, up to :data:`MOST_DELAY` days: so a customer hears of
+    it now and then, not every day.
     """
-    return due if due >= today else today + (today - due)
+    return due if due >= today else today + min(today - due, timedelta(days=MOST_DELAY))
 
 
 def _waiting_lines(connection: Connection, pairs: Sequence[Pair]) -> list[_Line]:
@@ -204,8 +244,7 @@ def _change_orders(connection: Connection, touched: Iterable[int], stamp: dict[s
     rows = execute(
         connection,
         "SELECT o.id, o.number, c.email, o.promised_on, d.day FROM orders AS o"
-        " JOIN (SELECT l.order_id, CASE WHEN count(*) = count(l.promised_on)"
-        "  THEN max(l.promised_on) END AS day FROM order_lines AS l"
+        f" JOIN (SELECT l.order_id, {WHOLE} AS day FROM order_lines AS l"
         f"  WHERE l.order_id IN ({ids(connection, 'ids')}) AND l.backordered > 0"
         "  GROUP BY l.order_id) AS d ON d.order_id = o.id"
         " JOIN customers AS c ON c.id = o.customer_id ORDER BY o.id",

@@ -12,7 +12,7 @@ from oms_ops.access.actor import Actor
 from oms_ops.database import as_rows, execute, rowset
 from oms_ops.orders import additions, charges, reroute, shipments
 from oms_ops.orders.capture import route_order
-from oms_ops.orders.look import Seen
+from oms_ops.orders.look import Hold, Seen
 from oms_ops.orders.pricing import Priced, PricedLine, Totals
 from oms_ops.orders.terms import SkuTerms
 
@@ -79,15 +79,15 @@ def ship_from_the_best(
     ).fetchall()
     if not held:
         return
-    levels = dict(seen.levels)
     units: dict[str, int] = {}
-    for _, warehouse_id, sku_id, code, quantity in held:
-        levels[warehouse_id, sku_id] = levels.get((warehouse_id, sku_id), 0) + quantity
+    for _, _, _, code, quantity in held:
         units[code] = units.get(code, 0) + quantity
+    # What the order has where it is, it would have there again: as if a basket held it.
+    own = [Hold(0, warehouse_id, sku_id, quantity) for _, warehouse_id, sku_id, _, quantity in held]
     routing = route_order(
         additions.submission(head, []),
         _unpriced([(seen.known[code], quantity) for code, quantity in units.items()]),
-        replace(seen, levels=levels),
+        replace(seen, holds=own),
     )
     used = {warehouse_id for warehouse_id, _, _ in routing.allocations}
     if any(routing.backordered) or len(used) != 1:

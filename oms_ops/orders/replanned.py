@@ -142,8 +142,7 @@ def _change_orders(
         "UPDATE orders AS o SET warehouse_id = r.warehouse_id, routing = r.routing,"
         # The day of all that waits; what was promised last stays when nothing waits any more.
         f" promised_on = CASE WHEN EXISTS (SELECT 1 {waiting}) THEN"
-        " (SELECT CASE WHEN count(*) = count(l.promised_on) THEN max(l.promised_on) END"
-        f" {waiting}) ELSE o.promised_on END,"
+        f" (SELECT {promises.WHOLE} {waiting}) ELSE o.promised_on END,"
         " version = o.version + 1, changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', _ORDER)}) AS r WHERE o.id = r.id",
         {"rows": as_rows(rows), **stamp},

@@ -181,10 +181,8 @@ def _available(connection: Connection, sku_ids: Collection[int]) -> dict[tuple[i
 def _less_reserve(
     free: Mapping[tuple[int, int], int], rules: Rules, channel: str
 ) -> Mapping[tuple[int, int], int]:
-    rule = rules.channels.get(channel)
-    if rule is None or not rule.reserve_units:
-        return free
-    return {pair: max(0, units - rule.reserve_units) for pair, units in free.items()}
+    reserve = rules.reserve_of(channel)
+    return {pair: max(0, units - reserve) for pair, units in free.items()} if reserve else free
 
 
 def _freed(plans: Sequence[Plan]) -> list[Quantity]:

@@ -13,7 +13,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from oms_ops.database import Base, Count, Id, Minor, Tracked, UtcDateTime, numbered
+from oms_ops.database import (
+    KEEPS_IDS,
+    Base,
+    Count,
+    Id,
+    Minor,
+    Tracked,
+    UtcDateTime,
+    numbered,
+)
 from oms_ops.stock.tables import one_of
 
 ORDER_STATUSES = ("open", "on_hold", "cancelled", "closed")
@@ -225,7 +234,10 @@ class ShipmentLine(Base):
     quantity: Mapped[int] = mapped_column(sa.BigInteger)
     changed_by: Mapped[str] = mapped_column(sa.Text)
 
-    __table_args__ = (sa.CheckConstraint("quantity > 0", name="quantity_positive"),)
+    __table_args__ = (
+        sa.CheckConstraint("quantity > 0", name="quantity_positive"),
+        KEEPS_IDS,
+    )
 
 
 class DiscountUse(Tracked, Base):

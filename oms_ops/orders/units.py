@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,10 +26,14 @@ class CancelledUnits:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """Units that were promised, and the pairs (warehouse id, SKU id) for which units waited."""
+    """Units that were promised, and the pairs (warehouse id, SKU id) for which units waited.
+
+    ``order_ids`` are the orders that waited for something.
+    """
 
     freed: list[Quantity]
     waited: set[tuple[int, int]]
+    order_ids: set[int] = field(default_factory=set)
 
 
 def take(
@@ -55,7 +59,12 @@ def take(
         for take in takes
         for part in take.parts
     ]
-    return GivenBack(freed, {(t.line.warehouse_id, t.line.sku_id) for t in takes if t.backordered})
+    waited = [take.line for take in takes if take.backordered]
+    return GivenBack(
+        freed,
+        {(line.warehouse_id, line.sku_id) for line in waited},
+        {line.order_id for line in waited},
+    )
 
 
 @dataclass(frozen=True, slots=True)

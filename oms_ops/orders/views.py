@@ -141,3 +141,22 @@ def render(
         },
         "tracking_url": f"{public_url}/track/{order['tracking_token']}",
     }
+
+
+def waiting(order: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a message says of what waits in an order as :func:`render` shows it.
+
+    That is ``promised_on`` and ``waiting``: per line its ``sku``, ``name``, ``quantity`` and
+    ``promised_on``. Nothing where nothing waits.
+    """
+    lines = [
+        {
+            "sku": line["sku"],
+            "name": line["name"],
+            "quantity": line["backordered"],
+            "promised_on": line["promised_on"],
+        }
+        for line in order["lines"]
+        if line["backordered"]
+    ]
+    return {"promised_on": order["promised_on"], "waiting": lines} if lines else {}

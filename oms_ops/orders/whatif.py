@@ -34,7 +34,8 @@ def what_if(
 ) -> dict[str, Any]:
     """Compare the rules in force with ``changes`` over a period's orders, as JSON-ready data.
 
-    ``changes`` is a document of rules; what it does not name stays as it is in force. The period is
+    ``changes`` is a document of rules; what it does not name stays as it is in force, inside its
+    sections too (of ``routing``, say), while a list replaces the whole list. The period is
     a ``month`` of the shop (``2026-10``), the last ``days`` until now, or the last whole month.
     Both sides are priced by the changed rules' costs. ``may_split`` supposes that every order may
     (or may not) be split.
@@ -70,7 +71,19 @@ def _changed(current: Rules, changes: Any) -> Rules:
     if not isinstance(changes, Mapping):
         fault = FieldError("rules", "not_an_object", "a document of rules")
         raise ValidationFailed("The rules have bad fields.", [fault])
-    return store.parse({**current.model_dump(mode="json"), **changes})
+    return store.parse(_merged(current.model_dump(mode="json"), changes))
+
+
+def _merged(known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``known`` with ``changes``; sections are merged entry by entry."""
+    merged = dict(known)
+    for name, value in changes.items():
+        old = known.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merged(old, value)
+        else:
+            merged[name] = value
+    return merged
 
 
 def _period(month: str | None, days: int | None) -> Period:

@@ -210,8 +210,11 @@ STEPS = (
 
 
 def claim_guard() -> str:
-    """Return what a claim needs: the units are free, beyond what the channel must leave."""
-    return f"{ledger.ALLOCATION_GUARD} + :keep" if ledger.ALLOCATION_GUARD else ""
+    """Return what a claim needs: the units are free, beyond what the channel must leave.
+
+    A claim on no more than the order's basket held takes nothing from anybody.
+    """
+    return ledger.guard("CASE WHEN d.quantity > 0 THEN :keep ELSE 0 END")
 
 
 def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,13 +45,16 @@ def confirm(
 
     Raises:
         NotFound: there is no such purchase order.
-        ValidationFailed: an unknown line, a line twice, a negative cost.
+        ValidationFailed: an unknown line, a line twice, a negative cost, a day before the order's.
         Conflict: it is a draft, closed or cancelled.
     """
     actor.require(PURCHASING_WRITE)
     head = states.lock(connection, number, "confirm", "reschedule")
     known = _lines(connection, head["id"])
-    _refuse_bad(lines, known)
+    faults = _faults(lines, known, head["ordered_at"])
+    faults += states.day_faults("confirmed_on", confirmed_on, head["ordered_at"])
+    if faults:
+        raise ValidationFailed("The confirmation has bad fields.", faults)
     named = {line.line_no: line for line in lines}
     first = head["step"] == "confirm"
     rows = []
@@ -117,7 +120,9 @@ def _lines(connection: Connection, purchase_order_id: int) -> dict[int, Any]:
     return {row.line_no: row for row in rows}
 
 
-def _refuse_bad(lines: Sequence[ConfirmedLine], known: dict[int, Any]) -> None:
+def _faults(
+    lines: Sequence[ConfirmedLine], known: dict[int, Any], ordered_at: datetime
+) -> list[FieldError]:
     errors = []
     seen: set[int] = set()
     for index, line in enumerate(lines):
@@ -128,6 +133,6 @@ def _refuse_bad(lines: Sequence[ConfirmedLine], known: dict[int, Any]) -> None:
             errors.append(FieldError(f"{field}.line_no", "repeated_line", "is there twice"))
         if line.unit_cost_minor is not None and line.unit_cost_minor < 0:
             errors.append(FieldError(f"{field}.unit_cost", "negative", "not below zero"))
+        errors += states.day_faults(f"{field}.confirmed_on", line.confirmed_on, ordered_at)
         seen.add(line.line_no)
-    if errors:
-        raise ValidationFailed("The confirmation has bad fields.", errors)
+    return errors

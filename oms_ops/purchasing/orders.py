@@ -83,10 +83,10 @@ def create(
     Raises:
         ValidationFailed: with every bad field: unknown supplier, warehouse or SKU, a SKU that this
             supplier has no terms for, quantities below the minimum or off the pack multiple, terms
-            in several currencies.
+            in several currencies, a day that has passed.
     """
     actor.require(PURCHASING_WRITE)
-    checked = _check(connection, supplier, warehouse, lines)
+    checked = _check(connection, supplier, warehouse, lines, expected_on)
     now = clock.now()
     stored = connection.execute(
         sa.insert(PurchaseOrder)
@@ -131,7 +131,8 @@ def edit(
     head = states.lock(connection, number, "edit")
     order = get(connection, head["number"])
     wanted = lines if lines is not None else _lines_of(order)
-    checked = _check(connection, order["supplier"], warehouse or order["warehouse"], wanted)
+    site = warehouse or order["warehouse"]
+    checked = _check(connection, order["supplier"], site, wanted, expected_on)
     if lines is not None:
         _delete_lines(connection, actor, head["id"])
         _insert_lines(connection, actor, head["id"], lines, checked.terms)
@@ -204,10 +205,16 @@ def _insert_lines(
 
 
 def _check(
-    connection: Connection, supplier: str, warehouse: str, lines: Sequence[PurchaseLine]
+    connection: Connection,
+    supplier: str,
+    warehouse: str,
+    lines: Sequence[PurchaseLine],
+    expected_on: date | None,
 ) -> _Checked:
     head, terms = _terms(connection, supplier, warehouse, lines)
     errors = _faults(supplier, warehouse, lines, head, terms)
+    # What is not sent yet is ordered today at the earliest.
+    errors += states.day_faults("expected_on", expected_on, clock.now())
     currencies = {term.currency for term in terms.values() if term.currency}
     if not errors and len(currencies) > 1:
         message = f"{supplier} sells these in {', '.join(sorted(currencies))}: order them apart"

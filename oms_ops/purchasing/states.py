@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,9 +10,10 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import Actor
-from oms_ops.database import as_time, for_update
-from oms_ops.errors import Conflict, NotFound
+from oms_ops.database import as_time, for_update, read_time
+from oms_ops.errors import Conflict, FieldError, NotFound
 from oms_ops.purchasing import queries
+from oms_ops.settings import settings
 
 #: step -> (states it needs, state it leaves; None where it depends on what came of it)
 TRANSITIONS: dict[str, tuple[tuple[str, ...], str | None]] = {
@@ -54,7 +56,7 @@ def lock(connection: Connection, number: str | int, *steps: str) -> Any:
         raise NotFound(f"There is no purchase order {number!r}.")
     for step in steps:
         if head["status"] in TRANSITIONS[step][0]:
-            return {**head, "step": step}
+            return {**head, "ordered_at": read_time(head["ordered_at"]), "step": step}
     needs = sorted({state for step in steps for state in TRANSITIONS[step][0]})
     raise Conflict(
         f"{head['number']} is {_words(head['status'])}; to {steps[0]}, it must be"
@@ -84,6 +86,17 @@ def advance(
             "now": as_time(connection, clock.now()),
         },
     )
+
+
+def day_faults(field: str, day: date | None, ordered_at: datetime) -> list[FieldError]:
+    """Return what is wrong with a day of delivery: it comes before that of the order (the shop's).
+
+    Customers are promised what suppliers say.
+    """
+    ordered_on = ordered_at.astimezone(settings().zone).date()
+    if day is None or day >= ordered_on:
+        return []
+    return [FieldError(field, "before_the_order", f"not before {ordered_on}, the day of the order")]
 
 
 def pairs(connection: Connection, purchase_order_id: int) -> list[tuple[int, int]]:

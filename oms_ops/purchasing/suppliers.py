@@ -14,6 +14,7 @@ from oms_ops.access.actor import PURCHASING_WRITE, Actor
 from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
+from oms_ops.orders import promises
 
 Days = Annotated[int, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -43,8 +44,16 @@ class TermIn(BaseModel):
 
 
 def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -> dict[str, Any]:
-    """Create the supplier ``code`` or change it; return it with its terms."""
+    """Create the supplier ``code`` or change it; return it with its terms.
+
+    Another lead time moves the days of those who wait for what he is the preferred supplier of.
+    """
     actor.require(PURCHASING_WRITE)
+    known = execute(
+        connection,
+        f"SELECT lead_time_days FROM suppliers WHERE code = :code {for_update(connection)}",
+        {"code": code},
+    ).fetchone()
     execute(
         connection,
         "INSERT INTO suppliers (code, name, email, lead_time_days, review_days, version,"
@@ -56,6 +65,14 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
         " changed_at = excluded.changed_at",
         {"code": code, **supplier.model_dump(), **_stamp(connection, actor)},
     )
+    if known is not None and known[0] != supplier.lead_time_days:
+        preferred = execute(
+            connection,
+            "SELECT t.sku_id FROM supplier_terms AS t JOIN suppliers AS s ON s.id = t.supplier_id"
+            " WHERE s.code = :code AND t.is_preferred",
+            {"code": code},
+        ).fetchall()
+        promises.update_lead_times(connection, actor, [row[0] for row in preferred])
     return get(connection, code)
 
 
@@ -63,6 +80,8 @@ def put_terms(
     connection: Connection, actor: Actor, code: str, sku: str, terms: TermIn
 ) -> dict[str, Any]:
     """Set what the supplier ``code`` asks for a SKU (its code); return the supplier.
+
+    Where the SKU then has another preferred supplier, the days of those who wait for it move.
 
     Raises:
         NotFound: there is no such supplier or SKU.
@@ -75,14 +94,14 @@ def put_terms(
         fault = FieldError("unit_cost", "invalid_amount", str(error))
         raise ValidationFailed("The terms have bad fields.", [fault]) from None
     supplier_id = _id(connection, code)
-    # Two that want to be preferred meet at the SKU's row.
+    # Two that want to be preferred meet at the SKU's row; its key is left to those who order it.
+    clause = for_update(connection).replace("FOR UPDATE", "FOR NO KEY UPDATE")
     row = execute(
-        connection,
-        f"SELECT id FROM skus WHERE code = :sku {for_update(connection)}",
-        {"sku": sku},
+        connection, f"SELECT id FROM skus WHERE code = :sku {clause}", {"sku": sku}
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no SKU {sku!r}.")
+    before = _preferred(connection, row[0])
     parameters = {
         "supplier_id": supplier_id,
         "sku_id": row[0],
@@ -114,7 +133,18 @@ def put_terms(
         " changed_at = excluded.changed_at",
         parameters,
     )
+    if _preferred(connection, row[0]) != before:
+        promises.update_lead_times(connection, actor, [row[0]])
     return get(connection, code)
+
+
+def _preferred(connection: Connection, sku_id: int) -> int | None:
+    row = execute(
+        connection,
+        "SELECT supplier_id FROM supplier_terms WHERE sku_id = :sku AND is_preferred",
+        {"sku": sku_id},
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def get(connection: Connection, code: str) -> dict[str, Any]:

@@ -7,7 +7,16 @@ from datetime import date, datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from oms_ops.database import Base, Count, Id, Minor, Tracked, UtcDateTime, numbered
+from oms_ops.database import (
+    KEEPS_IDS,
+    Base,
+    Count,
+    Id,
+    Minor,
+    Tracked,
+    UtcDateTime,
+    numbered,
+)
 from oms_ops.stock.tables import one_of
 
 PURCHASE_ORDER_STATUSES = ("draft", "sent", "confirmed", "partly_received", "closed", "cancelled")
@@ -64,6 +73,7 @@ class PurchaseOrderLine(Tracked, Base):
         sa.CheckConstraint(
             "quantity BETWEEN 1 AND 1000000 AND received >= 0", name="quantities_in_range"
         ),
+        KEEPS_IDS,
     )
 
 

@@ -189,6 +189,12 @@ class ReceiptRules(_Rule):
     over_tolerance_percent: Percent = Decimal(0)
 
 
+class PackingRules(_Rule):
+    """Whether a shipment is packed only when it is said what is in its parcels."""
+
+    check: Literal["optional", "required"] = "optional"
+
+
 class AlertRules(_Rule):
     """Who is told that stock is low; nobody by default."""
 
@@ -236,6 +242,7 @@ class Rules(_Rule):
     holds: list[HoldRule] = []
     routing: RoutingRules = RoutingRules()
     receipts: ReceiptRules = ReceiptRules()
+    packing: PackingRules = PackingRules()
     alerts: AlertRules = AlertRules()
     purchasing: PurchasingRules = PurchasingRules()
     carriers: dict[CarrierCode, CarrierRule] = {}
@@ -256,6 +263,11 @@ class Rules(_Rule):
         if unknown := sorted(named - set(self.routing.zones)):
             raise ValueError(f"zones {unknown} are served but not defined")
         return self
+
+    def reserve_of(self, channel: str) -> int:
+        """Return the units of each SKU and warehouse that a channel leaves to others."""
+        rule = self.channels.get(channel)
+        return rule.reserve_units if rule else 0
 
     def rate_of(self, currency: str) -> Decimal | None:
         """Return the exchange rate of a currency, None where it is not accepted."""

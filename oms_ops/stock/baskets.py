@@ -45,8 +45,12 @@ def hold(
     minutes: int | None = None,
     *,
     warehouse: str | None = None,
+    channel: str = "web",
 ) -> dict[str, Any]:
     """Hold for a basket as many units of each SKU as ``lines`` say; 0 lets go of the SKU.
+
+    ``channel`` is where the basket is: what that channel must leave to others is not held either,
+    so that the order can be captured from what the basket holds.
 
     A SKU that the basket holds already gets the difference, so that a repeat changes nothing; all
     that the basket holds lasts ``minutes`` from now (the shop's rule by default). The units of a
@@ -59,10 +63,15 @@ def hold(
     """
     actor.require(ORDERS_WRITE)
     names = Names(connection, "The basket")
+    rules = store.current(connection).rules
+    if rules.channels and channel not in rules.channels:
+        message = f"one of {', '.join(sorted(rules.channels))}"
+        names.fault("channel", "unknown_channel", message)
     skus, site = _checked(names, basket, lines, minutes, warehouse)
     held = _held(connection, basket)
     wanted = {skus[line.sku]: line.quantity for line in lines}
-    places = _places(connection, sorted(wanted), site)
+    keep = rules.reserve_of(channel)
+    places = _places(connection, sorted(wanted), site, keep)
     target, short = {}, []
     for index, line in enumerate(lines):
         sku_id = skus[line.sku]
@@ -76,9 +85,9 @@ def hold(
             target[place, sku_id] = line.quantity
     if short:
         raise OutOfStock("The basket asks for more than is available.", short)
-    lasting = minutes or store.current(connection).rules.basket_minutes
+    lasting = minutes or rules.basket_minutes
     expires_at = clock.now() + timedelta(minutes=lasting)
-    _write(connection, actor, basket, held, set(wanted), target, expires_at)
+    _write(connection, actor, basket, held, set(wanted), target, expires_at, keep)
     return show(connection, actor, basket)
 
 
@@ -103,9 +112,9 @@ def _checked(
 
 
 def _places(
-    connection: Connection, sku_ids: Iterable[int], site: int | None
+    connection: Connection, sku_ids: Iterable[int], site: int | None, keep: int
 ) -> dict[int, list[tuple[int, int]]]:
-    """Return (warehouse id, units available) by SKU, in the warehouses' own order."""
+    """Return (warehouse id, units available beyond ``keep``) by SKU, in the warehouses' order."""
     rows = execute(
         connection,
         "SELECT v.sku_id, v.warehouse_id, v.on_hand - v.allocated FROM stock_levels AS v"
@@ -116,7 +125,7 @@ def _places(
     )
     places: dict[int, list[tuple[int, int]]] = {}
     for sku_id, warehouse_id, available in rows:
-        places.setdefault(sku_id, []).append((warehouse_id, available))
+        places.setdefault(sku_id, []).append((warehouse_id, max(0, available - keep)))
     return places
 
 
@@ -145,6 +154,7 @@ def _write(
     named: set[int],
     target: dict[tuple[int, int], int],
     expires_at: datetime,
+    keep: int,
 ) -> None:
     """Make the basket hold ``target`` of the ``named`` SKUs, and all of it last until then."""
     kept: list[dict[str, int]] = []
@@ -191,7 +201,7 @@ def _write(
             len(each)
         ):
             raise Retry("the basket changed meanwhile")
-    if not ledger.allocate(connection, actor, more):
+    if not ledger.allocate(connection, actor, more, keep=keep):
         raise Retry("stock moved between the plan and the claim")
     ledger.release(connection, actor, less)
 

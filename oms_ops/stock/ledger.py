@@ -52,16 +52,24 @@ class Move:
     unit_cost_minor: int | None = None
 
 
-def allocate(connection: Connection, actor: Actor, wanted: Iterable[Quantity]) -> bool:
+def guard(keep: int | str = 0) -> str:
+    """Return :data:`ALLOCATION_GUARD` for a claim that leaves ``keep`` units (SQL) to others."""
+    return f"{ALLOCATION_GUARD} + {keep}" if ALLOCATION_GUARD else ""
+
+
+def allocate(
+    connection: Connection, actor: Actor, wanted: Iterable[Quantity], *, keep: int = 0
+) -> bool:
     """Promise ``wanted`` to orders; return False, with nothing promised, when any pair is short.
 
+    ``keep`` units of each pair are left, the reserve of the channel.
     On False the caller rolls back (on PostgreSQL the pairs that had enough are already updated).
     """
     totals = total(wanted)
     if not totals:
         return True
     updated = levels.update(
-        connection, actor, totals, ALLOCATION, ALLOCATION_GUARD,
+        connection, actor, totals, ALLOCATION, guard(keep),
         drops=True,
     )  # fmt: skip
     return updated == len(totals)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,7 +73,9 @@ def suggestions(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of the SKUs on a warehouse's floor, each with bins to put its units in.
 
-    Goods that were picked stay out of it. ``unplaced`` units find no room in any bin.
+    The pages are of one plan for the whole floor: no two of them fill one bin. ``sku`` asks for one
+    alone, as if it were the next to be put away. Goods that were picked stay out of it.
+    ``unplaced`` units find no room in any bin.
     """
     actor.require(STOCK_READ)
     names = Names(connection, "The question")
@@ -85,15 +88,17 @@ def suggestions(
             f"{WITH_STAGED}SELECT sku_id, code, name, units FROM ("
             f"SELECT x.sku_id, k.code, k.name, x.on_hand - {BINNED} - coalesce(g.units, 0) AS"
             f" units FROM stock_levels AS x JOIN skus AS k ON k.id = x.sku_id{JOIN_STAGED}"
-            " WHERE x.warehouse_id = :warehouse AND x.sku_id > :after AND x.on_hand > 0"
+            " WHERE x.warehouse_id = :warehouse AND x.on_hand > 0"
             " AND (CAST(:sku AS text) IS NULL OR k.code = :sku)) AS f"
-            " WHERE units > 0 ORDER BY sku_id LIMIT :limit"
+            " WHERE units > 0 ORDER BY sku_id"
         ),
-        {"warehouse": warehouse_id, "sku": sku, "after": after, "limit": limit + 1},
+        {"warehouse": warehouse_id, "sku": sku},
     ).all()
-    page = found[:limit]
+    start = bisect_right(found, after, key=lambda row: row.sku_id)
+    page = found[start : start + limit]
     placed: dict[int, list[dict[str, Any]]] = {}
-    wanted = [(row.sku_id, int(row.units)) for row in page]
+    # Those of the pages before take their bins first.
+    wanted = [(row.sku_id, int(row.units)) for row in found[: start + limit]]
     for sku_id, code, units in plan(wanted, _walk(connection, warehouse_id)) if page else ():
         placed.setdefault(sku_id, []).append({"bin": code, "quantity": units})
     shown = []
@@ -104,7 +109,7 @@ def suggestions(
             {"sku": row.code, "name": row.name, "quantity": int(row.units), "bins": bins,
              "unplaced": left}
         )  # fmt: skip
-    return shown, page[-1].sku_id if len(found) > limit else None
+    return shown, page[-1].sku_id if len(found) > start + limit else None
 
 
 def _walk(connection: Connection, warehouse_id: int) -> list[Bin]:

@@ -12,7 +12,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from oms_ops.database import Base, Count, Id, Tracked, UtcDateTime, numbered
+from oms_ops.database import KEEPS_IDS, Base, Count, Id, Tracked, UtcDateTime, numbered
 
 #: A warehouse's own: its one ``storage`` (the floor: what is in no bin), its bins, its quarantine.
 OWN_KINDS = ("storage", "bin", "quarantine")
@@ -187,6 +187,7 @@ class BasketHold(Base):
     __table_args__ = (
         sa.UniqueConstraint("basket", "sku_id", "warehouse_id"),
         sa.CheckConstraint("quantity > 0", name="quantity_positive"),
+        KEEPS_IDS,
     )
 
 

@@ -94,6 +94,27 @@ def create(
     return str(head.number)
 
 
+def coming(connection: Connection, actor: Actor, number: str) -> set[tuple[int, int]]:
+    """Lock a transfer; return the pairs (warehouse id, SKU id) that it brings something of.
+
+    Raises:
+        NotFound: there is no such transfer.
+    """
+    actor.require(STOCK_WRITE)
+    row = execute(
+        connection,
+        "SELECT id, to_warehouse_id FROM transfers"
+        f" WHERE number = :number {for_update(connection)}",
+        {"number": number},
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no transfer {number}.")
+    lines = execute(
+        connection, "SELECT sku_id FROM transfer_lines WHERE transfer_id = :id", {"id": row[0]}
+    )
+    return {(row[1], line[0]) for line in lines.fetchall()}
+
+
 def send(
     connection: Connection,
     actor: Actor,

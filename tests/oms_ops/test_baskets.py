@@ -234,3 +234,39 @@ def test_two_sweeps_at_once_let_go_of_each_hold_once(shop: Shop) -> None:
 
     at_once([sweep] * 3)
     assert shop.level("SKU-1") == (20, 0)
+
+
+def reserving(shop: Shop, **more: int) -> None:
+    channels = {"web": {"reserve_units": 2}, "shop": {}, **more}
+    run(shop.engine, lambda c: store.publish(c, ADMIN, {"channels": channels}))
+
+
+def test_what_a_basket_holds_its_order_gets_whatever_the_channel_must_leave(shop: Shop) -> None:
+    reserving(shop)
+    shop.stock("SKU-1", 5)
+    with pytest.raises(OutOfStock) as refused:
+        hold(shop, "b1", ("SKU-1", 5))
+    assert refused.value.errors[0].message == "SKU-1: 3 can be held in one warehouse"
+    hold(shop, "b1", ("SKU-1", 3))
+    hold(shop, "b1", ("SKU-1", 3))
+    # Somebody else may sell the last two: nothing of the basket's is reserved again.
+    capture(shop.engine, CLERK, order(("SKU-1", 2), channel="shop"))
+    made = capture(shop.engine, CLERK, order(("SKU-1", 3), basket="b1"))
+    assert made["lines"][0]["allocated"] == 3
+    assert (held(shop), shop.level("SKU-1")) == ([], (5, 5))
+
+
+def test_a_basket_of_a_channel_without_a_reserve_holds_all(shop: Shop) -> None:
+    reserving(shop)
+    shop.stock("SKU-1", 5)
+    hold(shop, "b1", ("SKU-1", 5), channel="shop")
+    with pytest.raises(ValidationFailed) as refused:
+        hold(shop, "b2", ("SKU-1", 1), channel="fair")
+    assert [(e.field, e.code) for e in refused.value.errors] == [("channel", "unknown_channel")]
+
+
+def test_holds_at_once_leave_the_reserve(shop: Shop) -> None:
+    reserving(shop)
+    shop.stock("SKU-1", 7)
+    assert at_once(shoppers(shop)) == 5
+    assert shop.level("SKU-1") == (7, 5)

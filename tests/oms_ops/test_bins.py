@@ -75,6 +75,20 @@ def test_a_suggestion_splits_over_bins_in_walk_order(walk: Shop) -> None:
     ]
 
 
+def test_no_two_pages_fill_one_bin(walk: Shop) -> None:
+    for number in range(1, 5):
+        walk.stock(f"SKU-{number}", 3)
+    whole, pages, cursor = suggested(walk), [], 0
+    with reading(walk.engine) as connection:
+        while cursor is not None:
+            page, cursor = putaway.suggestions(connection, WORKER, "ATL", after=cursor, limit=1)
+            pages += page
+    bins_of = [tuple(place["bin"] for place in row["bins"]) for row in pages]
+    assert bins_of == [tuple(code for code, _ in row[1]) for row in whole]
+    used = [code for codes in bins_of for code in codes]
+    assert len(used) == len(set(used)) > 1
+
+
 def test_goods_go_where_they_are_suggested_and_the_level_stays(walk: Shop) -> None:
     walk.stock("SKU-1", 16)
     ((_, placed, _),) = suggested(walk)

@@ -76,6 +76,27 @@ def test_a_shipment_line_that_is_gone_is_still_told_of(shop: Shop) -> None:
     assert last["changes"]["quantity"] == {"before": 1, "after": None}
 
 
+def test_rows_of_another_order_are_not_told_of(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
+    order_id = placed(shop, ("SKU-1", 3), ("SKU-1", 1))
+    number = seen(shop, order_id)["number"]
+    amend(shop.engine, CLERK, number, {"lines": [{"line_no": 2, "quantity": 0}]})
+    other = placed(shop, ("SKU-1", 2))
+    operations = [e["operation"] for e in of(told(shop, order_id), "shipment_line")]
+    assert operations == ["created", "created", "changed", "deleted"]
+    assert [e["operation"] for e in of(told(shop, other), "shipment_line")] == ["created"]
+    # As SQLite once did: the other order's line got the id of the one that was deleted.
+    reused = (
+        "INSERT INTO change_log (epoch, entity, entity_id, op, version, payload, changed_by,"
+        " occurred_at) SELECT epoch, entity, (SELECT max(entity_id) FROM change_log"
+        " WHERE entity = 'shipment_lines' AND op = 'D'), op, version, payload, changed_by,"
+        " occurred_at FROM change_log WHERE entity = 'shipment_lines' ORDER BY seq DESC LIMIT 1"
+    )
+    run(shop.engine, lambda c: c.execute(sa.text(reused)))
+    again = [e["operation"] for e in of(told(shop, order_id), "shipment_line")]
+    assert again == operations
+
+
 def test_plain_sql_is_told_of_too(shop: Shop) -> None:
     shop.stock("SKU-1", 5)
     order_id = placed(shop, ("SKU-1", 3))

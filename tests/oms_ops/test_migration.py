@@ -93,6 +93,25 @@ def test_what_a_shop_holds_survives_the_second_revision(first_revision: Engine) 
         assert {"W-QUARANTINE", "TRANSIT", "SCRAP"} <= set(places)
 
 
+def test_ids_go_on_after_all_that_there_ever_were(first_revision: Engine) -> None:
+    with transaction(first_revision) as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO change_log (epoch, entity, entity_id, op, version, payload,"
+                " changed_by, occurred_at)"
+                " VALUES (1, 'shipment_lines', 7, 'D', 1, '{}', 't', :now)"
+            ),
+            {"now": "2026-01-01T00:00:00.000000Z"},
+        )
+    init(first_revision)
+    with transaction(first_revision) as connection:
+        lines = connection.exec_driver_sql(
+            "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
+            " VALUES (1, 2, 1, 1, 't') RETURNING id"
+        )
+        assert lines.scalar_one() == (8 if connection.dialect.name == "sqlite" else 2)
+
+
 def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engine) -> None:
     init(first_revision)
     for broken in (

@@ -10,8 +10,9 @@ from oms_ops.database import run
 from oms_ops.errors import Conflict, ValidationFailed
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.fulfilment.packing import Packed, pack_checked
+from oms_ops.rules import store
 from tests.oms_ops.picking import WORKER, sold, statuses
-from tests.oms_ops.shop import Shop
+from tests.oms_ops.shop import ADMIN, Shop
 
 
 @pytest.fixture
@@ -70,3 +71,14 @@ def test_a_shipment_is_packed_once(picked: Shop) -> None:
     with pytest.raises(Conflict):
         packed(picked, whole)
     assert picked.count("parcels") == 1
+
+
+def test_where_the_rules_ask_for_it_nothing_is_packed_unchecked(picked: Shop) -> None:
+    rules = {"packing": {"check": "required"}}
+    run(picked.engine, lambda c: store.publish(c, ADMIN, rules))
+    with pytest.raises(ValidationFailed) as refusal:
+        run(picked.engine, lambda c: fulfilment.pack(c, WORKER, [1]))
+    assert [(e.field, e.code) for e in refusal.value.errors] == [("parcels", "required")]
+    assert statuses(picked) == [("ATL", "picked")]
+    packed(picked, {"SKU-1": 2, "SKU-2": 1})
+    assert statuses(picked) == [("ATL", "packed")]

@@ -5,19 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.engine import Connection
 
 from oms_ops import clock
+from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
+from oms_ops.fulfilment import arrivals
+from oms_ops.notifications.letters import compose
 from oms_ops.orders import holds, promises
-from oms_ops.orders.cancellation import cancel
+from oms_ops.orders.amendment import amend
+from oms_ops.orders.cancellation import cancel, cancel_units
+from oms_ops.orders.capture import capture
+from oms_ops.orders.units import CancelledUnits
 from oms_ops.purchasing import orders as purchasing
-from oms_ops.purchasing import receipts
+from oms_ops.purchasing import receipts, suppliers
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.reconcile import reconcile
-from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop
+from oms_ops.stock import transfers
+from oms_ops.stock.names import Line as StockLine
+from oms_ops.stock.transfer_receipts import Arrived
+from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop, order
+from tests.oms_ops.test_bulk import captured
 from tests.oms_ops.test_order_life import placed, seen
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -87,6 +100,129 @@ def test_what_is_late_may_stay_away_as_long_again(shop: Shop) -> None:
         assert asked(shop, 1) == [TODAY + timedelta(days=3)]
     with clock.at(NOON + timedelta(days=5)):
         assert asked(shop, 1) == [TODAY + timedelta(days=7)]
+
+
+def test_what_is_very_late_is_not_promised_for_the_next_decade(shop: Shop) -> None:
+    bought(shop, 6, 3)
+    with clock.at(NOON + timedelta(days=403)):
+        assert asked(shop, 1) == [TODAY + timedelta(days=403 + promises.MOST_DELAY)]
+
+
+def without_supplier(shop: Shop, sku: str) -> None:
+    statement = f"DELETE FROM supplier_terms WHERE sku_id = {shop.sku_ids[sku]}"
+    run(shop.engine, lambda c: c.exec_driver_sql(statement))
+
+
+def letters(shop: Shop, kind: str) -> list[str]:
+    """Return the texts of what was written, the oldest first."""
+    rows = shop.rows("SELECT payload FROM outbox_messages WHERE kind = :k ORDER BY id", k=kind)
+    payloads = [json.loads(r[0]) if isinstance(r[0], str) else r[0] for r in rows]
+    return [compose(kind, payload).text for payload in payloads]
+
+
+def test_a_customer_is_told_what_waits_and_until_when(shop: Shop) -> None:
+    without_supplier(shop, "SKU-2")
+    shop.stock("SKU-1", 1)
+    wanted = (("SKU-1", 4), ("SKU-2", 2))
+    order_id = placed(shop, *wanted, allow_backorder=True)
+    number = seen(shop, order_id)["number"]
+    assert letters(shop, "order.confirmed") == [
+        f"Thank you for your order {number}.\nIt comes to 15.92 USD.\n"
+        "This is not in stock yet and follows later:\n"
+        f"- 3 x Thing 1 (SKU-1), expected on {day(5)}\n"
+        "- 2 x Thing 2 (SKU-2), no day yet: we write to you as soon as it has one"
+    ]
+    amend(shop.engine, CLERK, number, {"lines": [{"line_no": 2, "quantity": 0}]})
+    (changed,) = letters(shop, "order.amended")
+    assert changed.endswith(f"- 3 x Thing 1 (SKU-1), expected on {day(5)}")
+    shop.stock("SKU-3", 2)
+    placed(shop, ("SKU-3", 2))
+    assert letters(shop, "order.confirmed")[-1].endswith("It comes to 11.94 USD.")
+
+
+def test_a_batch_tells_it_as_a_single_capture_does(shop: Shop) -> None:
+    placed(shop, ("SKU-1", 3), allow_backorder=True)
+    captured(shop, [{"lines": [("SKU-1", 3)]}], live=True)
+    one, other = letters(shop, "order.confirmed")
+    assert one.splitlines()[1:] == other.splitlines()[1:]
+    assert one.endswith(f"- 3 x Thing 1 (SKU-1), expected on {day(5)}")
+
+
+def test_the_tracking_page_shows_the_day(shop: Shop) -> None:
+    made = capture(shop.engine, CLERK, order(("SKU-1", 3), allow_backorder=True))
+    with TestClient(create_app(shop.engine)) as customer:
+        page = customer.get(made["tracking_url"].split("8000")[1]).text
+        assert page.count(day(5)) == 2
+        without_supplier(shop, "SKU-1")
+        run(shop.engine, lambda c: promises.update(c, ADMIN, pairs(shop)))
+        page = customer.get(made["tracking_url"].split("8000")[1]).text
+    assert (day(5) in page, "All of it expected: no day yet" in page) == (False, True)
+
+
+def pairs(shop: Shop) -> list[tuple[int, int]]:
+    return [(shop.warehouse_ids["ATL"], sku_id) for sku_id in shop.sku_ids.values()]
+
+
+def test_nobody_knows_an_orders_day_while_a_line_has_none(shop: Shop) -> None:
+    without_supplier(shop, "SKU-2")
+    wanted = (("SKU-1", 4), ("SKU-2", 2))
+    made = seen(shop, placed(shop, *wanted, allow_backorder=True))
+    assert [made["promised_on"], made["lines"][0]["promised_on"]] == [None, day(5)]
+    captured(shop, [{"lines": list(wanted)}], live=True)
+    bought(shop, 12, 3)
+    assert [row[0] for row in shop.rows("SELECT promised_on FROM orders")] == [None, None]
+    assert told(shop) == []
+    first, _ = (row[0] for row in shop.rows("SELECT id FROM orders ORDER BY id"))
+    run(shop.engine, lambda c: cancel_units(c, CLERK, [CancelledUnits(first, 2, 2)], "no more"))
+    assert seen(shop, first)["promised_on"] == day(3)
+
+
+def test_a_letter_says_that_there_is_no_day_any_more(shop: Shop) -> None:
+    order_id = placed(shop, ("SKU-1", 4), allow_backorder=True)
+    without_supplier(shop, "SKU-1")
+    run(shop.engine, lambda c: promises.update(c, ADMIN, pairs(shop)))
+    assert letters(shop, "order.promise_changed") == [
+        f"What your order {seen(shop, order_id)['number']} waits for has no day yet: we write to"
+        f" you as soon as it has one.\nWe had told you {day(5)}."
+    ]
+
+
+def test_a_transfer_moves_the_promise_as_a_purchase_order_does(shop: Shop) -> None:
+    shop.stock("SKU-1", 8, "NYC")
+    order_id = placed(shop, ("SKU-1", 4), allow_backorder=True, warehouse="ATL")
+    second = placed(shop, ("SKU-1", 2), allow_backorder=True, warehouse="ATL")
+
+    def work(connection: Connection) -> str:
+        lines = [StockLine("SKU-1", 6)]
+        number = transfers.create(
+            connection, ADMIN, "NYC", "ATL", lines, expected_on=TODAY + timedelta(days=2)
+        )
+        arrivals.send_transfer(connection, ADMIN, number)
+        return number
+
+    number = run(shop.engine, work)
+    assert [seen(shop, i)["promised_on"] for i in (order_id, second)] == [day(2), day(2)]
+    # What is lost on the way delays who counted on it.
+    lost = [Arrived(1, 4, lost=2)]
+    run(shop.engine, lambda c: arrivals.receive_transfer(c, ADMIN, number, lost))
+    assert seen(shop, order_id)["lines"][0]["backordered"] == 0
+    assert seen(shop, second)["promised_on"] == day(5)
+
+
+def test_another_lead_time_or_supplier_moves_the_promises(shop: Shop) -> None:
+    order_id = placed(shop, ("SKU-1", 4), allow_backorder=True)
+    acme = suppliers.SupplierIn(name="Acme", lead_time_days=30)
+    run(shop.engine, lambda c: suppliers.put(c, BUYER, "ACME", acme))
+    assert seen(shop, order_id)["promised_on"] == day(30)
+    with clock.at(NOON + timedelta(days=1)):
+        # The same lead time again delays nobody.
+        run(shop.engine, lambda c: suppliers.put(c, BUYER, "ACME", acme))
+        assert seen(shop, order_id)["promised_on"] == day(30)
+    quick = suppliers.SupplierIn(name="Quick", lead_time_days=2)
+    run(shop.engine, lambda c: suppliers.put(c, BUYER, "QUICK", quick))
+    terms = suppliers.TermIn(currency="USD", unit_cost=Decimal(2), is_preferred=True)
+    run(shop.engine, lambda c: suppliers.put_terms(c, BUYER, "QUICK", "SKU-1", terms))
+    assert seen(shop, order_id)["promised_on"] == day(2)
 
 
 def test_a_purchase_order_moves_the_promise_and_the_customer_is_told(shop: Shop) -> None:

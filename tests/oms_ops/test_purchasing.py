@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -164,6 +164,35 @@ def test_a_confirmation_differs_by_line_and_moves_promises(shop: Shop) -> None:
         str(late),
         str(TODAY + timedelta(days=9)),
     ]
+
+
+def test_no_day_before_that_of_the_order_is_taken(shop: Shop) -> None:
+    order_id = placed(shop, ("SKU-1", 2), allow_backorder=True)
+    early = TODAY - timedelta(days=1)
+    order = bought(shop, ("SKU-1", 6))
+    before = seen(shop, order_id)["promised_on"]
+    with pytest.raises(ValidationFailed) as refusal:
+        confirmed(shop, order, confirmed_on=early, lines=[ConfirmedLine(1, date(2016, 12, 24))])
+    assert [(e.field, e.code) for e in refusal.value.errors] == [
+        ("lines[0].confirmed_on", "before_the_order"),
+        ("confirmed_on", "before_the_order"),
+    ]
+    assert seen(shop, order_id)["promised_on"] == before
+    draft = bought(shop, ("SKU-1", 6), status="draft")
+    for make in (
+        lambda: bought(shop, ("SKU-1", 6), expected_on=early),
+        lambda: run(
+            shop.engine, lambda c: orders.edit(c, BUYER, draft["number"], expected_on=early)
+        ),
+    ):
+        with pytest.raises(ValidationFailed) as refusal:
+            make()
+        assert [(e.field, e.code) for e in refusal.value.errors] == [
+            ("expected_on", "before_the_order")
+        ]
+    # A supplier may confirm late that it was on the way.
+    with clock.at(NOON + timedelta(days=9)):
+        assert confirmed(shop, order, confirmed_on=TODAY + timedelta(days=3))["status"]
 
 
 def test_bad_confirmations_name_every_field(shop: Shop) -> None:

@@ -286,6 +286,28 @@ def test_cancellations_that_deadlock_are_answered_as_any(
     assert retried[DEADLOCK] > 0, "they never met"
 
 
+def test_receipts_at_two_homes_do_not_deadlock_over_each_others_orders(
+    postgres_shop: Shop, call: Call, retried: Counter[str]
+) -> None:
+    for number in range(16):
+        wanted = bought_by(number, ("SKU-1", 3), ("SKU-2", 3))
+        home = ("ATL", "NYC")[number % 2]
+        more = {"allow_split": True, "allow_backorder": True, "warehouse": home}
+        capture(postgres_shop.engine, CLERK, {**wanted, **more})
+
+    def arrives(number: int) -> Any:
+        return call(
+            "stock/adjustments", warehouse=("ATL", "NYC")[number % 2], reason="found",
+            lines=[{"sku": f"SKU-{1 + number // 2 % 2}", "quantity": 3}],
+        )  # fmt: skip
+
+    answers = at_once(arrives, 24)
+    assert {answer.status_code // 100 for answer in answers} == {2}, answers[0].text
+    assert retried == {}
+    waiting = postgres_shop.rows("SELECT sum(backordered) FROM order_lines")[0][0]
+    assert (waiting, wrong(postgres_shop)) == (2 * 16 * 3 - 24 * 3, [])
+
+
 def test_transfers_in_both_directions_pass_each_other(
     postgres_shop: Shop, call: Call, retried: Counter[str]
 ) -> None:

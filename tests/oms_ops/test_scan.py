@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy import event
+from sqlalchemy.engine import Connection
 
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
@@ -117,6 +119,78 @@ def test_what_stands_in_the_way_is_said(stocked: Shop) -> None:
     assert held["blocked"].endswith("is on hold: check the address")
     whole = placed(stocked, ("SKU-1", 50), allow_backorder=True, ship_complete=True)
     assert "waits for stock" in read(stocked, f"SO-{10_000_000 + whole}")["blocked"]
+
+
+def test_the_walk_passes_by_what_is_held(stocked: Shop) -> None:
+    held = placed(stocked, ("SKU-1", 1))
+    placed(stocked, ("SKU-1", 1))
+    wave = run(stocked.engine, lambda c: waves.open_wave(c, WORKER, "ATL", Limits()))
+    run(stocked.engine, lambda c: hold(c, CLERK, [held], "check"))
+    first, second = read(stocked, wave)["wave"]["open_picks"]
+    assert (first["blocked"][-14:], second["blocked"]) == ("on hold: check", None)
+    for code, more in ((wave, {}), ("ATL-STORAGE", {}), ("SKU-1", {"wave": wave})):
+        offered = read(stocked, code, **more)
+        assert list(offered["next"]["request"]["body"]["picks"]) == [str(second["id"])]
+        assert offered["blocked"] is None
+    run(stocked.engine, lambda c: picking.confirm(c, WORKER, wave))
+    last = read(stocked, wave)
+    assert (last["next"], last["blocked"]) == (None, first["blocked"])
+
+
+def test_what_came_back_is_taken_in_once(stocked: Shop) -> None:
+    order_id = placed(stocked, ("SKU-1", 2))
+    advance(stocked, order_id, "pick", "pack", "ship")
+    (number,) = numbers(stocked)
+    run(stocked.engine, lambda c: delivery.bring_back(c, WORKER, [1]))
+    back = read(stocked, number)["next"]
+    assert (back["step"], back["needs"]) == ("receive", ["lines", "reason"])
+    for expected in ("receive", None):
+        run(stocked.engine, lambda c: asks_to_return(c, order_id, 1))
+        following = read(stocked, number)["next"]
+        assert (following["step"] if following else None) == expected
+
+
+def asks_to_return(connection: Connection, order_id: int, units: int) -> None:
+    """Write down that units of an order's only line come back."""
+    stamp = {"order": order_id, "units": units, "now": "2026-03-01T00:00:00.000000Z"}
+    (return_id,) = connection.execute(
+        sa.text(
+            "INSERT INTO returns (order_id, warehouse_id, status, reason, requested_at, changed_by,"
+            " changed_at) SELECT id, warehouse_id, 'requested', 'unwanted', :now, 'w', :now"
+            " FROM orders WHERE id = :order RETURNING id"
+        ),
+        stamp,
+    ).one()
+    connection.execute(
+        sa.text(
+            "INSERT INTO return_lines (return_id, order_line_id, sku_id, quantity, changed_by,"
+            " changed_at) SELECT :id, id, sku_id, :units, 'w', :now FROM order_lines"
+            " WHERE order_id = :order"
+        ),
+        {**stamp, "id": return_id},
+    )
+
+
+def test_where_and_to_what_end_is_checked(stocked: Shop) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        read(stocked, "SKU-1", warehouse="LAX", wave="WV-99999999")
+    assert [(e.field, e.code) for e in refused.value.errors] == [
+        ("warehouse", "unknown_warehouse"), ("wave", "unknown_wave"),
+    ]  # fmt: skip
+    for step in ("", "dance"):
+        with pytest.raises(ValidationFailed) as refused:
+            read(stocked, "SKU-1", step=step)
+        assert [(e.field, e.code) for e in refused.value.errors] == [("step", "unknown_step")]
+
+
+def test_a_parcel_that_has_to_be_checked_is_not_packed_by_a_scan(stocked: Shop) -> None:
+    run(stocked.engine, lambda c: store.publish(c, ADMIN, {"packing": {"check": "required"}}))
+    advance(stocked, placed(stocked, ("SKU-1", 2)), "pick")
+    (number,) = numbers(stocked)
+    done = read(stocked, number, advance=True)
+    assert (done["next"]["step"], done["next"]["needs"], done["advanced"]) == (
+        "pack", ["parcels"], None,
+    )  # fmt: skip
 
 
 def test_an_order_number_leads_to_its_parcels(stocked: Shop) -> None:

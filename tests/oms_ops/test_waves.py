@@ -189,3 +189,30 @@ def test_the_list_is_safe_to_open_and_to_print(house: Shop) -> None:
     page = picklist.as_page(wave)
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold" in page
+
+
+def test_a_held_order_keeps_its_picks_and_the_rest_of_the_wave_goes_on(house: Shop) -> None:
+    put(house, ("SKU-1", 4, "A"))
+    sold(house, ("SKU-1", 1))
+    held = sold(house, ("SKU-1", 2))
+    wave = opened(house)
+    (order_id,) = house.rows("SELECT id FROM orders WHERE number = :n", n=held)[0]
+    run(house.engine, lambda c: holds.hold(c, ADMIN, [order_id], "check"))
+    first, second = shown(house, wave["number"])["stops"]
+    why = f"{held} is on hold: check"
+    assert (first["blocked"], second["blocked"]) == (None, why)
+    page = picklist.as_page(shown(house, wave["number"]))
+    assert (page.count("on hold"), page.count('class="box"')) == (1, 1)
+    with pytest.raises(Conflict) as refusal:
+        found(house, wave, 1, 2)
+    assert [(e.field, e.code, e.message) for e in refusal.value.errors] == [
+        (f"picks.{second['pick_id']}", "order_not_open", why)
+    ]
+    rest = found(house, wave)
+    assert (rest["status"], [s["picked"] for s in rest["stops"]]) == ("open", [1, None])
+    assert statuses(house) == [("ATL", "picked"), ("ATL", "allocated")]
+    with pytest.raises(Conflict) as refusal:
+        found(house, wave)
+    assert refusal.value.errors[0].message == why
+    run(house.engine, lambda c: holds.release(c, ADMIN, [order_id]))
+    assert found(house, wave)["status"] == "done"

@@ -121,6 +121,16 @@ def test_what_the_rules_do_not_say_stays_in_force(october: Shop) -> None:
     assert answer["before"]["refused"] == answer["after"]["refused"] == 1
 
 
+def test_what_a_section_does_not_name_stays_in_force(october: Shop) -> None:
+    with clock.at(START - timedelta(days=1)):
+        run(october.engine, lambda c: store.publish(c, ADMIN, {"routing": NEW_YORK_FIRST}))
+    answer = ask(october, {"routing": {"max_splits": 2}})
+    # Four units from ATL at what they cost there.
+    assert (answer["orders_changed"], answer["after"]["cost"]) == (0, "6.00")
+    dear = {"routing": {"warehouses": {"NYC": {"cost_per_unit": "9"}}}}
+    assert shipped_by(ask(october, dear), "after")[0] == {"ATL": 3}
+
+
 def test_a_cancelled_order_gives_its_units_back(shop: Shop) -> None:
     with clock.at(START - timedelta(days=9)):
         shop.stock("SKU-1", 3, "ATL")

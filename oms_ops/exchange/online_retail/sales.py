@@ -138,7 +138,7 @@ def _complete(connection: Connection, actor: Actor, invoices: Sequence[str], day
     shipments = _ids(connection, "shipments", orders)
     with clock.at(moment(day, SHIPPED)):
         fulfilment.pick(connection, actor, shipments)
-        fulfilment.pack(connection, actor, shipments)
+        fulfilment.pack(connection, actor, shipments, history=True)
         fulfilment.ship(connection, actor, shipments, notify=False)
         payments.capture(connection, actor, _ids(connection, "payments", orders))
     with clock.at(moment(day, DELIVERED)):

@@ -209,8 +209,7 @@ def arrive(model: Model, act: Act, number: str, came: int, damaged: int, lost: i
     model.move("TRANSIT", f"{target}-STORAGE", sku, came - damaged)
     model.move("TRANSIT", f"{target}-QUARANTINE", sku, damaged)
     model.move("TRANSIT", "ADJUSTMENT", sku, lost)
-    if came > damaged:
-        model.fill([(target, sku)])
+    model.fill([(target, sku)])
 
 
 # --- Baskets ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,27 +224,22 @@ class Model:
 
     # --- Promises ---------------------------------------------------------------------------
 
-    def waiting(self, warehouse: str, sku: str) -> Iterator[tuple[Order, Line]]:
-        """Yield the lines that wait, those that wait longest first."""
-        found = [
-            (order, line)
-            for order in self.orders.values()
-            if order.home == warehouse
-            for line in order.lines.values()
-            if line.sku == sku and line.backordered
-        ]
-        yield from sorted(found, key=lambda each: (each[0].place, each[1].no))
-
     def fill(self, pairs: Iterable[Pair]) -> None:
-        """Give what is free to open orders that wait for it."""
-        for warehouse, sku in sorted(set(pairs)):
-            free = self.free(warehouse, sku)
-            for order, line in self.waiting(warehouse, sku):
-                units = min(free, line.backordered)
-                if order.status == "open" and units > 0:
-                    line.backordered -= units
-                    order.put(warehouse, line, units)
-                    free -= units
+        """Give what is free to open orders that wait for it, at home or where they may be split."""
+        free = {pair: self.free(*pair) for pair in set(pairs)}
+        queue = [
+            (order.place, line.no, warehouse != order.home, warehouse, order, line)
+            for order in self.orders.values()
+            for line in order.lines.values()
+            for warehouse, sku in free
+            if sku == line.sku and (order.split or warehouse == order.home)
+        ]
+        for *_, warehouse, order, line in sorted(queue, key=lambda each: each[:4]):
+            units = min(free[warehouse, line.sku], line.backordered)
+            if order.status == "open" and units > 0:
+                line.backordered -= units
+                order.put(warehouse, line, units)
+                free[warehouse, line.sku] -= units
 
     def cancel_units(self, order: Order, line: Line, units: int) -> Counter[Pair]:
         """Cancel units that wait, then such that nobody picked, the newest first; return freed."""

@@ -231,7 +231,8 @@ def hold(model: Model, act: Act, order: Order) -> None:
 def release(model: Model, act: Act, order: Order) -> None:
     refuse(order.status != "on_hold", Conflict)
     order.status = "open"
-    model.fill((order.home, li.sku) for li in order.lines.values() if li.backordered)
+    sites = WAREHOUSES if order.split else (order.home,)
+    model.fill((w, li.sku) for li in order.lines.values() if li.backordered for w in sites)
 
 
 def pay(model: Model, act: Act, order: Order, payment: Payment) -> None:
