@@ -22,7 +22,7 @@ from oms_ops.database import as_time, read_time, reading, run
 from oms_ops.errors import NotFound
 from oms_ops.exchange.reader import ROW, Table
 from oms_ops.exchange.tables import FATES, Import
-from oms_ops.exchange.values import E4, RowFault
+from oms_ops.exchange.values import E4, REPORT_COLUMNS, RowFault
 from oms_ops.orders.staging import load
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: A row of a refused order that is not bad itself.
 ORDER_REJECTED = "order_rejected"
+#: Where a rejected row keeps the cells that it had beyond the header's columns.
+SURPLUS = REPORT_COLUMNS[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +119,14 @@ def rejections(table: Table, faults: Iterable[RowFault], amounts: dict[int, int]
 
 
 def held(table: Table, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return what rows of the file held, as its own columns."""
+    """Return what rows of the file held, as its own columns, and what they had beyond these."""
     import polars as pl
 
     chosen = table.frame.filter(pl.col(ROW).is_in(rows))
-    return {row.pop(ROW): row for row in chosen.iter_rows(named=True)}
+    found = {row.pop(ROW): row for row in chosen.iter_rows(named=True)}
+    for row in found.keys() & table.surplus.keys():
+        found[row][SURPLUS] = table.surplus[row]
+    return found
 
 
 def finish(engine: Engine, import_id: int) -> Report:
@@ -249,23 +254,21 @@ def _iso(value: Any) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-#: The columns of the report before the file's own.
-REPORT_COLUMNS = ("import_row", "import_code", "import_reason")
-
-
 def write_report(done: Report, out: Any) -> None:
     """Write the rejected rows as CSV: why, then what the row held, ready to be mended.
 
     The file can be imported again as it is, once its rows are mended.
     """
-    names = list(dict.fromkeys(name for bad in done.rejected for name in bad.content or {}))
+    contents = [bad.content or {} for bad in done.rejected]
+    names = dict.fromkeys(name for content in contents for name in content)
+    # A report that is imported has columns of an earlier report: this one's take their place.
+    own = [name for name in REPORT_COLUMNS if name != SURPLUS or SURPLUS in names]
+    names = dict.fromkeys(name for name in names if name not in REPORT_COLUMNS)
     writer = csv.writer(out)
-    writer.writerow([*REPORT_COLUMNS, *names])
-    for bad in done.rejected:
-        content = bad.content or {}
-        writer.writerow(
-            [bad.row_no, bad.reason, bad.message, *(content.get(name) for name in names)]
-        )
+    writer.writerow([*own, *names])
+    for bad, content in zip(done.rejected, contents, strict=True):
+        why = (bad.row_no, bad.reason, bad.message, content.get(SURPLUS))
+        writer.writerow([*why[: len(own)], *(content.get(name) for name in names)])
 
 
 def save_report(done: Report, path: Path) -> None:

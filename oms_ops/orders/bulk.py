@@ -20,6 +20,7 @@ What differs, and why:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.errors import FieldError
 from oms_ops.orders import bulk_claim, bulk_routing, bulk_shape, bulk_terms, bulk_writing
-from oms_ops.orders.bulk_rules import database_faults
+from oms_ops.orders.bulk_rules import customer_faults, database_faults
 from oms_ops.orders.staging import (
     LINE_ASKS,
     LINE_DEFAULTS,
@@ -74,13 +75,15 @@ def capture_many(
     lines: pl.DataFrame,
     *,
     live: bool = False,
+    refused: Collection[int] = (),
 ) -> BulkResult:
     """Capture a batch; good orders are written, each bad one is named in the result.
 
     ``orders`` has the columns of :mod:`oms_ops.orders.staging`, one row per order, ``ref`` unique
     in the batch and ``external_id`` given; ``lines`` likewise. Stock goes to the orders in the
     order of ``placed_at``; what is short is backordered, or the order refused if it does not allow
-    that.
+    that. Orders (``ref``) that the caller has ``refused`` are looked at like the others, but not
+    written.
     """
     actor.require(ORDERS_WRITE)
     version = store.current(connection)
@@ -91,16 +94,19 @@ def capture_many(
     # Lines of no order in the batch are nobody's to refuse or to write.
     lines = lines.join(orders.select("ref"), on="ref", how="semi", maintain_order="left")
     faults += bulk_shape.faults(orders, lines, sorted(version.rules.channels), live=live)
-    refused = {ref for ref, _ in faults}
-    settled = bulk_terms.settle(connection, orders, lines, version, refused)
-    refused.update(ref for ref, _ in settled.faults)
+    bad = {*refused, *(ref for ref, _ in faults)}
+    settled = bulk_terms.settle(connection, orders, lines, version, bad)
+    bad.update(ref for ref, _ in settled.faults)
     with staged(connection, settled.orders, settled.lines):
         _stage_ids(connection)
         faults += settled.faults + database_faults(connection)
-        refused.update(ref for ref, _ in faults)
-        if settled.unpriced - refused:
+        bad.update(ref for ref, _ in faults)
+        if settled.unpriced - bad:
             raise RuntimeError("an order that could not be priced is not refused")
-        bulk_claim.drop(connection, refused)
+        bulk_claim.drop(connection, bad)
+        mistaken = customer_faults(connection)
+        bulk_claim.drop(connection, {ref for ref, _ in mistaken})
+        faults += mistaken
         bulk_routing.give_homes(connection, version.rules.routing)
         faults += bulk_claim.claim(connection)
         result = BulkResult(*bulk_writing.write(connection, actor, version, live=live))
