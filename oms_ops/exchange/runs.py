@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -28,8 +27,12 @@ from oms_ops.orders.staging import load
 if TYPE_CHECKING:
     import polars as pl
 
+    from oms_ops.exchange.online_retail.reconciliation import Reconciliation
+
 #: A row of a refused order that is not bad itself.
 ORDER_REJECTED = "order_rejected"
+#: What nobody foresaw is wrong with it.
+UNREADABLE = "unreadable"
 #: Where a rejected row keeps the cells that it had beyond the header's columns.
 SURPLUS = REPORT_COLUMNS[-1]
 
@@ -47,12 +50,15 @@ class Fate:
     message: str | None = None
     document: str | None = None
     amount_e4: int | None = None
-    content: dict[str, Any] | None = None
+    content: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a finished import did; ``counts`` holds the rows of every fate."""
+    """What a finished import did; ``counts`` holds the rows of every fate.
+
+    ``reconciliation`` is the file's money against ours, where the kind of import proves it.
+    """
 
     number: str
     kind: str
@@ -60,11 +66,13 @@ class Report:
     rows: int
     counts: dict[str, int] = field(default_factory=dict)
     rejected: tuple[Fate, ...] = ()
+    reconciliation: Reconciliation | None = None
 
     @property
     def complete(self) -> bool:
-        """Tell whether every row has its one fate."""
-        return sum(self.counts.values()) == self.rows
+        """Tell whether every row has its one fate, and the money agrees."""
+        proven = self.reconciliation is None or self.reconciliation.holds
+        return proven and sum(self.counts.values()) == self.rows
 
 
 def begin(engine: Engine, actor: Actor, kind: str, table: Table) -> int:
@@ -91,11 +99,16 @@ def record(connection: Connection, import_id: int, fates: Iterable[Fate]) -> Non
     columns = ("import_id", "row_no", "fate", "reason", "message", "document", "amount_e4",
                "content")  # fmt: skip
     rows = [
-        (import_id, f.row_no, f.fate, f.reason, f.message, f.document, f.amount_e4,
+        (import_id, f.row_no, f.fate, f.reason, _storable(f.message), f.document, f.amount_e4,
          None if f.content is None else json.dumps(f.content, default=str))
         for f in fates
     ]  # fmt: skip
     load(connection, "import_rows", columns, rows)
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a text that may quote what it refuses, without what no database keeps."""
+    return text and text.encode("utf-8", "replace").decode().replace("\x00", "?")
 
 
 def rejections(table: Table, faults: Iterable[RowFault], amounts: dict[int, int]) -> list[Fate]:
@@ -269,12 +282,6 @@ def write_report(done: Report, out: Any) -> None:
     for bad, content in zip(done.rejected, contents, strict=True):
         why = (bad.row_no, bad.reason, bad.message, content.get(SURPLUS))
         writer.writerow([*why[: len(own)], *(content.get(name) for name in names)])
-
-
-def save_report(done: Report, path: Path) -> None:
-    """Write the rejected rows to a file; see :func:`write_report`."""
-    with path.open("w", encoding="utf-8", newline="") as out:
-        write_report(done, out)
 
 
 def amounts_of(frame: pl.DataFrame, column: str) -> dict[int, int]:

@@ -50,11 +50,13 @@ def capture(
     *,
     idempotency_key: str | None = None,
     key_scope: str | None = None,
+    compared: Any = None,
 ) -> dict[str, Any]:
     """Capture the order in ``payload`` and return it as :func:`oms_ops.orders.views.render` does.
 
     A repeat with the same key and body returns the first answer, a concurrent one too. A key is its
-    caller's own, or that of the ``key_scope``.
+    caller's own, or that of the ``key_scope``. ``compared`` is what a repeat has to say again,
+    where that is not all of the body.
 
     Raises:
         ValidationFailed: with every bad field.
@@ -64,9 +66,9 @@ def capture(
     """
     actor.require(ORDERS_WRITE)
     order, errors = intake.parse(payload)
-    submission = _Submission(
-        payload, order, errors, idempotency_key, key_scope or actor.name, _digest(payload)
-    )
+    digest = _digest(payload if compared is None else compared)
+    scope = key_scope or actor.name
+    submission = _Submission(payload, order, errors, idempotency_key, scope, digest)
     collisions = 0
     for attempt in range(_ATTEMPTS):
         try:

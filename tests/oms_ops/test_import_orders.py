@@ -16,7 +16,7 @@ from oms_ops import clock
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import run
 from oms_ops.errors import Forbidden, ValidationFailed
-from oms_ops.exchange import mapping, runs
+from oms_ops.exchange import files, mapping
 from oms_ops.exchange.files import import_bytes, import_file
 from oms_ops.exchange.runs import Report
 from oms_ops.reconcile import reconcile
@@ -130,7 +130,7 @@ def test_a_mended_file_imported_again_takes_only_what_is_new(shop: Shop) -> None
 def test_the_report_is_itself_a_file_to_mend_and_import(shop: Shop, tmp_path: Path) -> None:
     shop.stock("SKU-1", 50)
     report = taken(shop, line("A", "SKU-1", 2), line("B", "SKU-1", "two"), line("B", "SKU-1", 1))
-    runs.save_report(report, tmp_path / "bad.csv")
+    files.save_report(report, tmp_path / "bad.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "bad.csv").read_text())))
     assert [(r["import_row"], r["import_code"], r["quantity"]) for r in rows] == [
         ("2", "not_a_whole_number", "two"), ("3", "order_rejected", "1"),
@@ -343,7 +343,7 @@ def test_a_price_that_is_not_the_one_the_buyer_was_shown_is_refused(shop: Shop) 
 def test_the_cells_beyond_the_header_stay_in_the_report(shop: Shop, tmp_path: Path) -> None:
     shop.stock("SKU-1", 50)
     report = taken(shop, line("A", "SKU-1", 1) + ",one,more")
-    runs.save_report(report, tmp_path / "bad.csv")
+    files.save_report(report, tmp_path / "bad.csv")
     row = next(csv.DictReader(io.StringIO((tmp_path / "bad.csv").read_text())))
     assert (row["import_code"], row["import_surplus"]) == ("wrong_number_of_cells", "one,more")
     # With the surplus beside its cells, the row is in order.

@@ -19,7 +19,7 @@ from fastapi.testclient import TestClient
 from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import ValidationFailed
-from oms_ops.exchange import inbox, shopify, webhooks
+from oms_ops.exchange import inbox, shopify_json, webhooks
 from oms_ops.exchange.files import import_bytes, import_file
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.fulfilment import commands as fulfilment
@@ -219,10 +219,10 @@ def test_every_form_of_a_file_is_read(form: str, tmp_path: Path) -> None:
         "list": json.dumps([one, two]),
         "ndjson": "\n".join(json.dumps(each) for each in (one, two)) + "\n",
     }
-    found = shopify.documents(texts[form].encode())
+    found = shopify_json.documents(texts[form].encode())
     assert [each["id"] for each in found] == [1, 2][: len(found)]
     with pytest.raises(ValidationFailed):
-        shopify.documents(b'{"id": 1')
+        shopify_json.documents(b'{"id": 1')
 
 
 def test_a_guest_is_known_by_the_address_on_the_order(stocked: Shop, tmp_path: Path) -> None:
