@@ -180,7 +180,8 @@ def report(connection: Connection, import_id: int) -> Report:
     ).one()
     rejected = connection.execute(
         sa.text(
-            "SELECT row_no, reason, message, amount_e4, content FROM import_rows"
+            "SELECT row_no, reason, message, amount_e4, CAST(content AS text) AS content"
+            " FROM import_rows"
             " WHERE import_id = :id AND fate = 'rejected' ORDER BY row_no"
         ),
         {"id": import_id},
@@ -239,8 +240,8 @@ def rows(
     """Return a page of a run's rows in their order, of one fate or of all."""
     found = connection.execute(
         sa.text(
-            "SELECT row_no, fate, reason, message, document, amount_e4, content FROM import_rows"
-            " WHERE import_id = :id AND row_no > :after"
+            "SELECT row_no, fate, reason, message, document, amount_e4,"
+            " CAST(content AS text) AS content FROM import_rows WHERE import_id = :id AND row_no > :after"
             + (" AND fate = :fate" if fate else "")
             + " ORDER BY row_no LIMIT :limit"
         ),
