@@ -241,7 +241,8 @@ def rows(
     found = connection.execute(
         sa.text(
             "SELECT row_no, fate, reason, message, document, amount_e4,"
-            " CAST(content AS text) AS content FROM import_rows WHERE import_id = :id AND row_no > :after"
+            " CAST(content AS text) AS content FROM import_rows"
+            " WHERE import_id = :id AND row_no > :after"
             + (" AND fate = :fate" if fate else "")
             + " ORDER BY row_no LIMIT :limit"
         ),
