@@ -12,9 +12,6 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
-    from oms_ops.exchange.mapping import Mapping
-    from oms_ops.exchange.runs import Report
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 carriers_app = typer.Typer(no_args_is_help=True, help="Who carries parcels.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -329,40 +326,24 @@ def import_file(
 ) -> None:
     """Import a file: the good rows are taken, the bad ones reported with their reasons."""
     from oms_ops.access.actor import SYSTEM
-    from oms_ops.exchange import console, files, runs
+    from oms_ops.exchange import console, files
     from oms_ops.exchange.mapping import Mapping, load
-
-    columns = load(mapping) if mapping else Mapping()
-    if kind == "online-retail":
-        done, sound = _import_history(file, columns)
-    else:
-        if channel:
-            columns = columns.with_constants({"channel": channel})
-        done = files.import_file(_engine(), SYSTEM, kind, file, columns)
-        sound = done.complete
-    console.show(done)
-    if report:
-        runs.save_report(done, report)
-    if not sound:
-        raise typer.Exit(1)
-
-
-def _import_history(file: Path, mapping: Mapping) -> tuple[Report, bool]:
-    """Import Online Retail, and print whether it reconciles to the penny."""
-    from oms_ops.access.actor import SYSTEM
-    from oms_ops.exchange import console, reader
-    from oms_ops.exchange.online_retail import history, reconciliation, source
     from oms_ops.setup import init as initialise
 
+    columns = load(mapping) if mapping else Mapping()
+    if channel:
+        columns = columns.with_constants({"channel": channel})
     engine = _engine()
-    initialise(engine)
-    table = reader.read(file, source.mapping(mapping).format)
-    bars, told = console.bar("importing days")
+    if files.kind_of(kind).founds:
+        initialise(engine)
+    bars, told = console.bar("importing")
     with bars:
-        rows, done, import_id = history.import_history(engine, SYSTEM, table, mapping, told)
-    result = reconciliation.reconcile(engine, rows, import_id)
-    console.show_reconciliation(result)
-    return done, result.holds
+        done = files.import_file(engine, SYSTEM, kind, file, columns, told)
+    console.show(done)
+    if report:
+        files.save_report(done, report)
+    if not done.complete:
+        raise typer.Exit(1)
 
 
 @inbox_app.command("retry")

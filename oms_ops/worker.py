@@ -1,4 +1,4 @@
-"""What happens unasked: holds expire, promises are renewed, carriers heard, messages delivered.
+"""What happens unasked: holds expire, promises are renewed, messages heard, retried, delivered.
 
 Each task works in small transactions of its own and leaves the rest for the next round; a task that
 fails is logged and does not keep the others from their turn.
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Engine
 from oms_ops import clock
 from oms_ops.access.actor import SYSTEM
 from oms_ops.database import run
+from oms_ops.exchange import inbox
 from oms_ops.fulfilment import arrivals
 from oms_ops.fulfilment.carriers import events
 from oms_ops.notifications import delivery
@@ -57,10 +58,16 @@ def deliver_messages(engine: Engine) -> int:
     return delivery.deliver(engine, Smtp(chosen.smtp_url, chosen.mail_from), queries.tracking_urls)
 
 
+def retry_inbox(engine: Engine) -> int:
+    """Try again what could not be made of other systems' messages; return how many are done."""
+    return inbox.retry_due(engine)
+
+
 TASKS: dict[str, Task] = {
     "carrier messages": hear_carriers,
     "delivered messages": deliver_messages,
     "expired holds": expire_holds,
+    "inbox messages": retry_inbox,
     "renewed promises": renew_promises,
 }
 

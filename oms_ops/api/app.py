@@ -20,6 +20,7 @@ from oms_ops.api import (
     drafts,
     fulfilment,
     imports,
+    inbox,
     orders,
     payments,
     purchasing,
@@ -63,6 +64,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         purchasing.router,
         suppliers.router,
         imports.router,
+        inbox.router,
         webhooks.router,
     ):
         app.include_router(router, prefix="/v1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,6 +16,7 @@ from oms_ops.database import reading
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.exchange import files, mapping, runs
 from oms_ops.exchange.tables import FATES
+from oms_ops.exchange.values import E4
 
 router = APIRouter(tags=["imports"])
 
@@ -50,6 +52,30 @@ def _render(done: runs.Report) -> dict[str, Any]:
     }
 
 
+def _proof(done: runs.Report) -> dict[str, Any]:
+    """Return the money of each fate, in the file and in our tables, where it is proven."""
+    proof = done.reconciliation
+    if proof is None:
+        return {}
+    lines = [
+        {
+            "fate": line.fate,
+            "reason": line.reason,
+            "rows": line.rows,
+            "file": _major(line.file_e4),
+            "ours": _major(line.ours_e4),
+            "remainder": _major(line.remainder_e4),
+            "holds": line.holds,
+        }
+        for line in proof.lines
+    ]
+    return {"reconciliation": {"holds": proof.holds, "lines": lines}}
+
+
+def _major(amount_e4: int) -> str:
+    return str(Decimal(amount_e4).scaleb(-E4))
+
+
 @router.post("/imports/{kind}", status_code=201)
 def create_import(
     engine: Database,
@@ -60,9 +86,13 @@ def create_import(
     channel: Annotated[str | None, Query(max_length=200)] = None,
     columns: Annotated[str, Query(alias="mapping", description="A TOML document.")] = "",
 ) -> dict[str, Any]:
-    """Import the file in the body (CSV, Parquet, or Shopify's JSON)."""
+    """Import the file in the body: CSV or Parquet, of kind ``shopify`` its JSON.
+
+    ``reconciliation`` tells of a history whether its money agrees.
+    """
     named = mapping.parse(columns).with_constants({"channel": channel})
-    return _render(files.import_bytes(engine, actor, kind, body, file_name, named))
+    done = files.import_bytes(engine, actor, kind, body, file_name, named)
+    return {**_render(done), **_proof(done)}
 
 
 @router.get("/imports")
@@ -101,12 +131,13 @@ def get_rows(
 
 @router.get("/imports/{number}/report", response_class=PlainTextResponse)
 def get_report(engine: Database, actor: Caller, number: str) -> PlainTextResponse:
-    """Return the rejected rows as CSV, ready to be mended and sent again."""
+    """Return the rejected rows, ready to be mended and sent again: CSV, Shopify's as JSON lines."""
     actor.require(ORDERS_READ)
     out = io.StringIO()
     with reading(engine) as connection:
-        runs.write_report(_report(connection, number), out)
-    return PlainTextResponse(out.getvalue(), media_type="text/csv")
+        done = _report(connection, number)
+    files.write_report(done, out)
+    return PlainTextResponse(out.getvalue(), media_type=files.media_type(done))
 
 
 def _report(connection: Connection, number: str) -> runs.Report:

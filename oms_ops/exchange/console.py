@@ -26,7 +26,9 @@ def _console() -> Console:
 
 
 def show(done: Report) -> None:
-    """Print the rows of each fate, and the first of the rejected ones."""
+    """Print the rows of each fate, the first of the rejected ones, and the proof of the money."""
+    if done.reconciliation:
+        show_reconciliation(done.reconciliation)
     console = _console()
     fates = ", ".join(f"{count:,} {fate}" for fate, count in done.counts.items()) or "none"
     console.print(f"{done.number}: {done.rows:,} rows of {done.file_name}: {fates}")

@@ -1,32 +1,95 @@
-"""Import a file of some kind: the one entry for the command line and the API."""
+"""Import a file of some kind: the one entry for the command line and the API.
+
+:data:`KINDS` is the one list of what can be imported, by whom ever.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
 from oms_ops.errors import FieldError, ValidationFailed
-from oms_ops.exchange import orders, reader, shopify_file
+from oms_ops.exchange import orders, reader, runs, shopify_file
 from oms_ops.exchange.mapping import Mapping
-from oms_ops.exchange.reader import Table
+from oms_ops.exchange.online_retail import history, reconciliation, source
 from oms_ops.exchange.runs import Report
 
-#: Takes the rows of a table by a mapping of its columns.
-TableImporter = Callable[[Engine, Actor, Table, Mapping], Report]
+#: Told how far an import is: (done, in all).
+Progress: TypeAlias = Callable[[int, int], None]
 
-#: The kinds of files with columns.
-TABLES: dict[str, TableImporter] = {
-    orders.KIND: orders.import_orders,
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What was sent: its name, its bytes, and how it is to be read."""
+
+    name: str
+    content: bytes
+    mapping: Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file: how it is taken, and how a report of its rejected rows is written.
+
+    One that ``founds`` a shop may be imported into a database that is still to be made.
+    """
+
+    take: Callable[[Engine, Actor, File, Progress | None], Report]
+    write_report: Callable[[Report, Any], None] = runs.write_report
+    media_type: str = "text/csv"
+    founds: bool = False
+
+
+def _take_orders(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
+    table = reader.parse(file.content, file.name, file.mapping.format)
+    return orders.import_orders(engine, actor, table, file.mapping)
+
+
+def _take_shopify(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
+    if file.mapping != Mapping():
+        message = "Shopify's JSON has its own fields: neither a mapping nor a channel applies"
+        raise ValidationFailed(
+            "The file is not imported.", [FieldError("mapping", "not_applicable", message)]
+        )
+    return shopify_file.import_shopify(engine, actor, file.name, file.content)
+
+
+def _take_history(engine: Engine, actor: Actor, file: File, progress: Progress | None) -> Report:
+    table = reader.parse(file.content, file.name, source.mapping(file.mapping).format)
+    read, done, import_id = history.import_history(engine, actor, table, file.mapping, progress)
+    return replace(done, reconciliation=reconciliation.reconcile(engine, read, import_id))
+
+
+#: Every kind of file that can be imported.
+KINDS: dict[str, Kind] = {
+    orders.KIND: Kind(_take_orders),
+    shopify_file.KIND: Kind(_take_shopify, shopify_file.write_report, "application/x-ndjson"),
+    history.KIND: Kind(_take_history, founds=True),
 }
-#: Every kind of file that :func:`import_bytes` takes.
-KINDS = (*TABLES, shopify_file.KIND)
+
+
+def kind_of(name: str) -> Kind:
+    """Return a kind of file; raise ValidationFailed where there is none of that name."""
+    if name not in KINDS:
+        known = ", ".join(KINDS)
+        raise ValidationFailed(
+            "There is no such import.", [FieldError("kind", "unknown_kind", f"one of {known}")]
+        )
+    return KINDS[name]
 
 
 def import_file(
-    engine: Engine, actor: Actor, kind: str, path: Path, mapping: Mapping | None = None
+    engine: Engine,
+    actor: Actor,
+    kind: str,
+    path: Path,
+    mapping: Mapping | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Import a file; the good rows are taken, the bad ones are in the report.
 
@@ -35,18 +98,33 @@ def import_file(
         Forbidden: the role may not write what the file holds.
     """
     content = reader.content_of(path)
-    return import_bytes(engine, actor, kind, content, path.name, mapping or Mapping())
+    return import_bytes(engine, actor, kind, content, path.name, mapping or Mapping(), progress)
 
 
 def import_bytes(
-    engine: Engine, actor: Actor, kind: str, content: bytes, name: str, mapping: Mapping
+    engine: Engine,
+    actor: Actor,
+    kind: str,
+    content: bytes,
+    name: str,
+    mapping: Mapping,
+    progress: Progress | None = None,
 ) -> Report:
     """Import the bytes of a file called ``name``; as :func:`import_file`."""
-    if kind == shopify_file.KIND:
-        return shopify_file.import_shopify(engine, actor, name, content)
-    if kind not in TABLES:
-        known = ", ".join(KINDS)
-        raise ValidationFailed(
-            "There is no such import.", [FieldError("kind", "unknown_kind", f"one of {known}")]
-        )
-    return TABLES[kind](engine, actor, reader.parse(content, name, mapping.format), mapping)
+    return kind_of(kind).take(engine, actor, File(name, content, mapping), progress)
+
+
+def media_type(done: Report) -> str:
+    """Return the media type of the report of an import's rejected rows."""
+    return KINDS[done.kind].media_type
+
+
+def write_report(done: Report, out: Any) -> None:
+    """Write the rejected rows, with the reason of each, in the form that can be imported again."""
+    KINDS[done.kind].write_report(done, out)
+
+
+def save_report(done: Report, path: Path) -> None:
+    """Write the rejected rows to a file; see :func:`write_report`."""
+    with path.open("w", encoding="utf-8", newline="") as out:
+        write_report(done, out)

@@ -2,6 +2,8 @@
 
 A mapping is a TOML document::
 
+    ignore = ["Colour"]
+
     [format]
     separator = ";"
     decimal_comma = true
@@ -12,7 +14,8 @@ A mapping is a TOML document::
     external_id = "Order ID"
     currency = { value = "EUR" }
 
-Fields that it does not name are looked for under their own name.
+Fields that it does not name are looked for under their own name. A column that is neither a field
+nor to be ignored (``"*"``: all such) is an error: what it says would be lost without a word.
 """
 
 from __future__ import annotations
@@ -75,6 +78,7 @@ class Mapping(_Part):
 
     format: Format = Format()
     fields: dict[str, str | Constant] = {}
+    ignore: list[str] = []
 
     def with_constants(self, constants: AnyMapping[str, str | None]) -> Mapping:
         """Return the mapping with the constants that are given in place of its own fields."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +23,16 @@ ROW = "row_no"
 _PARQUET = b"PAR1"
 #: A cell may hold a long note; the driver's own limit is smaller.
 _LONGEST_CELL = 10_000_000
+#: Lines of one row, at most: a note has some, a quote that nothing closes takes all that follow.
+_MOST_LINES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """A file's rows: every column as text (null where empty), and :data:`ROW`.
 
-    ``ragged`` are the rows whose number of cells is not that of the header.
+    ``ragged`` are the rows whose number of cells is not that of the header, ``unquoted`` those
+    whose quotes do not match. ``surplus`` is what such a row holds beyond the header's columns.
     """
 
     file_name: str
@@ -35,6 +40,8 @@ class Table:
     columns: tuple[str, ...]
     frame: pl.DataFrame
     ragged: tuple[int, ...] = ()
+    unquoted: tuple[int, ...] = ()
+    surplus: dict[int, str] = field(default_factory=dict)
 
 
 def read(path: Path, form: Format) -> Table:
@@ -57,11 +64,8 @@ def content_of(path: Path) -> bytes:
 def parse(content: bytes, file_name: str, form: Format) -> Table:
     """Read the bytes of a file; as :func:`read`."""
     digest = hashlib.sha256(content).hexdigest()
-    ragged: tuple[int, ...] = ()
-    if content[:4] == _PARQUET:
-        frame = _parquet(content)
-    else:
-        frame, ragged = _csv(content, form)
+    odd = _Odd()
+    frame = _parquet(content) if content[:4] == _PARQUET else _csv(content, form, odd)
     columns = tuple(frame.columns)
     if ROW in columns:
         frame = frame.drop(ROW)
@@ -71,37 +75,94 @@ def parse(content: bytes, file_name: str, form: Format) -> Table:
     numbered = _cleaned(frame, form).with_columns(
         pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias(ROW)
     )
-    return Table(file_name, digest, columns, numbered, ragged)
+    return Table(
+        file_name, digest, columns, numbered, tuple(odd.ragged), tuple(odd.unquoted), odd.surplus
+    )
 
 
-def _csv(content: bytes, form: Format) -> tuple[pl.DataFrame, tuple[int, ...]]:
+@dataclass(slots=True)
+class _Odd:
+    """The rows that are not as the header says; see :class:`Table`."""
+
+    ragged: list[int] = field(default_factory=list)
+    unquoted: list[int] = field(default_factory=list)
+    surplus: dict[int, str] = field(default_factory=dict)
+
+
+def _csv(content: bytes, form: Format, odd: _Odd) -> pl.DataFrame:
     import polars as pl
 
     try:
         text = content.decode(form.encoding)
     except (UnicodeDecodeError, LookupError) as error:
         raise _unreadable("wrong_encoding", f"is no {form.encoding} text: {error}") from None
-    csv.field_size_limit(_LONGEST_CELL)
-    lines = csv.reader(
-        io.StringIO(text, newline=""), delimiter=form.separator, quotechar=form.quote, strict=False
-    )
-    header = [name.strip() for name in next(lines, [])]
+    records = _records(list(io.StringIO(text, newline="")), form)
+    header = [name.strip() for name in next(records, ([], True))[0]]
     if not any(header):
         raise _unreadable("no_header", "has no header line")
     if len(set(header)) != len(header):
         twice = sorted({name for name in header if header.count(name) > 1})
         raise _unreadable("repeated_column", f"has columns twice: {', '.join(twice)}")
     rows: list[list[str]] = []
-    ragged: list[int] = []
-    for cells in lines:
-        if not cells:
-            continue
-        if len(cells) != len(header):
-            ragged.append(len(rows) + 1)
-            cells = [*cells, *[""] * len(header)][: len(header)]  # noqa: PLW2901 - made to fit
-        rows.append(cells)
-    schema = dict.fromkeys(header, pl.String)
-    return pl.DataFrame(rows, schema=schema, orient="row"), tuple(ragged)
+    for cells, sound in records:
+        number = len(rows) + 1
+        if not sound:
+            odd.unquoted.append(number)
+        elif len(cells) != len(header):
+            odd.ragged.append(number)
+        if more := cells[len(header) :]:
+            odd.surplus[number] = form.separator.join(more)
+        rows.append([*cells, *[""] * len(header)][: len(header)])
+    return pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
+
+
+def _records(lines: Sequence[str], form: Format) -> Iterator[tuple[list[str], bool]]:
+    """Return the cells of each row that is not blank, and whether its quotes match.
+
+    A quote that is not closed would take the rows after it for a part of its cell, up to the next
+    quote. Such a line is a row of its own, cut at its separators, and reading goes on behind it.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    begin = width = 0
+    while begin < len(lines):
+        following = _Lines(lines, begin)
+        reader = csv.reader(following, delimiter=form.separator, quotechar=form.quote, strict=True)
+        try:
+            for cells in reader:
+                record = islice(lines, begin, following.position)
+                if following.position - begin > 1 and _swallows(record, width, form.separator):
+                    raise csv.Error("each of its lines is a row")
+                begin = following.begin = following.position
+                width = width or len(cells)
+                if cells:
+                    yield cells, True
+        except csv.Error:
+            yield lines[begin].rstrip("\r\n").split(form.separator), False
+            begin += 1
+
+
+class _Lines:
+    """The lines from ``begin`` on; those of one row end where there are too many."""
+
+    def __init__(self, lines: Sequence[str], begin: int) -> None:
+        self.lines = lines
+        self.begin = self.position = begin
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if self.position >= len(self.lines):
+            raise StopIteration
+        if self.position - self.begin >= _MOST_LINES:
+            raise csv.Error("a row of too many lines")
+        self.position += 1
+        return self.lines[self.position - 1]
+
+
+def _swallows(lines: Iterator[str], width: int, separator: str) -> bool:
+    """Tell whether every line of a row has the separators of a row: nobody's note has."""
+    return width > 1 and all(line.count(separator) >= width - 1 for line in lines)
 
 
 def _parquet(content: bytes) -> pl.DataFrame:

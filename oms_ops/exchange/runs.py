@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -22,14 +21,20 @@ from oms_ops.database import as_time, read_time, reading, run
 from oms_ops.errors import NotFound
 from oms_ops.exchange.reader import ROW, Table
 from oms_ops.exchange.tables import FATES, Import
-from oms_ops.exchange.values import E4, RowFault
+from oms_ops.exchange.values import E4, REPORT_COLUMNS, RowFault
 from oms_ops.orders.staging import load
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from oms_ops.exchange.online_retail.reconciliation import Reconciliation
+
 #: A row of a refused order that is not bad itself.
 ORDER_REJECTED = "order_rejected"
+#: What nobody foresaw is wrong with it.
+UNREADABLE = "unreadable"
+#: Where a rejected row keeps the cells that it had beyond the header's columns.
+SURPLUS = REPORT_COLUMNS[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,15 @@ class Fate:
     message: str | None = None
     document: str | None = None
     amount_e4: int | None = None
-    content: dict[str, Any] | None = None
+    content: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a finished import did; ``counts`` holds the rows of every fate."""
+    """What a finished import did; ``counts`` holds the rows of every fate.
+
+    ``reconciliation`` is the file's money against ours, where the kind of import proves it.
+    """
 
     number: str
     kind: str
@@ -58,11 +66,13 @@ class Report:
     rows: int
     counts: dict[str, int] = field(default_factory=dict)
     rejected: tuple[Fate, ...] = ()
+    reconciliation: Reconciliation | None = None
 
     @property
     def complete(self) -> bool:
-        """Tell whether every row has its one fate."""
-        return sum(self.counts.values()) == self.rows
+        """Tell whether every row has its one fate, and the money agrees."""
+        proven = self.reconciliation is None or self.reconciliation.holds
+        return proven and sum(self.counts.values()) == self.rows
 
 
 def begin(engine: Engine, actor: Actor, kind: str, table: Table) -> int:
@@ -89,11 +99,16 @@ def record(connection: Connection, import_id: int, fates: Iterable[Fate]) -> Non
     columns = ("import_id", "row_no", "fate", "reason", "message", "document", "amount_e4",
                "content")  # fmt: skip
     rows = [
-        (import_id, f.row_no, f.fate, f.reason, f.message, f.document, f.amount_e4,
+        (import_id, f.row_no, f.fate, f.reason, _storable(f.message), f.document, f.amount_e4,
          None if f.content is None else json.dumps(f.content, default=str))
         for f in fates
     ]  # fmt: skip
     load(connection, "import_rows", columns, rows)
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a text that may quote what it refuses, without what no database keeps."""
+    return text and text.encode("utf-8", "replace").decode().replace("\x00", "?")
 
 
 def rejections(table: Table, faults: Iterable[RowFault], amounts: dict[int, int]) -> list[Fate]:
@@ -117,11 +132,14 @@ def rejections(table: Table, faults: Iterable[RowFault], amounts: dict[int, int]
 
 
 def held(table: Table, rows: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Return what rows of the file held, as its own columns."""
+    """Return what rows of the file held, as its own columns, and what they had beyond these."""
     import polars as pl
 
     chosen = table.frame.filter(pl.col(ROW).is_in(rows))
-    return {row.pop(ROW): row for row in chosen.iter_rows(named=True)}
+    found = {row.pop(ROW): row for row in chosen.iter_rows(named=True)}
+    for row in found.keys() & table.surplus.keys():
+        found[row][SURPLUS] = table.surplus[row]
+    return found
 
 
 def finish(engine: Engine, import_id: int) -> Report:
@@ -162,7 +180,8 @@ def report(connection: Connection, import_id: int) -> Report:
     ).one()
     rejected = connection.execute(
         sa.text(
-            "SELECT row_no, reason, message, amount_e4, content FROM import_rows"
+            "SELECT row_no, reason, message, amount_e4, CAST(content AS text) AS content"
+            " FROM import_rows"
             " WHERE import_id = :id AND fate = 'rejected' ORDER BY row_no"
         ),
         {"id": import_id},
@@ -221,7 +240,8 @@ def rows(
     """Return a page of a run's rows in their order, of one fate or of all."""
     found = connection.execute(
         sa.text(
-            "SELECT row_no, fate, reason, message, document, amount_e4, content FROM import_rows"
+            "SELECT row_no, fate, reason, message, document, amount_e4,"
+            " CAST(content AS text) AS content FROM import_rows"
             " WHERE import_id = :id AND row_no > :after"
             + (" AND fate = :fate" if fate else "")
             + " ORDER BY row_no LIMIT :limit"
@@ -249,29 +269,21 @@ def _iso(value: Any) -> str | None:
     return None if moment is None else moment.isoformat()
 
 
-#: The columns of the report before the file's own.
-REPORT_COLUMNS = ("import_row", "import_code", "import_reason")
-
-
 def write_report(done: Report, out: Any) -> None:
     """Write the rejected rows as CSV: why, then what the row held, ready to be mended.
 
     The file can be imported again as it is, once its rows are mended.
     """
-    names = list(dict.fromkeys(name for bad in done.rejected for name in bad.content or {}))
+    contents = [bad.content or {} for bad in done.rejected]
+    names = dict.fromkeys(name for content in contents for name in content)
+    # A report that is imported has columns of an earlier report: this one's take their place.
+    own = [name for name in REPORT_COLUMNS if name != SURPLUS or SURPLUS in names]
+    names = dict.fromkeys(name for name in names if name not in REPORT_COLUMNS)
     writer = csv.writer(out)
-    writer.writerow([*REPORT_COLUMNS, *names])
-    for bad in done.rejected:
-        content = bad.content or {}
-        writer.writerow(
-            [bad.row_no, bad.reason, bad.message, *(content.get(name) for name in names)]
-        )
-
-
-def save_report(done: Report, path: Path) -> None:
-    """Write the rejected rows to a file; see :func:`write_report`."""
-    with path.open("w", encoding="utf-8", newline="") as out:
-        write_report(done, out)
+    writer.writerow([*own, *names])
+    for bad, content in zip(done.rejected, contents, strict=True):
+        why = (bad.row_no, bad.reason, bad.message, content.get(SURPLUS))
+        writer.writerow([*why[: len(own)], *(content.get(name) for name in names)])
 
 
 def amounts_of(frame: pl.DataFrame, column: str) -> dict[int, int]:

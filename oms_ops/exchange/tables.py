@@ -58,7 +58,11 @@ class ImportRow(Base):
 
 
 class InboxMessage(Base):
-    """A message from another system, stored as it came before anything is made of it."""
+    """A message from another system, stored as it came before anything is made of it.
+
+    ``next_attempt_at`` is when it is tried again unasked: none where that would be too often, or
+    there is nothing left to make of it.
+    """
 
     __tablename__ = "inbox_messages"
 
@@ -73,8 +77,16 @@ class InboxMessage(Base):
     attempts: Mapped[Count]
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     processed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         one_of("status", INBOX_STATUSES),
         sa.UniqueConstraint("source", "external_id"),
+        sa.Index("ix_inbox_messages_status", "status", "id"),
+        sa.Index(
+            "ix_inbox_messages_waiting",
+            "next_attempt_at",
+            sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
+            postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+        ),
     )

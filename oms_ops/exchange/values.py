@@ -16,6 +16,8 @@ from oms_ops.settings import settings
 if TYPE_CHECKING:
     import polars as pl
 
+#: The columns of a report of rejected rows beside the file's own: they are for people.
+REPORT_COLUMNS = ("import_row", "import_code", "import_reason", "import_surplus")
 #: Money is read as ten-thousandths of a major unit: as many decimal places as any file writes.
 E4 = 4
 _LONGEST = 200
@@ -34,10 +36,14 @@ _FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a field holds: ``text``, ``note``, ``units``, ``money``, ``time`` or ``flag``."""
+    """What a field holds: ``text``, ``note``, ``units``, ``money``, ``time`` or ``flag``.
+
+    ``refused`` says why a field that files have is not taken.
+    """
 
     kind: str = "text"
     required: bool = False
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def fields_of(
 
     Raises:
         ValidationFailed: the mapping names a field or a column that there is not, or a required
-            field has no column.
+            field has no column; or a column is neither a field nor named in ``ignore``.
     """
     import polars as pl
 
@@ -72,9 +78,14 @@ def fields_of(
         checks.append((name, code, message, pl.col(name).is_not_null() & value.is_null()))
         if spec.required:
             checks.append((name, "required", "must be given", pl.col(name).is_null()))
+        if spec.refused:
+            checks.append((name, "not_supported", spec.refused, pl.col(name).is_not_null()))
     faults = [
         RowFault(row, "", "wrong_number_of_cells", "does not have the header's columns")
         for row in table.ragged
+    ] + [
+        RowFault(row, "", "unbalanced_quote", "has a quote that is not closed or not at an end")
+        for row in table.unquoted
     ]
     for name, code, message, test in checks:
         bad = texts.filter(test).select(ROW, name)
@@ -116,9 +127,25 @@ def _sources(table: Table, mapping: FileMapping, specs: Mapping[str, Spec]) -> d
             faults.append(FieldError(f"fields.{name}", "no_such_column", f"no column {source!r}"))
         else:
             sources[name] = pl.lit(None, pl.String)
+    faults += _unmapped(table, mapping, specs)
     if faults:
         raise ValidationFailed("The mapping does not fit the file.", faults)
     return sources
+
+
+def _unmapped(table: Table, mapping: FileMapping, specs: Mapping[str, Spec]) -> list[FieldError]:
+    """Find the columns that nobody would read: what they say would be lost without a word."""
+    read = {source if isinstance(source := mapping.fields.get(name, name), str) else name
+            for name in specs}  # fmt: skip
+    known = {*read, *mapping.ignore, *REPORT_COLUMNS}
+    if "*" in known:
+        return []
+    message = "is no field: map it in [fields], or name it in ignore"
+    return [
+        FieldError(f"columns.{name}", "unmapped_column", message)
+        for name in table.columns
+        if name not in known
+    ]
 
 
 def _typed(name: str, kind: str, form: Format) -> tuple[pl.Expr, str, str]:

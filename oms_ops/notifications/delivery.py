@@ -2,7 +2,8 @@
 
 A batch is claimed in one transaction, which also says when it may be tried again; the letters leave
 outside any transaction; what left is marked. Whoever dies in between leaves the batch to the next
-round, which sends it again under the same id.
+round, which sends it again under the same id. What is for somebody without an e-mail address is
+marked like what left, and stays with that as its problem.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops import clock
 from oms_ops.database import as_rows, as_time, execute, reading, rowset, run
 from oms_ops.notifications.letters import Letter, compose
+from oms_ops.notifications.nobody import is_nobody
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ _PATIENCE = 2
 #: After so many attempts (some six days) a message stays with its problem.
 MOST_ATTEMPTS = 12
 _LONGEST_PROBLEM = 500
+_NO_ADDRESS = "not sent: the customer left no e-mail address"
 
 #: Returns where the customers of orders (numbers) follow them.
 Links = Callable[[Connection, Sequence[str]], Mapping[str, str]]
@@ -59,10 +62,11 @@ def deliver(engine: Engine, sender: Sender, links: Links, *, batch: int = 50) ->
         letters = [
             (message_id(m.id), m.recipient, compose(m.kind, m.payload, urls.get(_order(m))))
             for m in claimed
+            if not is_nobody(m.recipient)
         ]
-        problems = sender.send(letters)
+        problems = sender.send(letters) if letters else {}
         run(engine, partial(_settle, claimed=claimed, problems=problems))
-        sent += len(claimed) - len(problems)
+        sent += len(letters) - len(problems)
         if problems:
             _log.warning("%d of %d messages could not be sent", len(problems), len(claimed))
         if len(claimed) < batch:
@@ -114,11 +118,11 @@ def _claim(connection: Connection, batch: int) -> list[_Message]:
 def _settle(
     connection: Connection, claimed: Sequence[_Message], problems: Mapping[str, str]
 ) -> None:
-    columns = {"id": "bigint", "problem": "text"}
+    columns = {"id": "bigint", "problem": "text", "waits": "boolean"}
     execute(
         connection,
         "UPDATE outbox_messages AS m SET problem = r.problem,"
-        " delivered_at = CASE WHEN r.problem IS NULL THEN :now ELSE m.delivered_at END"
+        " delivered_at = CASE WHEN r.waits THEN m.delivered_at ELSE :now END"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
         " WHERE m.id = r.id AND m.delivered_at IS NULL",
         {
@@ -128,7 +132,8 @@ def _settle(
                     "id": m.id,
                     "problem": problems[message_id(m.id)][:_LONGEST_PROBLEM]
                     if message_id(m.id) in problems
-                    else None,
+                    else (_NO_ADDRESS if is_nobody(m.recipient) else None),
+                    "waits": message_id(m.id) in problems,
                 }
                 for m in claimed
             ),

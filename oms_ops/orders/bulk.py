@@ -22,6 +22,7 @@ What differs, and why:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.errors import FieldError
 from oms_ops.orders import bulk_claim, bulk_routing, bulk_shape, bulk_terms, bulk_writing
-from oms_ops.orders.bulk_rules import database_faults
+from oms_ops.orders.bulk_rules import customer_faults, database_faults
 from oms_ops.orders.staging import (
     LINE_ASKS,
     LINE_DEFAULTS,
@@ -76,13 +77,15 @@ def capture_many(
     lines: pl.DataFrame,
     *,
     live: bool = False,
+    refused: Collection[int] = (),
 ) -> BulkResult:
     """Capture a batch; good orders are written, each bad one is named in the result.
 
     ``orders`` has the columns of :mod:`oms_ops.orders.staging`, one row per order, ``ref`` unique
     in the batch and ``external_id`` given; ``lines`` likewise. Stock goes to the orders in the
     order of ``placed_at``; what is short is backordered, or the order refused if it does not allow
-    that.
+    that. Orders (``ref``) that the caller has ``refused`` are looked at like the others, but not
+    written.
     """
     actor.require(ORDERS_WRITE)
     version = store.current(connection)
@@ -93,14 +96,17 @@ def capture_many(
     # Lines of no order in the batch are nobody's to refuse or to write.
     lines = lines.join(orders.select("ref"), on="ref", how="semi", maintain_order="left")
     faults += bulk_shape.faults(orders, lines, sorted(version.rules.channels), live=live)
-    settled = bulk_terms.settle(connection, actor, orders, lines, version, faults)
+    settled = bulk_terms.settle(connection, actor, orders, lines, version, faults, refused)
     with staged(connection, settled.orders, settled.lines):
         _stage_ids(connection)
         faults += settled.faults + database_faults(connection)
-        refused = {ref for ref, _ in faults}
-        if settled.unpriced - refused:
+        bad = {*refused, *(ref for ref, _ in faults)}
+        if settled.unpriced - bad:
             raise RuntimeError("an order that could not be priced is not refused")
-        bulk_claim.drop(connection, refused)
+        bulk_claim.drop(connection, bad)
+        mistaken = customer_faults(connection)
+        bulk_claim.drop(connection, {ref for ref, _ in mistaken})
+        faults += mistaken
         bulk_routing.give_homes(connection, version.rules.routing)
         faults += bulk_claim.claim(connection)
         result = BulkResult(*bulk_writing.write(connection, actor, version, live=live))

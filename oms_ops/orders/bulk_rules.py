@@ -52,12 +52,32 @@ _RULES: tuple[tuple[str, str, str, str], ...] = (
      " WHERE ordered > max_quantity"),
 )  # fmt: skip
 
+#: What is asked of the orders that nothing else is wrong with: which of two of them is the other's.
+_CUSTOMER_RULES: tuple[tuple[str, str, str, str], ...] = (
+    ("customer_external_id", "of_another_customer", "belongs to a customer with another e-mail",
+     "SELECT b.ref, NULL FROM bulk_orders AS b JOIN customers AS c"
+     " ON c.external_id = b.customer_external_id WHERE c.email <> b.email"),
+    ("customer_external_id", "of_another_customer", "an order before has it with another e-mail",
+     "SELECT ref, NULL FROM (SELECT ref, email, first_value(email) OVER ("
+     "PARTITION BY customer_external_id ORDER BY placed_at, ref) AS first_email FROM bulk_orders"
+     " WHERE customer_external_id IS NOT NULL) AS b WHERE email <> first_email"),
+)  # fmt: skip
+
 
 def database_faults(connection: Connection) -> list[Fault]:
     """Ask of the staged batch what the catalogue, the warehouses and earlier orders object to."""
+    return _found(connection, _RULES)
+
+
+def customer_faults(connection: Connection) -> list[Fault]:
+    """Ask of the orders that are left whether two customers say to be the same."""
+    return _found(connection, _CUSTOMER_RULES)
+
+
+def _found(connection: Connection, rules: tuple[tuple[str, str, str, str], ...]) -> list[Fault]:
     channels = _CHANNELS[connection.dialect.name]
     faults: list[Fault] = []
-    for name, code, message, query in _RULES:
+    for name, code, message, query in rules:
         found = connection.execute(sa.text(query.replace("{channels}", channels)))
         for row in found:
             where = name if row[1] is None else f"lines[{row[1] - 1}].{name}"

@@ -67,11 +67,12 @@ def settle(
     lines: pl.DataFrame,
     version: Version,
     faults: Collection[Fault],
+    refused: Collection[int] = (),
 ) -> Settled:
     """State what the frames leave to the shop's rules.
 
-    Orders with ``faults`` that prices depend on stay as they are. What an actor states who may not
-    is told as a fault of its order.
+    Orders with ``faults`` that prices depend on, or that are ``refused`` anyway, stay as they are.
+    What an actor states who may not is told as a fault of its order.
     """
     import polars as pl
 
@@ -80,6 +81,7 @@ def settle(
     may_override = actor.permits(PRICES_OVERRIDE)
     asking = _asking(settled, rules) if may_override else set(orders["ref"])
     asking -= {ref for ref, fault in faults if fault.field not in _UNPRICED}
+    asking -= set(refused)
     if asking:
         _price(connection, settled, version, asking, may_override=may_override)
     # What is null now is not charged, or of an order that is refused.

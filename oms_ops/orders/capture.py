@@ -52,11 +52,13 @@ def capture(
     *,
     idempotency_key: str | None = None,
     key_scope: str | None = None,
+    compared: Any = None,
 ) -> dict[str, Any]:
     """Capture the order in ``payload`` and return it as :func:`oms_ops.orders.views.render` does.
 
     A repeat with the same key and body returns the first answer, a concurrent one too. A key is its
-    caller's own, or that of the ``key_scope``.
+    caller's own, or that of the ``key_scope``. ``compared`` is what a repeat has to say again,
+    where that is not all of the body.
 
     Raises:
         ValidationFailed: with every bad field.
@@ -67,7 +69,11 @@ def capture(
     """
     actor.require(ORDERS_WRITE)
     submission = read(payload)
-    key = _Key(key_scope or caller_scope(actor.name), idempotency_key, _digest(payload))
+    key = _Key(
+        key_scope or caller_scope(actor.name),
+        idempotency_key,
+        _digest(payload if compared is None else compared),
+    )
     collisions = 0
     for attempt in range(_ATTEMPTS):
         try:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 
 import polars as pl
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.engine import Engine
+from typer.testing import CliRunner
 
 from oms_ops.access import keys
 from oms_ops.api.app import create_app
+from oms_ops.cli import app
 from oms_ops.database import run
+from oms_ops.errors import ValidationFailed
+from oms_ops.exchange import files
+from oms_ops.settings import settings
 from tests.oms_ops.shop import Shop
 from tests.oms_ops.test_import_orders import HEADER, line
+from tests.oms_ops.test_online_retail import HEADER as HISTORY_HEADER
+from tests.oms_ops.test_online_retail import ROWS as HISTORY
 
 
 @pytest.fixture
@@ -66,6 +75,46 @@ def test_a_mapping_and_a_channel_travel_with_the_file(client: TestClient, shop: 
     )
     assert made.json()["counts"] == {"order": 2, "rejected": 1}
     assert shop.rows("SELECT DISTINCT channel FROM orders")[0][0] == "fair"
+
+
+@pytest.mark.parametrize("kind", files.KINDS)
+def test_the_command_line_and_the_api_take_the_same_kinds(shop: Shop, kind: str) -> None:
+    key = run(shop.engine, lambda c: keys.create(c, "admin", "ada"))
+    with TestClient(create_app(shop.engine)) as client:
+        answer = client.post(
+            f"/v1/imports/{kind}", content=b"\xff", headers={"Authorization": f"Bearer {key}"}
+        )
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["code"] != "unknown_kind"
+    # The tests' own home is a shop of its own.
+    assert CliRunner().invoke(app, ["init"]).exit_code == 0
+    path = settings().home / "file"
+    path.write_bytes(b"\xff")
+    told = CliRunner().invoke(app, ["import", kind, str(path)])
+    assert isinstance(told.exception, ValidationFailed)
+    assert [e.code for e in told.exception.errors] == [answer.json()["errors"][0]["code"]]
+
+
+def test_a_history_sent_over_http_proves_its_money(database: Engine) -> None:
+    key = run(database, lambda c: keys.create(c, "admin", "ada"))
+    content = "\n".join([HISTORY_HEADER, *(text for text, *_ in HISTORY)])
+    with TestClient(create_app(database), headers={"Authorization": f"Bearer {key}"}) as client:
+        body = client.post("/v1/imports/online-retail", content=content.encode()).json()
+    assert body["rows"] == sum(body["counts"].values()) == len(HISTORY)
+    assert body["reconciliation"]["holds"]
+    assert {line["fate"] for line in body["reconciliation"]["lines"]} == set(body["counts"])
+
+
+def test_a_mapping_that_no_field_can_obey_is_refused(client: TestClient) -> None:
+    refused = client.post("/v1/imports/shopify?channel=fair", content=b"{}")
+    assert [fault["code"] for fault in refused.json()["errors"]] == ["not_applicable"]
+
+
+def test_the_report_of_shopifys_orders_is_json_to_import_again(client: TestClient) -> None:
+    made = client.post("/v1/imports/shopify", content=json.dumps({"id": 1, "name": "#1"})).json()
+    report = client.get(f"/v1/imports/{made['number']}/report")
+    assert report.headers["content-type"].startswith("application/x-ndjson")
+    assert json.loads(report.text)["name"] == "#1"
 
 
 def test_what_is_wrong_with_a_request_is_told_as_problem_details(client: TestClient) -> None:

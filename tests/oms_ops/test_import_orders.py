@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from oms_ops.access.actor import Actor
+from oms_ops import clock
+from oms_ops.access.actor import SYSTEM, Actor
+from oms_ops.database import run
 from oms_ops.errors import Forbidden, ValidationFailed
-from oms_ops.exchange import mapping, runs
+from oms_ops.exchange import files, mapping
 from oms_ops.exchange.files import import_bytes, import_file
 from oms_ops.exchange.runs import Report
 from oms_ops.reconcile import reconcile
+from oms_ops.rules import store
 from tests.oms_ops.shop import CLERK, Shop
 
 HEADER = (
@@ -126,7 +130,7 @@ def test_a_mended_file_imported_again_takes_only_what_is_new(shop: Shop) -> None
 def test_the_report_is_itself_a_file_to_mend_and_import(shop: Shop, tmp_path: Path) -> None:
     shop.stock("SKU-1", 50)
     report = taken(shop, line("A", "SKU-1", 2), line("B", "SKU-1", "two"), line("B", "SKU-1", 1))
-    runs.save_report(report, tmp_path / "bad.csv")
+    files.save_report(report, tmp_path / "bad.csv")
     rows = list(csv.DictReader(io.StringIO((tmp_path / "bad.csv").read_text())))
     assert [(r["import_row"], r["import_code"], r["quantity"]) for r in rows] == [
         ("2", "not_a_whole_number", "two"), ("3", "order_rejected", "1"),
@@ -225,6 +229,7 @@ def test_one_answer_names_all_that_is_wrong_with_a_mapping(shop: Shop) -> None:
             document='[fields]\nsku = "Artikel"\ncolour = "Farbe"\nwarehouse = "Lager"',
         )
     assert sorted((e.field, e.code) for e in caught.value.errors) == [
+        ("columns.sku", "unmapped_column"),
         ("fields.colour", "unknown_field"),
         ("fields.sku", "no_such_column"),
         ("fields.warehouse", "no_such_column"),
@@ -246,6 +251,147 @@ def test_a_reader_may_not_import(shop: Shop) -> None:
     analyst = Actor("ada", "analyst")
     with pytest.raises(Forbidden):
         import_bytes(shop.engine, analyst, "orders", b"sku\n", "x.csv", mapping.Mapping())
+
+
+def test_what_belongs_to_the_order_may_stand_in_its_first_row_alone(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    full = line("E1", "SKU-1", 1)
+    bare = "E1,,,,,,,,,,,,SKU-2,2,3.98,,"
+    report = taken(shop, full, bare, full.replace("E1", "E2"), bare.replace("E1", "E2"))
+    assert report.counts == {"order": 4}, report.rejected
+    orders = shop.rows("SELECT channel, currency, total_minor FROM orders")
+    assert [tuple(row) for row in orders] == [("market", "USD", 199 + 2 * 398)] * 2
+    # Said in every row, it is the same order.
+    again = taken(shop, full, line("E1", "SKU-2", 2, "3.98"))
+    assert again.counts == {"repeated": 2}
+
+
+def test_rows_before_the_first_that_names_the_channel_are_of_its_order(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    report = taken(shop, line("A", "SKU-1", 1, channel=""), line("A", "SKU-2", 1, channel="amz"))
+    assert report.counts == {"order": 2}
+    assert shop.rows("SELECT DISTINCT channel FROM orders")[0][0] == "amz"
+    assert shop.count("orders") == 1
+
+
+def test_without_a_currency_it_is_the_shops_and_an_unknown_one_is_named(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    rules = {"base_currency": "EUR", "exchange_rates": {"USD": "0.9"}}
+    run(shop.engine, lambda c: store.publish(c, SYSTEM, rules))
+    report = taken(
+        shop,
+        line("A", "SKU-1", 1, currency=""),
+        line("B", "SKU-1", 1, currency="SEK"),
+        line("C", "SKU-1", 1, currency="GBP"),
+    )
+    assert reasons(report) == [(2, "unknown_currency"), (3, "no_exchange_rate")]
+    assert report.rejected[0].message == "currency: 'SEK' is not accepted"
+    assert tuple(shop.rows("SELECT external_id, currency FROM orders")[0]) == ("A", "EUR")
+
+
+def test_one_report_names_all_that_is_wrong_with_an_order(shop: Shop) -> None:
+    report = taken(
+        shop,
+        line("A", "NOPE", 0, "1.001", email="nobody", postal_code="x"),
+        line("A", "SKU-1", "two", "many"),
+    )
+    told = {row.row_no: row.message for row in report.rejected}
+    for name in ("unit_price", "email", "ship_postal_code", "sku", "quantity"):
+        assert f"{name}:" in told[1], told
+    assert sorted(part.split(":")[0] for part in told[2].split("; ")) == [
+        "email", "quantity", "ship_postal_code", "unit_price",
+    ]  # fmt: skip
+    assert shop.count("orders") == 0
+
+
+def test_a_column_that_nobody_reads_stops_the_file_unless_it_is_to_be_ignored(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    header, row = f"{HEADER},colour,size", line("A", "SKU-1", 1) + ",red,L"
+    with pytest.raises(ValidationFailed) as caught:
+        taken(shop, row, header=header)
+    assert [(e.field, e.code) for e in caught.value.errors] == [
+        ("columns.colour", "unmapped_column"), ("columns.size", "unmapped_column"),
+    ]  # fmt: skip
+    assert shop.count("imports") == 0
+    for ignored in ('["colour", "size"]', '["*"]'):
+        assert taken(shop, row, header=header, document=f"ignore = {ignored}").complete
+
+
+def test_a_discount_code_is_refused_rather_than_charged_at_the_full_price(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    header = f"{HEADER},discount_code"
+    report = taken(shop, line("A", "SKU-1", 1) + ",SAVE10", line("B", "SKU-1", 1) + ",",
+                   header=header)  # fmt: skip
+    assert reasons(report) == [(1, "not_supported")]
+    assert report.counts == {"order": 1, "rejected": 1}
+
+
+def test_a_price_that_is_not_the_one_the_buyer_was_shown_is_refused(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    header = f"{HEADER},expected_unit_price,expected_total"
+    report = taken(
+        shop,
+        line("A", "SKU-1", 2, "") + ",1.99,3.98",
+        line("B", "SKU-1", 2, "") + ",1.89,",
+        line("C", "SKU-1", 2, "") + ",,3.99",
+        header=header,
+    )
+    assert reasons(report) == [(2, "price_changed"), (3, "total_changed")]
+    assert report.counts == {"order": 1, "rejected": 2}
+
+
+def test_the_cells_beyond_the_header_stay_in_the_report(shop: Shop, tmp_path: Path) -> None:
+    shop.stock("SKU-1", 50)
+    report = taken(shop, line("A", "SKU-1", 1) + ",one,more")
+    files.save_report(report, tmp_path / "bad.csv")
+    row = next(csv.DictReader(io.StringIO((tmp_path / "bad.csv").read_text())))
+    assert (row["import_code"], row["import_surplus"]) == ("wrong_number_of_cells", "one,more")
+    # With the surplus beside its cells, the row is in order.
+    mended = import_file(shop.engine, CLERK, "orders", tmp_path / "bad.csv")
+    assert mended.counts == {"order": 1}
+
+
+@pytest.mark.parametrize("closing", ["nothing", "the same column", "another column"])
+def test_a_stray_quote_spoils_its_own_row_and_no_other(shop: Shop, closing: str) -> None:
+    shop.stock("SKU-1", 500)
+    lines = [line(f"N{number}", "SKU-1", 1) for number in range(1, 50)]
+    lines[2] = lines[2].replace("1 Main Street", '"1 Main Street')
+    if closing == "the same column":
+        lines[9] = lines[9].replace("1 Main Street", '1 Main Street"')
+    elif closing == "another column":
+        lines[9] = lines[9].replace("Atlanta", '"Atlanta"')
+    report = taken(shop, *lines)
+    assert (report.rows, report.counts) == (49, {"order": 48, "rejected": 1})
+    assert reasons(report) == [(3, "unbalanced_quote")]
+    assert report.rejected[0].content["external_id"] == "N3"
+
+
+def test_a_note_may_have_lines_and_separators_of_its_own(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    note = '"leave it, please,\nat the ""back"" door, or\nwith Bob, 2nd floor"'
+    report = taken(shop, line("A", "SKU-1", 1) + f",{note}", line("B", "SKU-1", 1) + ",",
+                   header=f"{HEADER},note")  # fmt: skip
+    assert report.counts == {"order": 2}
+    kept = shop.rows("SELECT note FROM orders WHERE external_id = 'A'")[0][0]
+    assert kept == 'leave it, please,\nat the "back" door, or\nwith Bob, 2nd floor'
+
+
+def test_an_order_of_the_future_is_refused_as_a_single_one_is(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    soon = (clock.now() + timedelta(hours=2)).isoformat()
+    assert reasons(taken(shop, line("A", "SKU-1", 1, placed_at=soon))) == [(1, "invalid")]
+
+
+def test_a_customers_number_that_is_anothers_is_named(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    header = f"{HEADER},customer_external_id"
+    bobs = line("C", "SKU-1", 1, email="bob@example.com") + ",C1"
+    anns = [line(external_id, "SKU-1", 1) + ",C1" for external_id in ("A", "B")]
+    first = taken(shop, *anns, bobs, header=header)
+    assert reasons(first) == [(3, "of_another_customer")]
+    second = taken(shop, line("D", "SKU-1", 1, email="eve@example.com") + ",C1", header=header)
+    assert reasons(second) == [(1, "of_another_customer")]
+    assert shop.count("customers") == 1
 
 
 def test_two_imports_of_one_file_at_once_make_each_order_once(shop: Shop) -> None:

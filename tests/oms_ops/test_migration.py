@@ -11,9 +11,10 @@ from alembic import command
 from sqlalchemy.engine import Engine
 
 from oms_ops.database import make_engine, transaction
+from oms_ops.exchange import inbox
 from oms_ops.orders.capture import caller_scope
 from oms_ops.reconcile import reconcile
-from oms_ops.setup import alembic_config, init
+from oms_ops.setup import _without_foreign_keys, alembic_config, init
 from tests.conftest import administer, named
 
 #: A shop of the first revision: one SKU, one order that was cancelled and one that is allocated.
@@ -132,3 +133,21 @@ def test_callers_keys_keep_their_first_answers_apart_from_the_houses(
         query = "SELECT scope FROM idempotency_keys"
         scopes = set(connection.exec_driver_sql(query).scalars())
     assert scopes == {caller_scope("carla"), "shopify", "/drafts", "import:web"}
+
+
+def test_messages_that_nothing_tried_again_are_tried_by_the_worker(first_revision: Engine) -> None:
+    with _without_foreign_keys(first_revision), transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0002")
+        connection.execute(
+            sa.text(
+                "INSERT INTO inbox_messages (source, external_id, topic, body, status, received_at)"
+                " VALUES ('shopify', '1', 'orders/create', 'no json', 'failed', :now),"
+                " ('shopify', '2', 'orders/create', '{}', 'processed', :now)"
+            ),
+            {"now": "2026-01-01T00:00:00.000000Z"},
+        )
+    init(first_revision)
+    inbox.retry_due(first_revision)
+    with first_revision.connect() as connection:
+        tried = connection.exec_driver_sql("SELECT attempts FROM inbox_messages ORDER BY id")
+        assert list(tried.scalars()) == [1, 0]
