@@ -37,6 +37,7 @@ from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
 from oms_ops.database import Retry, make_engine, retryable, unavailable
 from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
 from oms_ops.settings import settings
+from oms_ops.shapes import fault_code
 
 
 def create_app(engine: Engine | None = None) -> FastAPI:
@@ -104,7 +105,11 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
     fields = [
-        FieldError(_where(fault["loc"]), str(fault["type"]), str(fault["msg"]))
+        FieldError(
+            _where(fault["loc"]),
+            fault_code(str(fault["type"])),
+            str(fault["msg"]).removeprefix("Value error, "),
+        )
         for fault in error.errors()
     ]
     return _problem(ValidationFailed("The request has bad fields.", fields).problem())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import ORDERS_READ
@@ -16,11 +16,9 @@ from oms_ops.orders.amendment import amend
 from oms_ops.orders.amendment_shape import AmendmentIn
 from oms_ops.orders.history import history
 from oms_ops.orders.units import CancelledUnits
+from oms_ops.shapes import Body, Reason
 
 router = APIRouter(tags=["orders"])
-
-Reason = Annotated[str, Field(min_length=1, max_length=500)]
-
 
 _AMENDMENT_SCHEMA = described(AmendmentIn)
 
@@ -49,14 +47,14 @@ def show_history(
     return {"data": page, "next": cursor}
 
 
-class CancelledLine(BaseModel):
+class CancelledLine(Body):
     """Units of a line (by its number on the order) to cancel."""
 
     line_no: Units
     quantity: Units
 
 
-class Cancellation(BaseModel):
+class Cancellation(Body):
     """Why, and which units; without lines, the whole order."""
 
     reason: Reason = "cancelled by the customer"
@@ -82,7 +80,7 @@ def cancel_order(
     return run(engine, work)
 
 
-class Hold(BaseModel):
+class Hold(Body):
     """Why an order has to wait."""
 
     reason: Reason

@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import counting
+from oms_ops.shapes import Body, Note
 from oms_ops.stock import counts, documents
 from oms_ops.stock.counts import Counted
 
 router = APIRouter(prefix="/stock/counts", tags=["stock"])
 
 
-class CountBody(BaseModel):
+class CountBody(Body):
     """What to count in a warehouse: places, a zone's bins, or SKUs wherever they are."""
 
     warehouse: str
     locations: list[str] = Field(default=[], max_length=MOST_LINES)
     zone: str | None = None
     skus: list[str] = Field(default=[], max_length=MOST_LINES)
-    reason: str = ""
+    reason: Note = ""
 
 
-class CountedLine(BaseModel):
+class CountedLine(Body):
     """Units of a SKU that were counted in a place."""
 
     location: str
@@ -35,7 +36,7 @@ class CountedLine(BaseModel):
     units: int
 
 
-class CountedBody(BaseModel):
+class CountedBody(Body):
     """What was counted."""
 
     lines: list[CountedLine] = Field(max_length=MOST_LINES)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
@@ -21,6 +21,7 @@ from oms_ops.fulfilment.delivery import Failed
 from oms_ops.fulfilment.packing import Packed
 from oms_ops.fulfilment.scan import Scan
 from oms_ops.orders import queries
+from oms_ops.shapes import Body
 
 router = APIRouter(tags=["fulfilment"])
 
@@ -32,23 +33,19 @@ ShipmentIds = Annotated[
 ]
 
 
-class ParcelBody(BaseModel):
+class ParcelBody(Body):
     """A parcel: units by SKU code or barcode, and its weight if known."""
-
-    model_config = ConfigDict(extra="forbid")
 
     contents: Annotated[dict[str, int], Field(max_length=MOST_LINES)]
     weight_grams: int | None = None
 
 
-class StepBody(BaseModel):
+class StepBody(Body):
     """What a step may say: ship its carrier, fail its reason, what is heard of parcels its moment.
 
     Without carrier and tracking number, shipping takes those of the label. With ``parcels``,
     packing checks that they hold what is to be sent.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     parcels: Annotated[list[ParcelBody], Field(max_length=100)] | None = None
 
@@ -58,43 +55,35 @@ class StepBody(BaseModel):
     at: AwareDatetime | None = None
 
 
-class StepsBody(BaseModel):
+class StepsBody(Body):
     """A step of many shipments at once: all of them take it, or none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shipment_ids: ShipmentIds
     carrier: ShortText | None = None
-    tracking_numbers: dict[int, ShortText] = {}
+    tracking_numbers: dict[int, ShortText] = Field(default_factory=dict)
     reason: LongText = ""
     at: AwareDatetime | None = None
 
 
-class LabelBody(BaseModel):
+class LabelBody(Body):
     """Whom to book a label with; ``replace`` makes the present label void."""
-
-    model_config = ConfigDict(extra="forbid")
 
     carrier: str = "manual"
     tracking_number: ShortText | None = None
     replace: bool = False
 
 
-class LabelsBody(BaseModel):
+class LabelsBody(Body):
     """The labels of many shipments, booked together."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shipment_ids: ShipmentIds
     carrier: str = "manual"
-    tracking_numbers: dict[int, ShortText] = {}
+    tracking_numbers: dict[int, ShortText] = Field(default_factory=dict)
     replace: bool = False
 
 
-class ScanBody(BaseModel):
+class ScanBody(Body):
     """A barcode, and where and to what end it was scanned."""
-
-    model_config = ConfigDict(extra="forbid")
 
     code: str
     warehouse: str | None = None

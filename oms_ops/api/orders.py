@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE
 from oms_ops.api.parts import (
@@ -15,6 +15,7 @@ from oms_ops.api.parts import (
     Credentials,
     Cursor,
     Database,
+    IdempotencyKey,
     JsonBody,
     Limit,
     Turns,
@@ -27,6 +28,7 @@ from oms_ops.errors import OmsError
 from oms_ops.orders import queries
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.intake import OrderIn
+from oms_ops.shapes import Strict
 
 router = APIRouter(tags=["orders"])
 
@@ -51,14 +53,14 @@ async def capture_order(
     return Response(await run_sync(work, limiter=turns), 201, media_type="application/json")
 
 
-class BatchEntry(BaseModel):
-    """One order of a batch, with an idempotency key of its own."""
+class BatchEntry(Strict):
+    """One order of a batch, with an idempotency key of its own; what is in it, its answer tells."""
 
     order: Any
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    idempotency_key: IdempotencyKey | None = None
 
 
-class Batch(BaseModel):
+class Batch(Strict):
     """Orders that are captured one by one, each in a transaction of its own."""
 
     orders: Annotated[list[BatchEntry], Field(min_length=1, max_length=200)]

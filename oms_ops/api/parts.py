@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from anyio import CapacityLimiter
 from fastapi import Body, Depends, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticSerializationError
 from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
 from oms_ops.access.keys import authenticate
 from oms_ops.errors import FieldError, Unauthorised, ValidationFailed
+from oms_ops.shapes import storable
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, made by `oms key create`.")
 
@@ -64,6 +65,8 @@ Turns = Annotated[CapacityLimiter, Depends(_turns)]
 #: For the hot route, which authenticates in its own thread instead of a second one.
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 JsonBody = Annotated[Any, Body()]
+#: A caller's name for a submission, under which a repeat gets the first answer.
+IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(storable)]
 Units = Annotated[int, Field(gt=0, le=1_000_000)]
 Money = Annotated[Decimal, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
 Key = Annotated[int, Path(ge=1, le=2**53)]

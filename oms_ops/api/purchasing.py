@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import PURCHASING_READ
-from oms_ops.api.parts import Caller, Cursor, Database, Limit, Units
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Units
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
@@ -21,76 +21,74 @@ from oms_ops.purchasing import confirmation, orders, queries, receipts, sending,
 from oms_ops.purchasing.confirmation import ConfirmedLine
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.purchasing.receipts import Delivered
+from oms_ops.shapes import Amount, Body, Note, Reason
 
 router = APIRouter(tags=["purchasing"])
 
-Cost = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
-Note = Annotated[str, Field(max_length=2000)]
 
-
-class LineBody(BaseModel):
+class LineBody(Body):
     """Units of a SKU to order; without a cost, the supplier's terms hold."""
 
     sku: str
     quantity: Units
-    unit_cost: Cost | None = None
+    unit_cost: Amount | None = None
 
 
-class OrderBody(BaseModel):
+class OrderBody(Body):
     """An order to one supplier for one warehouse (codes); a ``draft`` is not sent yet."""
 
     supplier: str
     warehouse: str
-    lines: list[LineBody]
+    lines: Annotated[list[LineBody], Field(max_length=MOST_LINES)]
     expected_on: date | None = None
     note: Note | None = None
     draft: bool = False
 
 
-class EditBody(BaseModel):
+class EditBody(Body):
     """What changes of a draft; ``lines`` replace all there are."""
 
     warehouse: str | None = None
-    lines: list[LineBody] | None = None
+    lines: Annotated[list[LineBody], Field(max_length=MOST_LINES)] | None = None
     expected_on: date | None = None
     note: Note | None = None
 
 
-class ConfirmedLineBody(BaseModel):
+class ConfirmedLineBody(Body):
     """The day and the cost that the supplier confirms for a line."""
 
     line_no: Units
     confirmed_on: date | None = None
-    unit_cost: Cost | None = None
+    unit_cost: Amount | None = None
 
 
-class ConfirmationBody(BaseModel):
+class ConfirmationBody(Body):
     """The supplier's confirmation: one day for all lines, others for some."""
 
     confirmed_on: date | None = None
-    lines: list[ConfirmedLineBody] = []
+    lines: list[ConfirmedLineBody] = Field(default_factory=list, max_length=MOST_LINES)
     reference: Annotated[str, Field(max_length=200)] | None = None
 
 
-class CancellationBody(BaseModel):
+class CancellationBody(Body):
     """Why the rest of the order is given up."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Reason
 
 
-class ReceivedLine(BaseModel):
+class ReceivedLine(Body):
     """Units of an order line (by its number on the order) that arrived, some of them damaged."""
 
     line_no: Units
     quantity: Units
     damaged: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    unit_cost: Cost | None = None
+    unit_cost: Amount | None = None
 
 
-class ReceiptBody(BaseModel):
+class ReceiptBody(Body):
     """A delivery; ``close_short`` gives up on what did not come."""
 
-    lines: list[ReceivedLine] = Field(min_length=1)
+    lines: Annotated[list[ReceivedLine], Field(min_length=1, max_length=MOST_LINES)]
     close_short: bool = False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import RULES_READ
@@ -14,25 +14,22 @@ from oms_ops.database import reading, run
 from oms_ops.orders import affected, sites, whatif
 from oms_ops.orders.reroute import reroute
 from oms_ops.rules import store
+from oms_ops.shapes import Body, Reason
 
 router = APIRouter(tags=["routing"])
 
 
-class Rerouting(BaseModel):
+class Rerouting(Body):
     """Shipments that nobody picks yet, and the warehouses that may not (or the one that must)."""
 
-    model_config = ConfigDict(extra="forbid")
-
     shipment_ids: Annotated[list[int], Field(min_length=1, max_length=1000)]
-    exclude: Annotated[list[str], Field(max_length=100)] = []
+    exclude: list[str] = Field(default_factory=list, max_length=100)
     to: str | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Reason
 
 
-class Question(BaseModel):
+class Question(Body):
     """Changed parts of the rules, and the period whose orders they are tried on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     rules: dict[str, Any]
     month: str | None = None

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from oms_ops.access.actor import RULES_READ
 from oms_ops.api.parts import Caller, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.rules import store
+from oms_ops.shapes import Body
 
 router = APIRouter(prefix="/rules", tags=["rules"])
 
 
-class NewRules(BaseModel):
+class NewRules(Body):
     """A whole document, and what was changed in it."""
 
     document: dict[str, Any]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import STOCK_READ
@@ -17,6 +16,7 @@ from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment import arrivals
 from oms_ops.money import to_minor
 from oms_ops.rules import store
+from oms_ops.shapes import Amount, Body, Note
 from oms_ops.stock import availability, quarantine, queries, thresholds
 from oms_ops.stock.adjustments import Adjustment
 from oms_ops.stock.names import Line
@@ -26,26 +26,26 @@ from oms_ops.stock.thresholds import Threshold
 router = APIRouter(tags=["stock"])
 
 
-class ReceiptLine(BaseModel):
+class ReceiptLine(Body):
     """Units of a SKU that came in, to a place (the floor by default), and what one of them cost."""
 
     sku: str
     quantity: int
     location: str | None = None
-    unit_cost: Decimal | None = None
+    unit_cost: Amount | None = None
 
 
-class ReceiptBody(BaseModel):
+class ReceiptBody(Body):
     """Goods that came without a purchase order: an opening stock, or goods that were found."""
 
     warehouse: str
     reason: Literal["opening", "found"] = "found"
-    note: str = ""
+    note: Note = ""
     currency: str | None = None
     lines: list[ReceiptLine] = Field(max_length=MOST_LINES)
 
 
-class AdjustmentLine(BaseModel):
+class AdjustmentLine(Body):
     """Units more (or, negative, less) of a SKU in a place; the floor by default."""
 
     sku: str
@@ -53,24 +53,24 @@ class AdjustmentLine(BaseModel):
     location: str | None = None
 
 
-class AdjustmentBody(BaseModel):
+class AdjustmentBody(Body):
     """A correction of what the books say, and why."""
 
     warehouse: str
     reason: str
-    note: str = ""
+    note: Note = ""
     lines: list[AdjustmentLine] = Field(max_length=MOST_LINES)
 
 
-class QuarantineBody(BaseModel):
+class QuarantineBody(Body):
     """Goods to put into a warehouse's quarantine, or to decide about."""
 
     warehouse: str
-    note: str = ""
+    note: Note = ""
     lines: list[AdjustmentLine] = Field(max_length=MOST_LINES)
 
 
-class ThresholdBody(BaseModel):
+class ThresholdBody(Body):
     """When a level is low; ``units`` null: never."""
 
     sku: str
@@ -78,7 +78,7 @@ class ThresholdBody(BaseModel):
     units: int | None
 
 
-class ThresholdsBody(BaseModel):
+class ThresholdsBody(Body):
     """Thresholds to set."""
 
     thresholds: list[ThresholdBody] = Field(max_length=MOST_LINES)

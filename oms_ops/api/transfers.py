@@ -6,12 +6,13 @@ from datetime import date
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals
+from oms_ops.shapes import Body, Note
 from oms_ops.stock import documents, transfers
 from oms_ops.stock.names import Line
 from oms_ops.stock.transfer_receipts import Arrived
@@ -19,38 +20,38 @@ from oms_ops.stock.transfer_receipts import Arrived
 router = APIRouter(prefix="/stock/transfers", tags=["stock"])
 
 
-class LineBody(BaseModel):
+class LineBody(Body):
     """Units of a SKU to transfer."""
 
     sku: str
     quantity: int
 
 
-class TransferBody(BaseModel):
+class TransferBody(Body):
     """A transfer to plan between two warehouses (codes)."""
 
     from_warehouse: str
     to_warehouse: str
     lines: list[LineBody] = Field(max_length=MOST_LINES)
-    reason: str = ""
+    reason: Note = ""
     expected_on: date | None = None
 
 
-class SentLine(BaseModel):
+class SentLine(Body):
     """Units of a line that leave."""
 
     line_no: int
     quantity: int
 
 
-class SendBody(BaseModel):
+class SendBody(Body):
     """What leaves; without lines, everything that was planned."""
 
     lines: list[SentLine] | None = Field(default=None, max_length=MOST_LINES)
     expected_on: date | None = None
 
 
-class ArrivedLine(BaseModel):
+class ArrivedLine(Body):
     """Units of a line that arrived, how many of them damaged, and how many never will."""
 
     line_no: int
@@ -59,11 +60,11 @@ class ArrivedLine(BaseModel):
     lost: int = 0
 
 
-class ReceiveBody(BaseModel):
+class ReceiveBody(Body):
     """What arrived; ``note`` says why units are lost."""
 
     lines: list[ArrivedLine] = Field(max_length=MOST_LINES)
-    note: str = ""
+    note: Note = ""
 
 
 @router.post("", status_code=201)

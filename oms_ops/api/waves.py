@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import picking, picklist, waves
 from oms_ops.fulfilment.waves import USUAL_SHIPMENTS, Limits
+from oms_ops.shapes import Body
 
 router = APIRouter(prefix="/waves", tags=["fulfilment"])
 
 
-class WaveBody(BaseModel):
+class WaveBody(Body):
     """Where to pick, and how much at once."""
-
-    model_config = ConfigDict(extra="forbid")
 
     warehouse: str
     zone: str | None = None
@@ -27,10 +26,8 @@ class WaveBody(BaseModel):
     max_units: int | None = None
 
 
-class FoundBody(BaseModel):
+class FoundBody(Body):
     """Units found by pick id; without any, all that is open was found as planned."""
-
-    model_config = ConfigDict(extra="forbid")
 
     picks: Annotated[dict[int, int], Field(max_length=MOST_LINES)] | None = None
 

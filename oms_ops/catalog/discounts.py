@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
@@ -16,28 +16,27 @@ from oms_ops.catalog.tables import Discount, Sku
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.settings import settings
+from oms_ops.shapes import Amount, Body, Text
 
 
-class DiscountIn(BaseModel):
+class DiscountIn(Body):
     """A discount code: ``percent`` or ``amount`` (decimal of ``currency``), never both.
 
     ``sku`` or ``category`` limit it to those lines, ``customer_group`` to those customers. It needs
     goods for ``min_net`` (of the order's currency) and is given ``use_limit`` times at most.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     code: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
     ]
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    name: Text
     percent: Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)] | None = None
-    amount: Annotated[Decimal, Field(gt=0, le=10_000_000)] | None = None
+    amount: Annotated[Amount, Field(gt=0)] | None = None
     currency: str | None = None
-    sku: str | None = None
-    category: str | None = None
-    customer_group: str | None = None
-    min_net: Annotated[Decimal, Field(ge=0, le=10_000_000)] = Decimal(0)
+    sku: Text | None = None
+    category: Text | None = None
+    customer_group: Text | None = None
+    min_net: Amount = Decimal(0)
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = None
     use_limit: Annotated[int, Field(ge=1)] | None = None

@@ -19,6 +19,7 @@ from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.queries import order_id
 from oms_ops.orders.tables import Draft
+from oms_ops.shapes import refuse_unstorable
 
 _MOST_CHARACTERS = 200_000
 #: No name of a key begins like this, so no caller's own keys are in the way.
@@ -146,6 +147,11 @@ def _checked(document: Any) -> dict[str, Any]:
         raise ValidationFailed(
             "The draft has bad fields.", [FieldError("document", "invalid", message)]
         )
+    try:
+        refuse_unstorable(document)
+    except ValueError as error:
+        fault = FieldError("document", "not_storable", str(error))
+        raise ValidationFailed("The draft has bad fields.", [fault]) from None
     return document
 
 

@@ -12,9 +12,6 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     EmailStr,
     Field,
     StringConstraints,
@@ -28,23 +25,8 @@ from oms_ops import clock
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
+from oms_ops.shapes import Amount, Note, Strict, Text, fault_code, storable
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-def storable(text: str) -> str:
-    """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
-    if _UNSTORABLE.search(text):
-        raise ValueError("holds a character that cannot be stored")
-    return text
-
-
-Text = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
-    AfterValidator(storable),
-]
-Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Code = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
@@ -60,10 +42,6 @@ POSTAL_CODES = {
 }
 #: Countries whose addresses need a state or province.
 REGION_REQUIRED = frozenset({"US", "CA", "AU"})
-
-
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 _MOST_EMAILS = 65_536
@@ -84,7 +62,7 @@ def _remembered(value: Any, check: ValidatorFunctionWrapHandler) -> str:
 Email = Annotated[EmailStr, WrapValidator(_remembered)]
 
 
-class CustomerIn(_In):
+class CustomerIn(Strict):
     """Who orders; guests and known customers alike are told apart by e-mail."""
 
     email: Email
@@ -92,7 +70,7 @@ class CustomerIn(_In):
     phone: Phone | None = None
 
 
-class AddressIn(_In):
+class AddressIn(Strict):
     """Where it goes; the coordinates, where they are known, serve the distance in routing."""
 
     name: Text
@@ -107,7 +85,7 @@ class AddressIn(_In):
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
 
 
-class LineIn(_In):
+class LineIn(Strict):
     """Units of one SKU. Without a price, the shop's prices hold.
 
     ``amount`` states the line's gross where another system rounded it: what it has beyond quantity
@@ -125,13 +103,13 @@ class LineIn(_In):
     tax: Amount | None = None
 
 
-class PaymentIn(_In):
+class PaymentIn(Strict):
     """How it is going to be paid, through the manual gateway."""
 
     method: Annotated[str, StringConstraints(pattern=r"^(bank_transfer|cash|card|gift_card)$")]
 
 
-class OrderIn(_In):
+class OrderIn(Strict):
     """A submission. ``warehouse`` overrides routing; amounts are decimals of ``currency``.
 
     Without ``shipping`` the shop's rules say what it costs, without ``tax_included`` whether prices
@@ -146,7 +124,7 @@ class OrderIn(_In):
     lines: Annotated[list[LineIn], Field(min_length=1, max_length=500)]
     discount: Amount = Decimal(0)
     discount_percent: Percent = Decimal(0)
-    discount_codes: Annotated[list[Code], Field(max_length=5)] = []
+    discount_codes: list[Code] = Field(default_factory=list, max_length=5)
     shipping: Amount | None = None
     shipping_tax: Amount | None = None
     tax_included: bool | None = None
@@ -157,7 +135,7 @@ class OrderIn(_In):
     allow_backorder: bool = False
     allow_split: bool = False
     ship_complete: bool = False
-    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    note: Note | None = None
     placed_at: datetime | None = None
 
     @field_validator("placed_at")
@@ -250,11 +228,7 @@ def field_error(fault: Any) -> FieldError:
     for part in fault["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     message = fault["msg"].removeprefix("Value error, ")
-    kind = fault["type"]
-    if kind == "value_error":
-        kind = "invalid"
-    codes = {"missing": "required", "extra_forbidden": "unknown_field"}
-    return FieldError(path or "body", codes.get(kind, kind), message)
+    return FieldError(path or "body", fault_code(fault["type"]), message)
 
 
 def lines_of(payload: Any) -> list[tuple[int, str]]:

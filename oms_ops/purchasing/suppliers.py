@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import EmailStr, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
@@ -14,29 +13,26 @@ from oms_ops.access.actor import PURCHASING_WRITE, Actor
 from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
+from oms_ops.shapes import Amount, Body, Text
 
 Days = Annotated[int, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class SupplierIn(BaseModel):
+class SupplierIn(Body):
     """A supplier; the lead time is the agreed one, in days from order to receipt."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    name: Text
     email: EmailStr | None = None
     lead_time_days: Days
     review_days: Annotated[int, Field(ge=1, le=366)] = 7
 
 
-class TermIn(BaseModel):
+class TermIn(Body):
     """What a supplier asks for a SKU; a SKU has one preferred supplier, its first one by itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     currency: str
-    unit_cost: Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+    unit_cost: Amount
     moq: Units = 1
     pack_multiple: Units = 1
     is_preferred: bool | None = None
