@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, callers_words
 from oms_ops.database import reading, run
 from oms_ops.shapes import Body
 from oms_ops.stock import bin_moves, bins, putaway
@@ -117,7 +117,8 @@ def move_goods(engine: Database, actor: Caller, body: MovesBody) -> dict[str, An
 def put_away(engine: Database, actor: Caller, body: PutawayBody) -> dict[str, Any]:
     """Put goods from the floor into bins."""
     moves = [BinMove(line.sku, line.quantity, line.bin) for line in body.lines]
-    return run(engine, lambda c: _move(c, actor, body.warehouse, moves))
+    with callers_words({r"\.target$": ".bin"}):
+        return run(engine, lambda c: _move(c, actor, body.warehouse, moves))
 
 
 def _move(

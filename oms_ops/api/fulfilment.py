@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Database, Key
+from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, callers_words
 from oms_ops.database import run
 from oms_ops.errors import NotFound
 from oms_ops.fulfilment import commands, delivery, labels, packing, scan
@@ -31,6 +31,10 @@ ShortText = Annotated[str, Field(max_length=200)]
 ShipmentIds = Annotated[
     list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
 ]
+
+
+#: How a route of one shipment calls what the services take in sets.
+_ONE = {r"^shipment_ids\[0\]$": "shipment_id", r"^tracking_numbers\.\d+$": "tracking_number"}
 
 
 class ParcelBody(Body):
@@ -119,14 +123,15 @@ def book_label(
 ) -> dict[str, Any]:
     """Book a label; a carrier may answer later, until then it is ``requested``."""
     typed = {shipment_id: body.tracking_number} if body.tracking_number else {}
-    (booked,) = labels.book(
-        engine,
-        actor,
-        [shipment_id],
-        carrier=body.carrier,
-        tracking_numbers=typed,
-        replace=body.replace,
-    )
+    with callers_words(_ONE):
+        (booked,) = labels.book(
+            engine,
+            actor,
+            [shipment_id],
+            carrier=body.carrier,
+            tracking_numbers=typed,
+            replace=body.replace,
+        )
     return booked
 
 
@@ -185,7 +190,8 @@ def advance(
             _STEPS[step](connection, actor, steps)
         return queries.shipments_by_id(connection, [shipment_id])[0]
 
-    return run(engine, work)
+    with callers_words(_ONE):
+        return run(engine, work)
 
 
 def _moments(body: StepsBody) -> dict[int, datetime]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -15,7 +19,7 @@ from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
 from oms_ops.access.keys import authenticate
-from oms_ops.errors import FieldError, Unauthorised, ValidationFailed
+from oms_ops.errors import FieldError, OmsError, Unauthorised, ValidationFailed
 from oms_ops.shapes import storable
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, made by `oms key create`.")
@@ -83,6 +87,33 @@ def refuse_unstorable() -> ValidationFailed:
     """Return the refusal of a value that the database cannot hold."""
     message = "A value is out of range or holds a character that cannot be stored."
     return ValidationFailed(message, [FieldError("body", "not_storable", message)])
+
+
+def refuse_repeated(what: str, line_numbers: Sequence[int]) -> None:
+    """Raise ValidationFailed where ``lines`` of a body name a line twice."""
+    faults = [
+        FieldError(f"lines[{index}].line_no", "repeated_line", "is there twice")
+        for index, number in enumerate(line_numbers)
+        if number in line_numbers[:index]
+    ]
+    if faults:
+        raise ValidationFailed(f"{what} has bad fields.", faults)
+
+
+@contextmanager
+def callers_words(names: Mapping[str, str]) -> Iterator[None]:
+    """Name the fields of a refusal as the caller sent them: ``names`` maps a pattern to his word.
+
+    For routes that call a field otherwise than the service does, or send one of what it takes many.
+    """
+    try:
+        yield
+    except OmsError as refusal:
+        for pattern, word in names.items():
+            refusal.errors = [
+                replace(fault, field=re.sub(pattern, word, fault.field)) for fault in refusal.errors
+            ]
+        raise
 
 
 def described(model: type[BaseModel]) -> dict[str, Any]:

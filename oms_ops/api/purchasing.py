@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import PURCHASING_READ
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Units
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Units, refuse_repeated
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
@@ -223,15 +223,12 @@ def receive_purchase_order(
     def work(connection: Connection) -> dict[str, Any]:
         order = queries.get(connection, number)
         ids = {line["line_no"]: line["id"] for line in order["lines"]}
-        seen: set[int] = set()
-        errors = []
-        for index, line in enumerate(body.lines):
-            field = f"lines[{index}].line_no"
-            if line.line_no not in ids:
-                errors.append(FieldError(field, "unknown_line", f"{number} has no such line"))
-            elif line.line_no in seen:
-                errors.append(FieldError(field, "repeated_line", "is there twice"))
-            seen.add(line.line_no)
+        refuse_repeated("The receipt", [line.line_no for line in body.lines])
+        errors = [
+            FieldError(f"lines[{i}].line_no", "unknown_line", f"{number} has no such line")
+            for i, line in enumerate(body.lines)
+            if line.line_no not in ids
+        ]
         if errors:
             raise ValidationFailed("The receipt has bad fields.", errors)
         costs = _costs([line.unit_cost for line in body.lines], order["currency"])

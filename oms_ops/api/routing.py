@@ -45,7 +45,7 @@ def send_elsewhere(engine: Database, actor: Caller, body: Rerouting) -> dict[str
         order_ids = reroute(
             connection,
             actor,
-            list(dict.fromkeys(body.shipment_ids)),
+            body.shipment_ids,
             exclude=body.exclude,
             to=body.to,
             reason=body.reason,

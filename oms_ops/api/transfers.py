@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, refuse_repeated
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals
 from oms_ops.shapes import Body, Note
@@ -109,9 +109,8 @@ def send_transfer(
     number, asked = documents.number_of("TR", transfer), body or SendBody()
     quantities: dict[int, int] | None = None
     if asked.lines is not None:
-        quantities = {}
-        for line in asked.lines:
-            quantities[line.line_no] = quantities.get(line.line_no, 0) + line.quantity
+        refuse_repeated("The list of lines", [line.line_no for line in asked.lines])
+        quantities = {line.line_no: line.quantity for line in asked.lines}
 
     def work(connection: Connection) -> dict[str, Any]:
         transfers.send(connection, actor, number, quantities, expected_on=asked.expected_on)

@@ -102,7 +102,7 @@ def request(
         {"carrier": carrier, "booking": _booking(), **stamp},
     ).fetchall()
     if len(rows) != len(wanted):
-        raise _refused(connection, wanted, {row[1] for row in rows})
+        raise _refused(connection, shipment_ids, {row[1] for row in rows})
     return bookings.of_labels(connection, [row[0] for row in rows], tracking_numbers)
 
 

@@ -175,6 +175,11 @@ def id_of(number: str, prefix: str) -> int:
     return int(digits) - 10_000_000 if known else -1
 
 
+def number_of(document_id: int, prefix: str) -> str:
+    """Return the number of the document with this id."""
+    return f"{prefix}-{10_000_000 + document_id}"
+
+
 def _iso(value: Any) -> str | None:
     moment = read_time(value)
     return moment.isoformat() if moment else None

@@ -31,28 +31,25 @@ def client(shop: Shop) -> Iterator[TestClient]:
 def published(shop: Shop) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return (where, schema) of every schema in every JSON body of the contract."""
     contract = create_app(shop.engine).openapi()
-
-    def walk(where: str, schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        if isinstance(schema, list):
-            for each in schema:
-                yield from walk(where, each)
-        if not isinstance(schema, dict):
-            return
-        if "$ref" in schema:
-            name = schema["$ref"].rpartition("/")[2]
-            schema = contract["components"]["schemas"][name]
-        yield where, schema
-        for name, part in schema.get("properties", {}).items():
-            yield from walk(f"{where}.{name}", part)
-        for key in ("items", "anyOf", "oneOf", "allOf", "additionalProperties"):
-            yield from walk(where, schema.get(key))
-
     for path, methods in contract["paths"].items():
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {})
             if "application/json" in content and (method, path) not in FREE:
                 schema = content["application/json"]["schema"]
-                yield from walk(f"{method} {path}", schema)
+                yield from walk(f"{method} {path}", schema, contract["components"]["schemas"])
+
+
+def walk(where: str, schema: Any, named: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for each in schema if isinstance(schema, list) else ():
+        yield from walk(where, each, named)
+    if not isinstance(schema, dict):
+        return
+    schema = named[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    yield where, schema
+    for name, part in schema.get("properties", {}).items():
+        yield from walk(f"{where}.{name}", part, named)
+    for key in ("items", "anyOf", "oneOf", "allOf", "additionalProperties"):
+        yield from walk(where, schema.get(key), named)
 
 
 def test_no_body_takes_a_field_that_it_does_not_know(shop: Shop) -> None:
