@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import ORDERS_READ
+from oms_ops.access.actor import ORDERS_WRITE
 from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Units, described
 from oms_ops.database import reading, run
 from oms_ops.orders import cancellation, holds, queries
@@ -40,10 +40,8 @@ def show_history(
     engine: Database, actor: Caller, number: str, after: Cursor = 0, limit: Limit = 100
 ) -> dict[str, Any]:
     """Show who changed what of an order and of all that belongs to it, the oldest change first."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        order_id = queries.order_id(connection, number)
-        page, cursor = history(connection, order_id, after=after, limit=limit)
+        page, cursor = history(connection, actor, number, after=after, limit=limit)
     return {"data": page, "next": cursor}
 
 
@@ -69,7 +67,7 @@ def cancel_order(
     wanted = body or Cancellation()
 
     def work(connection: Connection) -> dict[str, Any]:
-        order_id = queries.order_id(connection, number)
+        order_id = queries.named(connection, actor, ORDERS_WRITE, number)
         if wanted.lines is None:
             cancellation.cancel(connection, actor, [order_id], wanted.reason)
         else:
@@ -91,7 +89,8 @@ def hold_order(engine: Database, actor: Caller, number: str, body: Hold) -> dict
     """Stop an open order: it keeps its stock and nothing more of it is picked or shipped."""
 
     def work(connection: Connection) -> dict[str, Any]:
-        holds.hold(connection, actor, [queries.order_id(connection, number)], body.reason)
+        order_id = queries.named(connection, actor, ORDERS_WRITE, number)
+        holds.hold(connection, actor, [order_id], body.reason)
         return queries.get(connection, number)
 
     return run(engine, work)
@@ -102,7 +101,8 @@ def release_order(engine: Database, actor: Caller, number: str) -> dict[str, Any
     """Let a held order go on."""
 
     def work(connection: Connection) -> dict[str, Any]:
-        holds.release(connection, actor, [queries.order_id(connection, number)])
+        order_id = queries.named(connection, actor, ORDERS_WRITE, number)
+        holds.release(connection, actor, [order_id])
         return queries.get(connection, number)
 
     return run(engine, work)

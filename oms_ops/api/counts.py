@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, one_of
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import counting
 from oms_ops.shapes import Body, Note
 from oms_ops.stock import counts, documents
 from oms_ops.stock.counts import Counted
+from oms_ops.stock.tables import COUNT_STATUSES
 
 router = APIRouter(prefix="/stock/counts", tags=["stock"])
 
@@ -51,14 +52,18 @@ def open_count(engine: Database, actor: Caller, body: CountBody) -> dict[str, An
             connection, actor, body.warehouse, locations=body.locations, zone=body.zone,
             skus=body.skus, reason=body.reason,
         )  # fmt: skip
-        return documents.get_count(connection, actor, number)
+        return documents.count(connection, number)
 
     return run(engine, work)
 
 
 @router.get("")
 def list_counts(
-    engine: Database, actor: Caller, status: str | None = None, after: Cursor = 0, limit: Limit = 50
+    engine: Database,
+    actor: Caller,
+    status: Annotated[str | None, Query(pattern=one_of(COUNT_STATUSES))] = None,
+    after: Cursor = 0,
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """List counts, newest first."""
     with reading(engine) as connection:
@@ -83,7 +88,7 @@ def enter_lines(engine: Database, actor: Caller, count: str, body: CountedBody) 
 
     def work(connection: Connection) -> dict[str, Any]:
         counts.enter(connection, actor, number, counted)
-        return documents.get_count(connection, actor, number)
+        return documents.count(connection, number)
 
     return run(engine, work)
 
@@ -95,7 +100,7 @@ def approve_count(engine: Database, actor: Caller, count: str) -> dict[str, Any]
 
     def work(connection: Connection) -> dict[str, Any]:
         filled = counting.approve(connection, actor, number)
-        return {**documents.get_count(connection, actor, number), "backorders_filled": filled}
+        return {**documents.count(connection, number), "backorders_filled": filled}
 
     return run(engine, work)
 
@@ -107,6 +112,6 @@ def reject_count(engine: Database, actor: Caller, count: str) -> dict[str, Any]:
 
     def work(connection: Connection) -> dict[str, Any]:
         counts.reject(connection, actor, number)
-        return documents.get_count(connection, actor, number)
+        return documents.count(connection, number)
 
     return run(engine, work)

@@ -11,10 +11,9 @@ from fastapi import APIRouter, Response
 from pydantic import AwareDatetime, Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, callers_words
 from oms_ops.database import run
-from oms_ops.errors import NotFound
 from oms_ops.fulfilment import commands, delivery, labels, packing, scan
 from oms_ops.fulfilment.carriers.entries import TEXT_TYPES
 from oms_ops.fulfilment.delivery import Failed
@@ -181,8 +180,7 @@ def advance(
     steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
 
     def work(connection: Connection) -> dict[str, Any]:
-        if not queries.shipments_by_id(connection, [shipment_id]):
-            raise NotFound(f"There is no shipment {shipment_id}.")
+        queries.named_shipment(connection, actor, FULFIL, shipment_id)
         if step == "pack" and said.parcels is not None:
             parcels = [Packed(each.contents, each.weight_grams) for each in said.parcels]
             packing.pack_checked(connection, actor, shipment_id, parcels)

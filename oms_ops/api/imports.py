@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import PlainTextResponse
-from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import ORDERS_READ
-from oms_ops.api.parts import Caller, Cursor, Database, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, Limit, one_of
 from oms_ops.database import reading
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.exchange import files, mapping, runs
@@ -70,17 +68,15 @@ def list_imports(
     engine: Database, actor: Caller, limit: Limit = 50, after: Cursor = 0
 ) -> dict[str, Any]:
     """Return the imports, newest first; ``next`` is the cursor for ``after``."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return runs.listing(connection, limit=limit, after=after)
+        return runs.listing(connection, actor, limit=limit, after=after)
 
 
 @router.get("/imports/{number}")
 def get_import(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
     """Return what an import did."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return _render(_report(connection, number))
+        return _render(runs.show(connection, actor, number))
 
 
 @router.get("/imports/{number}/rows")
@@ -88,26 +84,19 @@ def get_rows(
     engine: Database,
     actor: Caller,
     number: str,
-    fate: Annotated[str | None, Query(pattern=f"^({'|'.join(FATES)})$")] = None,
+    fate: Annotated[str | None, Query(pattern=one_of(FATES))] = None,
     limit: Limit = 50,
     after: Cursor = 0,
 ) -> dict[str, Any]:
     """Return the rows of an import with the fate of each; ``after`` is the row to go on after."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        import_id = runs.id_of(connection, number)
-        return runs.rows(connection, import_id, fate=fate, limit=limit, after=after)
+        return runs.rows(connection, actor, number, fate=fate, limit=limit, after=after)
 
 
 @router.get("/imports/{number}/report", response_class=PlainTextResponse)
 def get_report(engine: Database, actor: Caller, number: str) -> PlainTextResponse:
     """Return the rejected rows as CSV, ready to be mended and sent again."""
-    actor.require(ORDERS_READ)
     out = io.StringIO()
     with reading(engine) as connection:
-        runs.write_report(_report(connection, number), out)
+        runs.write_report(runs.show(connection, actor, number), out)
     return PlainTextResponse(out.getvalue(), media_type="text/csv")
-
-
-def _report(connection: Connection, number: str) -> runs.Report:
-    return runs.report(connection, runs.id_of(connection, number))

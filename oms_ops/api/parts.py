@@ -89,6 +89,11 @@ def refuse_unstorable() -> ValidationFailed:
     return ValidationFailed(message, [FieldError("body", "not_storable", message)])
 
 
+def one_of(values: Sequence[str]) -> str:
+    """Return the pattern of a query parameter that is one of ``values``."""
+    return f"^({'|'.join(values)})$"
+
+
 def refuse_repeated(what: str, line_numbers: Sequence[int]) -> None:
     """Raise ValidationFailed where ``lines`` of a body name a line twice."""
     faults = [

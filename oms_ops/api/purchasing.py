@@ -7,13 +7,22 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import PURCHASING_READ
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Units, refuse_repeated
+from oms_ops.access.actor import PURCHASING_WRITE, STOCK_WRITE
+from oms_ops.api.parts import (
+    MOST_LINES,
+    Caller,
+    Cursor,
+    Database,
+    Limit,
+    Units,
+    one_of,
+    refuse_repeated,
+)
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
@@ -21,6 +30,7 @@ from oms_ops.purchasing import confirmation, orders, queries, receipts, sending,
 from oms_ops.purchasing.confirmation import ConfirmedLine
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.purchasing.receipts import Delivered
+from oms_ops.purchasing.tables import PURCHASE_ORDER_STATUSES
 from oms_ops.shapes import Amount, Body, Note, Reason
 
 router = APIRouter(tags=["purchasing"])
@@ -120,14 +130,13 @@ def list_purchase_orders(
     actor: Caller,
     after: Cursor = 0,
     limit: Limit = 50,
-    status: str | None = None,
+    status: Annotated[str | None, Query(pattern=one_of(PURCHASE_ORDER_STATUSES))] = None,
     supplier: str | None = None,
 ) -> dict[str, Any]:
     """List purchase orders, newest first."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
         found = queries.listing(
-            connection, after=after, limit=limit + 1, status=status, supplier=supplier
+            connection, actor, after=after, limit=limit + 1, status=status, supplier=supplier
         )
     page = found[:limit]
     return {"data": page, "next": page[-1]["id"] if len(found) > limit else None}
@@ -136,17 +145,15 @@ def list_purchase_orders(
 @router.get("/purchase-orders/{number}")
 def get_purchase_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
     """Show one purchase order by its number or id."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
-        return queries.get(connection, number)
+        return queries.show(connection, actor, number)
 
 
 @router.get("/purchase-orders/{number}/csv", response_class=Response)
 def get_purchase_order_csv(engine: Database, actor: Caller, number: str) -> Response:
     """Download the lines of a purchase order as CSV, as the supplier gets them."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
-        order = queries.get(connection, number)
+        order = queries.show(connection, actor, number)
     name = f"attachment; filename={order['number']}.csv"
     return Response(
         sending.as_csv(order), media_type="text/csv", headers={"Content-Disposition": name}
@@ -186,7 +193,7 @@ def confirm_purchase_order(
     said = body or ConfirmationBody()
 
     def work(connection: Connection) -> dict[str, Any]:
-        currency = queries.get(connection, number)["currency"]
+        currency = queries.show(connection, actor, number, PURCHASING_WRITE)["currency"]
         costs = _costs([line.unit_cost for line in said.lines], currency)
         lines = [
             ConfirmedLine(line.line_no, line.confirmed_on, cost)
@@ -221,7 +228,7 @@ def receive_purchase_order(
     """Receive a delivery against a purchase order; damaged units go to quarantine."""
 
     def work(connection: Connection) -> dict[str, Any]:
-        order = queries.get(connection, number)
+        order = queries.show(connection, actor, number, STOCK_WRITE)
         ids = {line["line_no"]: line["id"] for line in order["lines"]}
         refuse_repeated("The receipt", [line.line_no for line in body.lines])
         errors = [
@@ -254,10 +261,14 @@ def list_price_variances(
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """List what suppliers charged otherwise than agreed, the newest receipts first."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
         page, cursor = variance.variances(
-            connection, supplier=supplier, purchase_order=purchase_order, before=after, limit=limit
+            connection,
+            actor,
+            supplier=supplier,
+            purchase_order=purchase_order,
+            before=after,
+            limit=limit,
         )
     return {"data": page, "next": cursor}
 

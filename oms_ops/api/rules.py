@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
-from oms_ops.access.actor import RULES_READ
 from oms_ops.api.parts import Caller, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.rules import store
@@ -26,18 +25,16 @@ class NewRules(Body):
 @router.get("")
 def current(engine: Database, actor: Caller) -> dict[str, Any]:
     """Show the rules in force."""
-    actor.require(RULES_READ)
     with reading(engine) as connection:
-        found = store.current(connection)
+        found = store.show(connection, actor)
     return {"version": found.id, "document": found.rules.model_dump(mode="json")}
 
 
 @router.get("/history")
 def history(engine: Database, actor: Caller, limit: Limit = 50) -> dict[str, Any]:
     """List the versions, newest first: who published them, when and why."""
-    actor.require(RULES_READ)
     with reading(engine) as connection:
-        return {"data": store.history(connection, limit=limit), "next": None}
+        return {"data": store.history(connection, actor, limit=limit), "next": None}
 
 
 @router.put("")

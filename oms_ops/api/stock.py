@@ -9,7 +9,6 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import STOCK_READ
 from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
@@ -94,10 +93,9 @@ def list_stock(
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Show units on hand, allocated, available and incoming, by SKU and warehouse."""
-    actor.require(STOCK_READ)
     with reading(engine) as connection:
         page, cursor = queries.levels(
-            connection, sku=sku, warehouse=warehouse, after=after, limit=limit
+            connection, actor, sku=sku, warehouse=warehouse, after=after, limit=limit
         )
     return {"data": page, "next": cursor}
 

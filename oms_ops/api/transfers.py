@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, refuse_repeated
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, one_of, refuse_repeated
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals
 from oms_ops.shapes import Body, Note
 from oms_ops.stock import documents, transfers
 from oms_ops.stock.names import Line
+from oms_ops.stock.tables import TRANSFER_STATUSES
 from oms_ops.stock.transfer_receipts import Arrived
 
 router = APIRouter(prefix="/stock/transfers", tags=["stock"])
@@ -77,14 +78,18 @@ def create_transfer(engine: Database, actor: Caller, body: TransferBody) -> dict
             [Line(line.sku, line.quantity) for line in body.lines],
             reason=body.reason, expected_on=body.expected_on,
         )  # fmt: skip
-        return documents.get_transfer(connection, actor, number)
+        return documents.transfer(connection, number)
 
     return run(engine, work)
 
 
 @router.get("")
 def list_transfers(
-    engine: Database, actor: Caller, status: str | None = None, after: Cursor = 0, limit: Limit = 50
+    engine: Database,
+    actor: Caller,
+    status: Annotated[str | None, Query(pattern=one_of(TRANSFER_STATUSES))] = None,
+    after: Cursor = 0,
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """List transfers, newest first."""
     with reading(engine) as connection:
@@ -114,7 +119,7 @@ def send_transfer(
 
     def work(connection: Connection) -> dict[str, Any]:
         transfers.send(connection, actor, number, quantities, expected_on=asked.expected_on)
-        return documents.get_transfer(connection, actor, number)
+        return documents.transfer(connection, number)
 
     return run(engine, work)
 
@@ -129,7 +134,7 @@ def receive_transfer(
 
     def work(connection: Connection) -> dict[str, Any]:
         filled = arrivals.receive_transfer(connection, actor, number, arrived, body.note)
-        shown = documents.get_transfer(connection, actor, number)
+        shown = documents.transfer(connection, number)
         return {**shown, "backorders_filled": filled}
 
     return run(engine, work)
@@ -142,6 +147,6 @@ def cancel_transfer(engine: Database, actor: Caller, transfer: str) -> dict[str,
 
     def work(connection: Connection) -> dict[str, Any]:
         transfers.cancel(connection, actor, number)
-        return documents.get_transfer(connection, actor, number)
+        return documents.transfer(connection, number)
 
     return run(engine, work)

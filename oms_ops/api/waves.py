@@ -39,7 +39,7 @@ def open_wave(engine: Database, actor: Caller, body: WaveBody) -> dict[str, Any]
 
     def work(connection: Connection) -> dict[str, Any]:
         number = waves.open_wave(connection, actor, body.warehouse, limits)
-        return picklist.get(connection, actor, number)
+        return picklist.of_wave(connection, number)
 
     return run(engine, work)
 
@@ -94,7 +94,7 @@ def record_picks(
 
     def work(connection: Connection) -> dict[str, Any]:
         picking.confirm(connection, actor, number, body.picks if body else None)
-        return picklist.get(connection, actor, number)
+        return picklist.of_wave(connection, number)
 
     return run(engine, work)
 
@@ -105,6 +105,6 @@ def cancel_wave(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
 
     def work(connection: Connection) -> dict[str, Any]:
         freed = waves.cancel(connection, actor, number)
-        return {"shipments": freed, "wave": picklist.get(connection, actor, number)}
+        return {"shipments": freed, "wave": picklist.of_wave(connection, number)}
 
     return run(engine, work)

@@ -59,7 +59,7 @@ def put(connection: Connection, actor: Actor, wanted: DiscountIn) -> dict[str, A
     ).one_or_none()
     if used is None:
         connection.execute(sa.insert(Discount).values(**values, **stamp))
-        return get(connection, actor, wanted.code)
+        return _shown(connection, wanted.code)
     if wanted.use_limit is not None and wanted.use_limit < used.used:
         raise Conflict(
             f"{wanted.code} is used {used.used} times already.",
@@ -70,7 +70,7 @@ def put(connection: Connection, actor: Actor, wanted: DiscountIn) -> dict[str, A
         .where(Discount.id == used.id)
         .values(**values, **stamp, version=Discount.version + 1)
     )
-    return get(connection, actor, wanted.code)
+    return _shown(connection, wanted.code)
 
 
 def _values(connection: Connection, wanted: DiscountIn) -> dict[str, Any]:
@@ -116,6 +116,10 @@ def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
         NotFound: there is no such code.
     """
     actor.require(ORDERS_READ)
+    return _shown(connection, code)
+
+
+def _shown(connection: Connection, code: str) -> dict[str, Any]:
     row = connection.execute(_QUERY.where(Discount.code == code.upper())).one_or_none()
     if row is None:
         raise NotFound(f"There is no discount code {code!r}.")

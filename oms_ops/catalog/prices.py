@@ -84,7 +84,7 @@ def put_list(
             "now": as_time(connection, clock.now()),
         },
     )
-    return get(connection, actor, code)
+    return _shown(connection, code)
 
 
 def set_prices(
@@ -147,6 +147,10 @@ def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
         NotFound: there is no such list.
     """
     actor.require(ORDERS_READ)
+    return _shown(connection, code)
+
+
+def _shown(connection: Connection, code: str) -> dict[str, Any]:
     head = _head(connection, code)
     prices = connection.execute(
         sa.text(

@@ -9,7 +9,7 @@ from pydantic import EmailStr, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.access.actor import PURCHASING_WRITE, Actor
+from oms_ops.access.actor import PURCHASING_READ, PURCHASING_WRITE, Actor
 from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
@@ -52,7 +52,7 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
         " changed_at = excluded.changed_at",
         {"code": code, **supplier.model_dump(), **_stamp(connection, actor)},
     )
-    return get(connection, code)
+    return _shown(connection, code)
 
 
 def put_terms(
@@ -110,15 +110,20 @@ def put_terms(
         " changed_at = excluded.changed_at",
         parameters,
     )
-    return get(connection, code)
+    return _shown(connection, code)
 
 
-def get(connection: Connection, code: str) -> dict[str, Any]:
+def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
     """Return a supplier with its terms.
 
     Raises:
         NotFound: there is no such supplier.
     """
+    actor.require(PURCHASING_READ)
+    return _shown(connection, code)
+
+
+def _shown(connection: Connection, code: str) -> dict[str, Any]:
     supplier_id = _id(connection, code)
     head = (
         connection.execute(
@@ -152,8 +157,9 @@ def get(connection: Connection, code: str) -> dict[str, Any]:
     }
 
 
-def listing(connection: Connection) -> list[dict[str, Any]]:
+def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
     """Return all suppliers, without their terms, by code."""
+    actor.require(PURCHASING_READ)
     rows = connection.execute(
         sa.text(
             "SELECT code, name, email, lead_time_days, review_days, version FROM suppliers"

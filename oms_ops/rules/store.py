@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.access.actor import RULES_WRITE, Actor
+from oms_ops.access.actor import RULES_READ, RULES_WRITE, Actor
 from oms_ops.database import as_time, execute, read_time
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.rules.document import Rules
@@ -30,8 +30,14 @@ class Version:
     rules: Rules
 
 
+def show(connection: Connection, actor: Actor) -> Version:
+    """Return the rules in force to somebody who may look at them."""
+    actor.require(RULES_READ)
+    return current(connection)
+
+
 def current(connection: Connection) -> Version:
-    """Return the rules in force."""
+    """Return the rules in force, for the services that follow them."""
     row = execute(connection, NEWEST_SQL, {}).fetchone()
     return version(connection, row[0])
 
@@ -111,8 +117,9 @@ def publish(connection: Connection, actor: Actor, document: Any, note: str = "")
     return int(row[0])
 
 
-def history(connection: Connection, *, limit: int = 50) -> list[dict[str, Any]]:
+def history(connection: Connection, actor: Actor, *, limit: int = 50) -> list[dict[str, Any]]:
     """Return the published versions, newest first: id, note, who and when."""
+    actor.require(RULES_READ)
     rows = execute(
         connection,
         "SELECT id, note, created_at, changed_by FROM shop_rules ORDER BY id DESC LIMIT :limit",
