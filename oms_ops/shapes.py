@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -17,9 +17,14 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from oms_ops.errors import FieldError, ValidationFailed
+
+T = TypeVar("T", bound=BaseModel)
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -78,6 +83,28 @@ def _search(value: Any) -> None:
 def refuse_unstorable(document: Any) -> None:
     """Raise ValueError where a text of a free document cannot be stored."""
     _search(document)
+
+
+def parsed(shape: type[T], given: Any, what: str) -> T:
+    """Return ``given`` in a shape, for callers without a framework; ``what`` is refused.
+
+    Raises:
+        ValidationFailed: with every bad field.
+    """
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        faults = [field_error(fault) for fault in error.errors(include_url=False)]
+        raise ValidationFailed(f"{what} has bad fields.", faults) from None
+
+
+def field_error(fault: Any) -> FieldError:
+    """Return a structural fault that Pydantic found in a submission."""
+    path = ""
+    for part in fault["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    message = fault["msg"].removeprefix("Value error, ")
+    return FieldError(path or "body", fault_code(fault["type"]), message)
 
 
 def fault_code(kind: str) -> str:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from pydantic import (
     Field,
-    ValidationError,
     model_validator,
 )
 
@@ -14,10 +13,9 @@ from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.orders.intake import (
     AddressIn,
     PaymentIn,
-    field_error,
     ship_to_faults,
 )
-from oms_ops.shapes import Amount, Note, Strict, Text
+from oms_ops.shapes import Amount, Note, Strict, Text, parsed
 
 
 class LineIn(Strict):
@@ -65,11 +63,7 @@ def parse(payload: Any) -> AmendmentIn:
     Raises:
         ValidationFailed: with every bad field that shows without the order and the catalogue.
     """
-    try:
-        wanted = AmendmentIn.model_validate(payload)
-    except ValidationError as error:
-        faults = [field_error(fault) for fault in error.errors(include_url=False)]
-        raise ValidationFailed("The amendment has bad fields.", faults) from None
+    wanted = parsed(AmendmentIn, payload, "The amendment")
     faults = ship_to_faults(wanted.ship_to.model_dump()) if wanted.ship_to else []
     numbers = [line.line_no for line in wanted.lines]
     faults += [

@@ -22,10 +22,11 @@ from pydantic import (
 )
 
 from oms_ops import clock
+from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
-from oms_ops.orders.addresses import address_faults, phone_number
-from oms_ops.shapes import Amount, Note, Strict, Text, fault_code, storable
+from oms_ops.orders.addresses import address_faults
+from oms_ops.shapes import Amount, Note, Strict, Text, field_error, storable
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Code = Annotated[
@@ -220,15 +221,6 @@ def _with_phones(order: OrderIn, numbers: dict[str, str]) -> OrderIn:
         for name, number in numbers.items()
     }
     return order.model_copy(update=parts)
-
-
-def field_error(fault: Any) -> FieldError:
-    """Return a structural fault that Pydantic found in a submission."""
-    path = ""
-    for part in fault["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    message = fault["msg"].removeprefix("Value error, ")
-    return FieldError(path or "body", fault_code(fault["type"]), message)
 
 
 def lines_of(payload: Any) -> list[tuple[int, str]]:
