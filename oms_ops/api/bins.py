@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, callers_words
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once, callers_words
 from oms_ops.database import reading, run
 from oms_ops.shapes import Body
 from oms_ops.stock import bin_moves, bins, putaway
@@ -107,18 +107,18 @@ def change_bin(engine: Database, actor: Caller, code: str, body: BinChange) -> N
 
 
 @router.post("/bins/moves", status_code=201)
-def move_goods(engine: Database, actor: Caller, body: MovesBody) -> dict[str, Any]:
+def move_goods(engine: Database, actor: Caller, once: Once, body: MovesBody) -> dict[str, Any]:
     """Move goods from bin to bin, to the floor or from it."""
     moves = [BinMove(line.sku, line.quantity, line.target, line.source) for line in body.lines]
-    return run(engine, lambda c: _move(c, actor, body.warehouse, moves))
+    return once.run(engine, actor, lambda c: _move(c, actor, body.warehouse, moves))
 
 
 @router.post("/putaway", status_code=201)
-def put_away(engine: Database, actor: Caller, body: PutawayBody) -> dict[str, Any]:
+def put_away(engine: Database, actor: Caller, once: Once, body: PutawayBody) -> dict[str, Any]:
     """Put goods from the floor into bins."""
     moves = [BinMove(line.sku, line.quantity, line.bin) for line in body.lines]
     with callers_words({r"\.target$": ".bin"}):
-        return run(engine, lambda c: _move(c, actor, body.warehouse, moves))
+        return once.run(engine, actor, lambda c: _move(c, actor, body.warehouse, moves))
 
 
 def _move(

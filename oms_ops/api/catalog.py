@@ -111,6 +111,18 @@ def put_prices(engine: Database, actor: Caller, code: str, body: Prices) -> dict
     }
 
 
+@router.delete("/price-lists/{code}/prices")
+def remove_prices(
+    engine: Database,
+    actor: Caller,
+    code: str,
+    sku: Annotated[str, Query(max_length=200)],
+    min_quantity: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+) -> dict[str, Any]:
+    """Take the prices of a SKU off a list, or the one from a quantity on."""
+    return {"removed": run(engine, lambda c: prices.remove(c, actor, code, sku, min_quantity))}
+
+
 @router.get("/discounts")
 def list_discounts(engine: Database, actor: Caller) -> dict[str, Any]:
     """List discount codes, newest first."""

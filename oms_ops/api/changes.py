@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import ORDERS_WRITE
-from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Units, described
+from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Once, Units, described
 from oms_ops.database import reading, run
 from oms_ops.orders import cancellation, holds, queries
 from oms_ops.orders.amendment import amend
@@ -25,14 +25,19 @@ _AMENDMENT_SCHEMA = described(AmendmentIn)
 
 @router.post("/orders/{number}/amend", openapi_extra=_AMENDMENT_SCHEMA)
 def amend_order(
-    engine: Database, actor: Caller, number: str, body: JsonBody, preview: bool = False
+    engine: Database,
+    actor: Caller,
+    once: Once,
+    number: str,
+    body: JsonBody,
+    preview: bool = False,
 ) -> dict[str, Any]:
     """Amend an order until it is picked; ``preview`` tells what it would come to.
 
     The answer holds the order, the price ``difference``, what is ``to_pay`` beyond its payments,
     and what was captured too much, ``to_refund``, which goes back at once.
     """
-    return amend(engine, actor, number, body, preview=preview)
+    return amend(engine, actor, number, body, preview=preview, idempotency_key=once.key)
 
 
 @router.get("/orders/{number}/history")
@@ -61,7 +66,7 @@ class Cancellation(Body):
 
 @router.post("/orders/{number}/cancel")
 def cancel_order(
-    engine: Database, actor: Caller, number: str, body: Cancellation | None = None
+    engine: Database, actor: Caller, once: Once, number: str, body: Cancellation | None = None
 ) -> dict[str, Any]:
     """Cancel a whole order, or units of its lines, before they are picked."""
     wanted = body or Cancellation()
@@ -75,7 +80,7 @@ def cancel_order(
             cancellation.cancel_units(connection, actor, units, wanted.reason)
         return queries.get(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 class Hold(Body):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, one_of
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once, one_of
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import counting
 from oms_ops.shapes import Body, Note
@@ -44,7 +44,7 @@ class CountedBody(Body):
 
 
 @router.post("", status_code=201)
-def open_count(engine: Database, actor: Caller, body: CountBody) -> dict[str, Any]:
+def open_count(engine: Database, actor: Caller, once: Once, body: CountBody) -> dict[str, Any]:
     """Open a count."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def open_count(engine: Database, actor: Caller, body: CountBody) -> dict[str, An
         )  # fmt: skip
         return documents.count(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("")

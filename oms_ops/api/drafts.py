@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Once
 from oms_ops.database import reading, run
 from oms_ops.orders import drafts
 from oms_ops.shapes import Body
@@ -25,9 +25,9 @@ class Edit(Body):
 
 
 @router.post("", status_code=201)
-def create(engine: Database, actor: Caller, body: JsonBody) -> dict[str, Any]:
+def create(engine: Database, actor: Caller, once: Once, body: JsonBody) -> dict[str, Any]:
     """Keep an order in the making; it may still lack things."""
-    return run(engine, lambda connection: drafts.create(connection, actor, body))
+    return once.run(engine, actor, lambda connection: drafts.create(connection, actor, body))
 
 
 @router.get("")

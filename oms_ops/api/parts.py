@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
 from anyio import CapacityLimiter
-from fastapi import Body, Depends, Path, Query, Request
+from fastapi import Body, Depends, Header, Path, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import AfterValidator, BaseModel, Field
 from pydantic_core import PydanticSerializationError
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import Actor
 from oms_ops.access.keys import authenticate
+from oms_ops.database import run
 from oms_ops.errors import FieldError, OmsError, Unauthorised, ValidationFailed
+from oms_ops.orders.idempotency import once
 from oms_ops.shapes import storable
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, made by `oms key create`.")
@@ -87,6 +90,48 @@ def refuse_unstorable() -> ValidationFailed:
     """Return the refusal of a value that the database cannot hold."""
     message = "A value is out of range or holds a character that cannot be stored."
     return ValidationFailed(message, [FieldError("body", "not_storable", message)])
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request that is done once: what makes a repeat the same, and its Idempotency-Key if any."""
+
+    key: str | None
+    request: tuple[str, Any]
+
+    def run(
+        self,
+        engine: Engine,
+        actor: Actor,
+        work: Callable[[Connection], dict[str, Any]],
+        *,
+        attempts: int = 8,
+    ) -> dict[str, Any]:
+        """Do ``work`` in one transaction and return its answer, or the first answer to the key."""
+        return run(
+            engine,
+            lambda c: once(c, actor, self.key, self.request, lambda: work(c)),
+            attempts=attempts,
+        )
+
+
+async def _submission(
+    request: Request, idempotency_key: Annotated[IdempotencyKey | None, Header()] = None
+) -> Submission:
+    if idempotency_key is None:
+        return Submission(None, ("", None))
+    body = await request.body()
+    asked = f"{request.method} {request.url.path}?{request.url.query}"
+    try:
+        # The same body, however its JSON is written.
+        return Submission(idempotency_key, (asked, json.loads(body) if body else None))
+    except ValueError:
+        # The route refuses it.
+        return Submission(idempotency_key, (asked, None))
+
+
+#: For routes that a repeat would do twice; `POST /v1/orders` has its own, in its one write.
+Once = Annotated[Submission, Depends(_submission)]
 
 
 def one_of(values: Sequence[str]) -> str:

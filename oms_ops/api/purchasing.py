@@ -19,6 +19,7 @@ from oms_ops.api.parts import (
     Cursor,
     Database,
     Limit,
+    Once,
     Units,
     one_of,
     refuse_repeated,
@@ -107,10 +108,13 @@ def _lines(lines: Sequence[LineBody]) -> list[PurchaseLine]:
 
 
 @router.post("/purchase-orders", status_code=201)
-def create_purchase_order(engine: Database, actor: Caller, body: OrderBody) -> dict[str, Any]:
+def create_purchase_order(
+    engine: Database, actor: Caller, once: Once, body: OrderBody
+) -> dict[str, Any]:
     """Order from a supplier, at once or as a draft."""
-    return run(
+    return once.run(
         engine,
+        actor,
         lambda connection: orders.create(
             connection,
             actor,
@@ -223,7 +227,7 @@ def cancel_purchase_order(
 
 @router.post("/purchase-orders/{number}/receive", status_code=201)
 def receive_purchase_order(
-    engine: Database, actor: Caller, number: str, body: ReceiptBody
+    engine: Database, actor: Caller, once: Once, number: str, body: ReceiptBody
 ) -> dict[str, Any]:
     """Receive a delivery against a purchase order; damaged units go to quarantine."""
 
@@ -248,7 +252,7 @@ def receive_purchase_order(
         )
         return {"number": receipt, "purchase_order": queries.get(connection, number)}
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("/price-variances")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment import arrivals
@@ -121,7 +121,7 @@ def show_availability(
 
 
 @router.post("/stock/receipts", status_code=201)
-def receive_goods(engine: Database, actor: Caller, body: ReceiptBody) -> dict[str, Any]:
+def receive_goods(engine: Database, actor: Caller, once: Once, body: ReceiptBody) -> dict[str, Any]:
     """Receive goods that no purchase order announced; backorders are filled at once."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def receive_goods(engine: Database, actor: Caller, body: ReceiptBody) -> dict[st
         filled = arrivals.adjust(connection, actor, body.warehouse, lines, body.reason, body.note)
         return _changed(connection, body.warehouse, body.lines, filled)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 def _costed(connection: Connection, body: ReceiptBody) -> list[Adjustment]:
@@ -150,7 +150,9 @@ def _costed(connection: Connection, body: ReceiptBody) -> list[Adjustment]:
 
 
 @router.post("/stock/adjustments", status_code=201)
-def adjust_stock(engine: Database, actor: Caller, body: AdjustmentBody) -> dict[str, Any]:
+def adjust_stock(
+    engine: Database, actor: Caller, once: Once, body: AdjustmentBody
+) -> dict[str, Any]:
     """Correct what the books say, with a reason; what is promised cannot be written off."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -158,11 +160,13 @@ def adjust_stock(engine: Database, actor: Caller, body: AdjustmentBody) -> dict[
         filled = arrivals.adjust(connection, actor, body.warehouse, lines, body.reason, body.note)
         return _changed(connection, body.warehouse, body.lines, filled)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.post("/stock/quarantine", status_code=201)
-def put_in_quarantine(engine: Database, actor: Caller, body: QuarantineBody) -> dict[str, Any]:
+def put_in_quarantine(
+    engine: Database, actor: Caller, once: Once, body: QuarantineBody
+) -> dict[str, Any]:
     """Take goods off the shelf until somebody decides about them."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -170,13 +174,14 @@ def put_in_quarantine(engine: Database, actor: Caller, body: QuarantineBody) -> 
         quarantine.put_in(connection, actor, body.warehouse, lines, body.note)
         return _changed(connection, body.warehouse, body.lines, 0)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.post("/stock/quarantine/{decision}")
 def decide_about_quarantine(
     engine: Database,
     actor: Caller,
+    once: Once,
     decision: Literal["release", "scrap", "return_to_supplier"],
     body: QuarantineBody,
 ) -> dict[str, Any]:
@@ -187,7 +192,7 @@ def decide_about_quarantine(
         filled = arrivals.dispose(connection, actor, body.warehouse, lines, decision, body.note)
         return _changed(connection, body.warehouse, body.lines, filled)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 def _changed(

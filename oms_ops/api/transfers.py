@@ -9,7 +9,16 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, one_of, refuse_repeated
+from oms_ops.api.parts import (
+    MOST_LINES,
+    Caller,
+    Cursor,
+    Database,
+    Limit,
+    Once,
+    one_of,
+    refuse_repeated,
+)
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals
 from oms_ops.shapes import Body, Note
@@ -69,7 +78,9 @@ class ReceiveBody(Body):
 
 
 @router.post("", status_code=201)
-def create_transfer(engine: Database, actor: Caller, body: TransferBody) -> dict[str, Any]:
+def create_transfer(
+    engine: Database, actor: Caller, once: Once, body: TransferBody
+) -> dict[str, Any]:
     """Plan a transfer; nothing moves yet."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -80,7 +91,7 @@ def create_transfer(engine: Database, actor: Caller, body: TransferBody) -> dict
         )  # fmt: skip
         return documents.transfer(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("")
@@ -126,7 +137,7 @@ def send_transfer(
 
 @router.post("/{transfer}/receive")
 def receive_transfer(
-    engine: Database, actor: Caller, transfer: str, body: ReceiveBody
+    engine: Database, actor: Caller, once: Once, transfer: str, body: ReceiveBody
 ) -> dict[str, Any]:
     """Receive a transfer or a part of it; backorders are filled at once."""
     number = documents.number_of("TR", transfer)
@@ -137,7 +148,7 @@ def receive_transfer(
         shown = documents.transfer(connection, number)
         return {**shown, "backorders_filled": filled}
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.post("/{transfer}/cancel")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import picking, picklist, waves
 from oms_ops.fulfilment.waves import USUAL_SHIPMENTS, Limits
@@ -33,7 +33,7 @@ class FoundBody(Body):
 
 
 @router.post("", status_code=201)
-def open_wave(engine: Database, actor: Caller, body: WaveBody) -> dict[str, Any]:
+def open_wave(engine: Database, actor: Caller, once: Once, body: WaveBody) -> dict[str, Any]:
     """Open a wave of the oldest shipments of a warehouse; show its pick list."""
     limits = Limits(body.zone, body.max_shipments, body.max_units)
 
@@ -41,7 +41,7 @@ def open_wave(engine: Database, actor: Caller, body: WaveBody) -> dict[str, Any]
         number = waves.open_wave(connection, actor, body.warehouse, limits)
         return picklist.of_wave(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("")

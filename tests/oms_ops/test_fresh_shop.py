@@ -155,3 +155,48 @@ def test_the_command_line_writes_who_gave_the_command(monkeypatch: pytest.Monkey
         assert list(rows.scalars()) == ["cli:ann", "cli:ben", "carl"]
         makers = connection.exec_driver_sql("SELECT DISTINCT created_by FROM api_keys")
         assert list(makers.scalars()) == ["cli:ben"]
+
+
+def test_whom_a_purchase_order_was_sent_to_is_told_and_when_to_nobody_why(shop: Shop) -> None:
+    buyer = client(shop.engine, "merchandiser")
+    lines = [{"sku": "SKU-1", "quantity": 6}]
+    body = {"supplier": "ACME", "warehouse": "ATL", "lines": lines}
+    silent = done(buyer.post("/v1/purchase-orders", json=body))
+    assert (silent["sent_to"], "e-mail" in silent["not_sent"]) == (None, True)
+    supplier = {"name": "Acme", "email": "sales@acme.example.com", "lead_time_days": 5}
+    done(buyer.put("/v1/suppliers/ACME", json=supplier))
+    told = done(buyer.post("/v1/purchase-orders", json=body))
+    assert (told["sent_to"], told["not_sent"]) == ("sales@acme.example.com", None)
+
+
+def test_nothing_is_bought_in_a_currency_without_a_rate(shop: Shop) -> None:
+    admin = client(shop.engine)
+    terms = {"currency": "EUR", "unit_cost": "1.00"}
+    done(admin.put("/v1/suppliers/ACME/terms/SKU-1", json=terms))
+    lines = [{"sku": "SKU-1", "quantity": 6}]
+    body = {"supplier": "ACME", "warehouse": "ATL", "lines": lines}
+    refused = admin.post("/v1/purchase-orders", json=body)
+    assert [(e["field"], e["code"]) for e in refused.json()["errors"]] == [
+        ("lines", "no_exchange_rate")
+    ]
+    done(admin.put("/v1/rules", json={"document": {"exchange_rates": {"EUR": "1.10"}}}))
+    number = done(admin.post("/v1/purchase-orders", json=body))["number"]
+    came = {"lines": [{"line_no": 1, "quantity": 6}]}
+    done(admin.post(f"/v1/purchase-orders/{number}/receive", json=came))
+    assert shop.rows("SELECT average_cost_e4 FROM stock_levels")[0][0] == 1_100_000
+
+
+def test_prices_are_taken_off_a_list(shop: Shop) -> None:
+    buyer = client(shop.engine, "merchandiser")
+    done(buyer.put("/v1/price-lists/SALE", json={"name": "Sale", "currency": "USD"}))
+    some = [{"sku": "SKU-1", "price": "1.00", "min_quantity": n} for n in (1, 10)]
+    some.append({"sku": "SKU-2", "price": "2.00"})
+    done(buyer.put("/v1/price-lists/SALE/prices", json={"prices": some}))
+    path = "/v1/price-lists/SALE/prices"
+    assert done(buyer.delete(f"{path}?sku=SKU-1&min_quantity=10")) == {"removed": 1}
+    assert done(buyer.delete(f"{path}?sku=SKU-2")) == {"removed": 1}
+    assert buyer.delete(f"{path}?sku=SKU-2").status_code == 404
+    left = done(buyer.get("/v1/price-lists/SALE"))["prices"]
+    assert [(p["sku"], p["min_quantity"]) for p in left] == [("SKU-1", 1)]
+    gone = shop.rows("SELECT changed_by FROM change_log WHERE entity = 'prices' AND op = 'D'")
+    assert {row[0] for row in gone} == {"the merchandiser"}
