@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection, Engine
 
+    from oms_ops.access.actor import Actor
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 carriers_app = typer.Typer(no_args_is_help=True, help="Who carries parcels.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -19,6 +22,8 @@ demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
 inbox_app = typer.Typer(no_args_is_help=True, help="Messages from other systems.")
 routing_app = typer.Typer(no_args_is_help=True, help="Which warehouse ships what.")
 rules_app = typer.Typer(no_args_is_help=True, help="The shop's rules.")
+warehouse_app = typer.Typer(no_args_is_help=True, help="Buildings that ship and receive.")
+app.add_typer(warehouse_app, name="warehouse")
 app.add_typer(carriers_app, name="carriers")
 app.add_typer(key_app, name="key")
 app.add_typer(inbox_app, name="inbox")
@@ -45,6 +50,43 @@ def _engine() -> Engine:
     return make_engine(settings().url)
 
 
+#: What was said before the command.
+_said: dict[str, str | None] = {}
+
+
+@app.callback()
+def begin(
+    name: Annotated[
+        str | None,
+        typer.Option("--as", help="Your name on what you change; your login if not said."),
+    ] = None,
+) -> None:
+    """Remember who gives the command."""
+    _said["as"] = name
+
+
+def _actor() -> Actor:
+    """Return who gives the command: the holder of ``OMS_API_KEY``, or the local administrator.
+
+    Whoever reaches the database from here could change it by any other means: without a key the
+    command line permits all, and writes ``cli:NAME`` on it.
+    """
+    import getpass
+
+    from oms_ops.access.actor import Actor
+    from oms_ops.access.keys import authenticate
+    from oms_ops.settings import settings
+
+    name = _said.get("as")
+    if (key := settings().api_key) and name is None:
+        return authenticate(_engine(), key)
+    if name is None:
+        # In a container the user may have no name.
+        with suppress(KeyError, OSError):
+            name = getpass.getuser()
+    return Actor(f"cli:{name or 'nobody'}", "admin")
+
+
 @app.command()
 def init() -> None:
     """Create or migrate the operational database."""
@@ -68,9 +110,13 @@ def key_create(
     from oms_ops.access import keys
     from oms_ops.database import run
 
+    by = _actor()
     lifetime = timedelta(days=days) if days else None
     typer.echo(
-        run(_engine(), lambda c: keys.create(c, role, name, lifetime=lifetime, scopes=scope))
+        run(
+            _engine(),
+            lambda c: keys.create(c, role, name, lifetime=lifetime, scopes=scope, by=by),
+        )
     )
 
 
@@ -81,11 +127,13 @@ def key_list() -> None:
     from oms_ops.database import reading
 
     with reading(_engine()) as connection:
-        for key in keys.listing(connection):
+        for key in keys.listing(connection, _actor()):
             ends = key["revoked_at"] or key["expires_at"]
             state = "revoked" if key["revoked_at"] else f"until {ends:%Y-%m-%d}" if ends else ""
+            by = key["revoked_by"] if key["revoked_at"] else None
             typer.echo(
-                f"{key['name']:24} {key['role']:14} {', '.join(key['scopes'] or ['all'])} {state}"
+                f"{key['name']:24} {key['role']:14} {', '.join(key['scopes'] or ['all'])}"
+                f" made by {key['created_by'] or '?'} {state}{f' by {by}' if by else ''}".rstrip()
             )
 
 
@@ -95,8 +143,52 @@ def key_revoke(name: str) -> None:
     from oms_ops.access import keys
     from oms_ops.database import run
 
-    run(_engine(), lambda c: keys.revoke(c, name))
+    by = _actor()
+    run(_engine(), lambda c: keys.revoke(c, name, by))
     typer.echo(f"revoked: {name}")
+
+
+@warehouse_app.command("put")
+def warehouse_put(
+    code: str,
+    name: Annotated[str, typer.Option()],
+    city: Annotated[str, typer.Option()],
+    country: Annotated[str, typer.Option(help="US, DE, ...")],
+    region: Annotated[str, typer.Option(help="State or province, as addresses have it.")] = "",
+    postal_code: Annotated[str, typer.Option()] = "",
+    line1: Annotated[str, typer.Option()] = "",
+    latitude: Annotated[float | None, typer.Option(help="Degrees, for distances.")] = None,
+    longitude: Annotated[float | None, typer.Option()] = None,
+    rank: Annotated[int, typer.Option(help="Smaller ones are preferred, all else alike.")] = 100,
+    active: Annotated[bool, typer.Option("--active/--closed")] = True,
+) -> None:
+    """Create a warehouse, or change it to this; one that is not empty cannot be closed."""
+    from oms_ops.database import run
+    from oms_ops.stock import warehouses
+
+    wanted = warehouses.parse(
+        {
+            "name": name, "line1": line1, "city": city, "region": region,
+            "postal_code": postal_code, "country": country, "latitude": latitude,
+            "longitude": longitude, "rank": rank, "is_active": active,
+        }
+    )  # fmt: skip
+    actor = _actor()
+    shown = run(_engine(), lambda c: warehouses.put(c, actor, warehouses.parse_code(code), wanted))
+    typer.echo(f"{shown['code']}: version {shown['version']}")
+
+
+@warehouse_app.command("list")
+def warehouse_list() -> None:
+    """List the warehouses, the closed ones too."""
+    from oms_ops.database import reading
+    from oms_ops.stock import warehouses
+
+    with reading(_engine()) as connection:
+        for each in warehouses.listing(connection, _actor()):
+            state = "" if each["is_active"] else " closed"
+            place = f"{each['city']}, {each['country']}"
+            typer.echo(f"{each['code']:12} rank {each['rank']:<4} {each['name']}, {place}{state}")
 
 
 @carriers_app.command("list")
@@ -121,7 +213,7 @@ def carriers_sync(
     from oms_ops.fulfilment.carriers import events
 
     sound = True
-    for done in events.sync(_engine(), carrier):
+    for done in events.sync(_engine(), carrier, by=_actor()):
         again = f", {done.asked_again} labels asked for again" if done.asked_again else ""
         typer.echo(
             f"{done.carrier}: {'failed' if done.failed else f'{done.messages} messages{again}'}"
@@ -140,7 +232,7 @@ def rules_show() -> None:
     from oms_ops.rules import store
 
     with reading(_engine()) as connection:
-        typer.echo(store.current(connection).rules.model_dump_json(indent=2))
+        typer.echo(store.show(connection, _actor()).rules.model_dump_json(indent=2))
 
 
 @rules_app.command("check")
@@ -176,13 +268,12 @@ def _warehouses() -> list[str] | None:
 @rules_app.command("publish")
 def rules_publish(file: Path, note: str = "") -> None:
     """Put a JSON or TOML file of rules in force."""
-    from oms_ops.access.actor import SYSTEM
     from oms_ops.database import run
     from oms_ops.rules import store
     from oms_ops.rules.files import read
 
-    document = read(file)
-    version = run(_engine(), lambda c: store.publish(c, SYSTEM, document, note))
+    document, actor = read(file), _actor()
+    version = run(_engine(), lambda c: store.publish(c, actor, document, note))
     typer.echo(f"in force: version {version}")
 
 
@@ -201,7 +292,6 @@ def routing_what_if(
     """Replay a period's orders under changed rules; nothing is written."""
     import json
 
-    from oms_ops.access.actor import SYSTEM
     from oms_ops.database import reading
     from oms_ops.orders import console
     from oms_ops.orders.whatif import what_if
@@ -209,7 +299,7 @@ def routing_what_if(
 
     changes = read(rules)
     with reading(_engine()) as connection:
-        answer = what_if(connection, SYSTEM, changes, month=month, days=days, may_split=split)
+        answer = what_if(connection, _actor(), changes, month=month, days=days, may_split=split)
     typer.echo(json.dumps(answer, indent=2)) if as_json else console.show(answer)
 
 
@@ -221,14 +311,15 @@ def routing_reroute(
     to: Annotated[str | None, typer.Option(help="The warehouse that must.")] = None,
 ) -> None:
     """Send shipments that nobody picks yet from other warehouses."""
-    from oms_ops.access.actor import SYSTEM
     from oms_ops.database import run
     from oms_ops.orders import affected
     from oms_ops.orders.reroute import reroute
 
+    actor = _actor()
+
     def work(connection: Connection) -> list[dict[str, object]]:
         ids = affected.shipments_of_numbers(connection, shipments)
-        orders = reroute(connection, SYSTEM, ids, exclude=exclude or (), to=to, reason=reason)
+        orders = reroute(connection, actor, ids, exclude=exclude or (), to=to, reason=reason)
         return affected.placement(connection, orders)
 
     for row in run(_engine(), work):
@@ -325,7 +416,6 @@ def import_file(
     report: Annotated[Path | None, typer.Option(help="Write the rejected rows here.")] = None,
 ) -> None:
     """Import a file: the good rows are taken, the bad ones reported with their reasons."""
-    from oms_ops.access.actor import SYSTEM
     from oms_ops.exchange import console, files
     from oms_ops.exchange.mapping import Mapping, load
     from oms_ops.setup import init as initialise
@@ -338,7 +428,7 @@ def import_file(
         initialise(engine)
     bars, told = console.bar("importing")
     with bars:
-        done = files.import_file(engine, SYSTEM, kind, file, columns, told)
+        done = files.import_file(engine, _actor(), kind, file, columns, told)
     console.show(done)
     if report:
         files.save_report(done, report)
@@ -349,10 +439,9 @@ def import_file(
 @inbox_app.command("retry")
 def inbox_retry() -> None:
     """Try again what could not be made of the messages received; exit status 1 if some fail."""
-    from oms_ops.access.actor import SYSTEM
     from oms_ops.exchange import inbox
 
-    tried = inbox.retry(_engine(), SYSTEM)
+    tried = inbox.retry(_engine(), _actor())
     failed = [message for message in tried if not message.is_done]
     typer.echo(f"{len(tried)} tried, {len(tried) - len(failed)} done, {len(failed)} failed")
     for message in failed:

@@ -25,7 +25,7 @@ import sqlalchemy as sa
 from pydantic_core import to_json
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -271,6 +271,17 @@ def retryable(error: BaseException) -> bool:
         return False
     state = getattr(error.orig, "sqlstate", None)
     return state in _RETRYABLE_STATES or "database is locked" in str(error.orig)
+
+
+@contextmanager
+def unique_again() -> Iterator[None]:
+    """Raise Retry where somebody else has just written the same unique value: look again."""
+    try:
+        yield
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig):
+            raise Retry("somebody else was first") from error
+        raise
 
 
 def unavailable(error: BaseException) -> bool:

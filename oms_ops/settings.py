@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     #: Signs Shopify's webhooks; two, separated by a comma, while a new one replaces the old.
     shopify_secret: str = Field(default="", repr=False)
 
+    #: Whoever gives the command line's commands; without, the local administrator does.
+    api_key: str = Field(default="", repr=False)
     #: ``smtp://user:password@host:587`` (STARTTLS where it is offered) or ``smtps://``; without, no
     #: message leaves.
     smtp_url: str = Field(default="", repr=False)

@@ -30,8 +30,15 @@ PURCHASING_WRITE = "purchasing:write"
 CATALOG_WRITE = "catalog:write"
 RULES_READ = "rules:read"
 RULES_WRITE = "rules:write"
+#: Names, groups and ids of customers; what stands on an order is read with the order.
+CUSTOMERS_READ = "customers:read"
+CUSTOMERS_WRITE = "customers:write"
+#: Creating, changing and closing warehouses.
+WAREHOUSES_WRITE = "warehouses:write"
+#: Making, listing and revoking API keys.
+KEYS_WRITE = "keys:write"
 
-_READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ, RULES_READ})
+_READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ, RULES_READ, CUSTOMERS_READ})
 _EVERYTHING = _READS | {
     ORDERS_WRITE,
     ORDERS_ROUTE,
@@ -45,6 +52,9 @@ _EVERYTHING = _READS | {
     PURCHASING_WRITE,
     CATALOG_WRITE,
     RULES_WRITE,
+    CUSTOMERS_WRITE,
+    WAREHOUSES_WRITE,
+    KEYS_WRITE,
 }
 
 #: Every permission there is.
@@ -53,11 +63,19 @@ PERMISSIONS = frozenset(_EVERYTHING)
 #: What each role may do.
 ROLES: dict[str, frozenset[str]] = {
     "admin": _EVERYTHING,
-    "clerk": _READS | {ORDERS_WRITE, ORDERS_ROUTE, PRICES_OVERRIDE, PAYMENTS_WRITE, RETURNS_WRITE},
+    "clerk": _READS
+    | {
+        ORDERS_WRITE,
+        ORDERS_ROUTE,
+        PRICES_OVERRIDE,
+        PAYMENTS_WRITE,
+        RETURNS_WRITE,
+        CUSTOMERS_WRITE,
+    },
     "warehouse": _READS
     | {ORDERS_ROUTE, FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
-    "support": _READS | {RETURNS_WRITE},
+    "support": _READS | {RETURNS_WRITE, CUSTOMERS_WRITE},
     "analyst": _READS,
     "engineer": _READS,
 }

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.access.actor import PERMISSIONS, ROLES, Actor
+from oms_ops.access.actor import KEYS_WRITE, PERMISSIONS, ROLES, SYSTEM, Actor
 from oms_ops.access.tables import ApiKey
 from oms_ops.database import autocommit, execute, read_time
 from oms_ops.errors import Conflict, FieldError, NotFound, Unauthorised, ValidationFailed
@@ -28,17 +28,20 @@ def create(
     *,
     lifetime: timedelta | None = None,
     scopes: Collection[str] | None = None,
+    by: Actor = SYSTEM,
 ) -> str:
     """Create a key for ``role``; return it. It cannot be read again.
 
     A name is used once: it stands on every change that the key makes. It is printable, does not
-    begin with a slash, and is stripped. ``scopes`` narrow the role to
-    some of its permissions. Whoever can reach the database by the command line may make keys.
+    begin with a slash, and is stripped. ``scopes`` narrow the role to some of its permissions.
+    ``by`` is who makes it: the shop itself, where nobody is named.
 
     Raises:
+        Forbidden: ``by`` may not make keys.
         ValidationFailed: the name is none, the role is unknown, or lacks a scope.
         Conflict: there is a key of that name.
     """
+    by.require(KEYS_WRITE)
     name = name.strip()
     errors = []
     if not name or len(name) > LONGEST_NAME or not name.isprintable() or name.startswith("/"):
@@ -66,6 +69,7 @@ def create(
             scopes=sorted(set(scopes)) if scopes else None,
             key_hash=_hash(key),
             created_at=now,
+            created_by=by.name,
             expires_at=None if lifetime is None else now + lifetime,
         )
     )
@@ -91,31 +95,36 @@ def authenticate(engine: Engine, key: str) -> Actor:
     return Actor(row[0], row[1], None if scopes is None else frozenset(scopes))
 
 
-def listing(connection: Connection) -> list[dict[str, Any]]:
-    """Return every key without its secret: name, role, scopes, and when it ends."""
+def listing(connection: Connection, by: Actor = SYSTEM) -> list[dict[str, Any]]:
+    """Return every key without its secret: name, role, scopes, when it ends, who made it."""
+    by.require(KEYS_WRITE)
     rows = connection.execute(
         sa.select(
             ApiKey.name,
             ApiKey.role,
             ApiKey.scopes,
             ApiKey.created_at,
+            ApiKey.created_by,
             ApiKey.expires_at,
             ApiKey.revoked_at,
+            ApiKey.revoked_by,
         ).order_by(ApiKey.id)
     )
     return [dict(row) for row in rows.mappings()]
 
 
-def revoke(connection: Connection, name: str) -> None:
+def revoke(connection: Connection, name: str, by: Actor = SYSTEM) -> None:
     """End a key at once; its name stays taken.
 
     Raises:
+        Forbidden: ``by`` may not revoke keys.
         NotFound: there is no key of that name that is not revoked.
     """
+    by.require(KEYS_WRITE)
     ended = connection.execute(
         sa.update(ApiKey)
         .where(ApiKey.name == name, ApiKey.revoked_at.is_(None))
-        .values(revoked_at=clock.now())
+        .values(revoked_at=clock.now(), revoked_by=by.name)
     ).rowcount
     if not ended:
         raise NotFound(f"There is no key named {name!r} to revoke.")

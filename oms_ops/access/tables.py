@@ -15,6 +15,7 @@ class ApiKey(Base):
     """A caller's key, known by its SHA-256 (of 256 random bits: no slow hash is needed).
 
     ``scopes`` narrows what the role permits to a JSON list of permissions; NULL is all of them.
+    ``created_by`` is NULL for keys older than the column.
     """
 
     __tablename__ = "api_keys"
@@ -26,4 +27,6 @@ class ApiKey(Base):
     key_hash: Mapped[str] = mapped_column(sa.Text, unique=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_by: Mapped[str | None] = mapped_column(sa.Text)
+    revoked_by: Mapped[str | None] = mapped_column(sa.Text)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -17,6 +17,7 @@ from oms_ops.api import (
     catalog,
     changes,
     counts,
+    customers,
     drafts,
     fulfilment,
     imports,
@@ -31,6 +32,7 @@ from oms_ops.api import (
     suppliers,
     tracking,
     transfers,
+    warehouses,
     waves,
     webhooks,
 )
@@ -38,6 +40,7 @@ from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
 from oms_ops.database import Retry, make_engine, retryable, unavailable
 from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
 from oms_ops.settings import settings
+from oms_ops.shapes import fault_code
 
 
 def create_app(engine: Engine | None = None) -> FastAPI:
@@ -56,6 +59,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         waves.router,
         fulfilment.router,
         returns.router,
+        customers.router,
+        warehouses.router,
         stock.router,
         baskets.router,
         bins.router,
@@ -106,7 +111,11 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
     fields = [
-        FieldError(_where(fault["loc"]), str(fault["type"]), str(fault["msg"]))
+        FieldError(
+            _where(fault["loc"]),
+            fault_code(str(fault["type"])),
+            str(fault["msg"]).removeprefix("Value error, "),
+        )
         for fault in error.errors()
     ]
     return _problem(ValidationFailed("The request has bad fields.", fields).problem())

@@ -5,25 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from oms_ops.api.parts import Caller, Database
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals
+from oms_ops.shapes import Body
 from oms_ops.stock import baskets
 from oms_ops.stock.names import Line
 
 router = APIRouter(prefix="/stock/holds", tags=["stock"])
 
 
-class HoldLine(BaseModel):
+class HoldLine(Body):
     """Units of a SKU that the basket wants; 0 lets go of it."""
 
     sku: str
     quantity: int
 
 
-class HoldBody(BaseModel):
+class HoldBody(Body):
     """What a basket (the caller's own key) of a channel holds, and for how many minutes."""
 
     basket: str

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once, callers_words
 from oms_ops.database import reading, run
+from oms_ops.shapes import Body
 from oms_ops.stock import bin_moves, bins, putaway
 from oms_ops.stock.bin_moves import BinMove
 from oms_ops.stock.bins import NewBin
@@ -18,7 +19,7 @@ from oms_ops.stock.bins import NewBin
 router = APIRouter(prefix="/stock", tags=["stock"])
 
 
-class BinBody(BaseModel):
+class BinBody(Body):
     """A bin: its zone, its place in the pickers' walk, how many units it takes at most."""
 
     code: str
@@ -27,17 +28,15 @@ class BinBody(BaseModel):
     capacity_units: int | None = None
 
 
-class BinsBody(BaseModel):
+class BinsBody(Body):
     """Bins to create in a warehouse."""
 
     warehouse: str
     bins: list[BinBody] = Field(max_length=MOST_LINES)
 
 
-class BinChange(BaseModel):
+class BinChange(Body):
     """What to change of a bin; what is left out stays."""
-
-    model_config = ConfigDict(extra="forbid")
 
     zone: str | None = None
     pick_sequence: int | None = None
@@ -45,7 +44,7 @@ class BinChange(BaseModel):
     is_active: bool = True
 
 
-class PutawayLine(BaseModel):
+class PutawayLine(Body):
     """Units of a SKU to put from the floor into a bin."""
 
     sku: str
@@ -53,14 +52,14 @@ class PutawayLine(BaseModel):
     bin: str
 
 
-class PutawayBody(BaseModel):
+class PutawayBody(Body):
     """What was put away in a warehouse."""
 
     warehouse: str
     lines: list[PutawayLine] = Field(max_length=MOST_LINES)
 
 
-class MoveLine(BaseModel):
+class MoveLine(Body):
     """Units of a SKU from one location to another; without ``source``, from the floor."""
 
     sku: str
@@ -69,7 +68,7 @@ class MoveLine(BaseModel):
     target: str
 
 
-class MovesBody(BaseModel):
+class MovesBody(Body):
     """What was moved in a warehouse."""
 
     warehouse: str
@@ -108,17 +107,18 @@ def change_bin(engine: Database, actor: Caller, code: str, body: BinChange) -> N
 
 
 @router.post("/bins/moves", status_code=201)
-def move_goods(engine: Database, actor: Caller, body: MovesBody) -> dict[str, Any]:
+def move_goods(engine: Database, actor: Caller, once: Once, body: MovesBody) -> dict[str, Any]:
     """Move goods from bin to bin, to the floor or from it."""
     moves = [BinMove(line.sku, line.quantity, line.target, line.source) for line in body.lines]
-    return run(engine, lambda c: _move(c, actor, body.warehouse, moves))
+    return once.run(engine, actor, lambda c: _move(c, actor, body.warehouse, moves))
 
 
 @router.post("/putaway", status_code=201)
-def put_away(engine: Database, actor: Caller, body: PutawayBody) -> dict[str, Any]:
+def put_away(engine: Database, actor: Caller, once: Once, body: PutawayBody) -> dict[str, Any]:
     """Put goods from the floor into bins."""
     moves = [BinMove(line.sku, line.quantity, line.bin) for line in body.lines]
-    return run(engine, lambda c: _move(c, actor, body.warehouse, moves))
+    with callers_words({r"\.target$": ".bin"}):
+        return once.run(engine, actor, lambda c: _move(c, actor, body.warehouse, moves))
 
 
 def _move(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, Field
 
 from oms_ops.api.parts import Caller, Cursor, Database, Limit, Units
 from oms_ops.catalog import discounts, prices, skus
@@ -14,39 +13,38 @@ from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.catalog.prices import ListedPrice
 from oms_ops.catalog.skus import SkuIn
 from oms_ops.database import reading, run
+from oms_ops.shapes import Amount, Body, Text
 
 router = APIRouter(tags=["catalogue"])
 
-Name = Annotated[str, Field(min_length=1, max_length=200)]
 
-
-class Skus(BaseModel):
+class Skus(Body):
     """SKUs to create or change."""
 
     skus: Annotated[list[SkuIn], Field(min_length=1, max_length=1000)]
 
 
-class PriceListBody(BaseModel):
+class PriceListBody(Body):
     """What a price list says of itself."""
 
-    name: Name
+    name: Text
     currency: str
-    customer_group: Name | None = None
+    customer_group: Text | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = None
     is_active: bool = True
 
 
-class PriceBody(BaseModel):
+class PriceBody(Body):
     """A SKU's price from a quantity on."""
 
-    sku: Name
-    price: Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+    sku: Text
+    price: Amount
     min_quantity: Units = 1
 
 
-class Prices(BaseModel):
+class Prices(Body):
     """Prices to put on a list."""
 
     prices: Annotated[list[PriceBody], Field(min_length=1, max_length=10_000)]
@@ -111,6 +109,18 @@ def put_prices(engine: Database, actor: Caller, code: str, body: Prices) -> dict
     return {
         "prices": run(engine, lambda connection: prices.set_prices(connection, actor, code, wanted))
     }
+
+
+@router.delete("/price-lists/{code}/prices")
+def remove_prices(
+    engine: Database,
+    actor: Caller,
+    code: str,
+    sku: Annotated[str, Query(max_length=200)],
+    min_quantity: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+) -> dict[str, Any]:
+    """Take the prices of a SKU off a list, or the one from a quantity on."""
+    return {"removed": run(engine, lambda c: prices.remove(c, actor, code, sku, min_quantity))}
 
 
 @router.get("/discounts")

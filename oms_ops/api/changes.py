@@ -5,36 +5,39 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import ORDERS_READ
-from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Units, described
+from oms_ops.access.actor import ORDERS_WRITE
+from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Once, Units, described
 from oms_ops.database import reading, run
 from oms_ops.orders import cancellation, holds, queries
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.amendment_shape import AmendmentIn
 from oms_ops.orders.history import history
 from oms_ops.orders.units import CancelledUnits
+from oms_ops.shapes import Body, Reason
 
 router = APIRouter(tags=["orders"])
-
-Reason = Annotated[str, Field(min_length=1, max_length=500)]
-
 
 _AMENDMENT_SCHEMA = described(AmendmentIn)
 
 
 @router.post("/orders/{number}/amend", openapi_extra=_AMENDMENT_SCHEMA)
 def amend_order(
-    engine: Database, actor: Caller, number: str, body: JsonBody, preview: bool = False
+    engine: Database,
+    actor: Caller,
+    once: Once,
+    number: str,
+    body: JsonBody,
+    preview: bool = False,
 ) -> dict[str, Any]:
     """Amend an order until it is picked; ``preview`` tells what it would come to.
 
     The answer holds the order, the price ``difference``, what is ``to_pay`` beyond its payments,
     and what was captured too much, ``to_refund``, which goes back at once.
     """
-    return amend(engine, actor, number, body, preview=preview)
+    return amend(engine, actor, number, body, preview=preview, idempotency_key=once.key)
 
 
 @router.get("/orders/{number}/history")
@@ -42,21 +45,19 @@ def show_history(
     engine: Database, actor: Caller, number: str, after: Cursor = 0, limit: Limit = 100
 ) -> dict[str, Any]:
     """Show who changed what of an order and of all that belongs to it, the oldest change first."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        order_id = queries.order_id(connection, number)
-        page, cursor = history(connection, order_id, after=after, limit=limit)
+        page, cursor = history(connection, actor, number, after=after, limit=limit)
     return {"data": page, "next": cursor}
 
 
-class CancelledLine(BaseModel):
+class CancelledLine(Body):
     """Units of a line (by its number on the order) to cancel."""
 
     line_no: Units
     quantity: Units
 
 
-class Cancellation(BaseModel):
+class Cancellation(Body):
     """Why, and which units; without lines, the whole order."""
 
     reason: Reason = "cancelled by the customer"
@@ -65,13 +66,13 @@ class Cancellation(BaseModel):
 
 @router.post("/orders/{number}/cancel")
 def cancel_order(
-    engine: Database, actor: Caller, number: str, body: Cancellation | None = None
+    engine: Database, actor: Caller, once: Once, number: str, body: Cancellation | None = None
 ) -> dict[str, Any]:
     """Cancel a whole order, or units of its lines, before they are picked."""
     wanted = body or Cancellation()
 
     def work(connection: Connection) -> dict[str, Any]:
-        order_id = queries.order_id(connection, number)
+        order_id = queries.named(connection, actor, ORDERS_WRITE, number)
         if wanted.lines is None:
             cancellation.cancel(connection, actor, [order_id], wanted.reason)
         else:
@@ -79,10 +80,10 @@ def cancel_order(
             cancellation.cancel_units(connection, actor, units, wanted.reason)
         return queries.get(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
-class Hold(BaseModel):
+class Hold(Body):
     """Why an order has to wait."""
 
     reason: Reason
@@ -93,7 +94,8 @@ def hold_order(engine: Database, actor: Caller, number: str, body: Hold) -> dict
     """Stop an open order: it keeps its stock and nothing more of it is picked or shipped."""
 
     def work(connection: Connection) -> dict[str, Any]:
-        holds.hold(connection, actor, [queries.order_id(connection, number)], body.reason)
+        order_id = queries.named(connection, actor, ORDERS_WRITE, number)
+        holds.hold(connection, actor, [order_id], body.reason)
         return queries.get(connection, number)
 
     return run(engine, work)
@@ -104,7 +106,8 @@ def release_order(engine: Database, actor: Caller, number: str) -> dict[str, Any
     """Let a held order go on."""
 
     def work(connection: Connection) -> dict[str, Any]:
-        holds.release(connection, actor, [queries.order_id(connection, number)])
+        order_id = queries.named(connection, actor, ORDERS_WRITE, number)
+        holds.release(connection, actor, [order_id])
         return queries.get(connection, number)
 
     return run(engine, work)

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Query
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once, one_of
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import counting
+from oms_ops.shapes import Body, Note
 from oms_ops.stock import counts, documents
 from oms_ops.stock.counts import Counted
+from oms_ops.stock.tables import COUNT_STATUSES
 
 router = APIRouter(prefix="/stock/counts", tags=["stock"])
 
 
-class CountBody(BaseModel):
+class CountBody(Body):
     """What to count in a warehouse: places, a zone's bins, or SKUs wherever they are."""
 
     warehouse: str
     locations: list[str] = Field(default=[], max_length=MOST_LINES)
     zone: str | None = None
     skus: list[str] = Field(default=[], max_length=MOST_LINES)
-    reason: str = ""
+    reason: Note = ""
 
 
-class CountedLine(BaseModel):
+class CountedLine(Body):
     """Units of a SKU that were counted in a place."""
 
     location: str
@@ -35,14 +37,14 @@ class CountedLine(BaseModel):
     units: int
 
 
-class CountedBody(BaseModel):
+class CountedBody(Body):
     """What was counted."""
 
     lines: list[CountedLine] = Field(max_length=MOST_LINES)
 
 
 @router.post("", status_code=201)
-def open_count(engine: Database, actor: Caller, body: CountBody) -> dict[str, Any]:
+def open_count(engine: Database, actor: Caller, once: Once, body: CountBody) -> dict[str, Any]:
     """Open a count."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -50,14 +52,18 @@ def open_count(engine: Database, actor: Caller, body: CountBody) -> dict[str, An
             connection, actor, body.warehouse, locations=body.locations, zone=body.zone,
             skus=body.skus, reason=body.reason,
         )  # fmt: skip
-        return documents.get_count(connection, actor, number)
+        return documents.count(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("")
 def list_counts(
-    engine: Database, actor: Caller, status: str | None = None, after: Cursor = 0, limit: Limit = 50
+    engine: Database,
+    actor: Caller,
+    status: Annotated[str | None, Query(pattern=one_of(COUNT_STATUSES))] = None,
+    after: Cursor = 0,
+    limit: Limit = 50,
 ) -> dict[str, Any]:
     """List counts, newest first."""
     with reading(engine) as connection:
@@ -82,7 +88,7 @@ def enter_lines(engine: Database, actor: Caller, count: str, body: CountedBody) 
 
     def work(connection: Connection) -> dict[str, Any]:
         counts.enter(connection, actor, number, counted)
-        return documents.get_count(connection, actor, number)
+        return documents.count(connection, number)
 
     return run(engine, work)
 
@@ -94,7 +100,7 @@ def approve_count(engine: Database, actor: Caller, count: str) -> dict[str, Any]
 
     def work(connection: Connection) -> dict[str, Any]:
         filled = counting.approve(connection, actor, number)
-        return {**documents.get_count(connection, actor, number), "backorders_filled": filled}
+        return {**documents.count(connection, number), "backorders_filled": filled}
 
     return run(engine, work)
 
@@ -106,6 +112,6 @@ def reject_count(engine: Database, actor: Caller, count: str) -> dict[str, Any]:
 
     def work(connection: Connection) -> dict[str, Any]:
         counts.reject(connection, actor, number)
-        return documents.get_count(connection, actor, number)
+        return documents.count(connection, number)
 
     return run(engine, work)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, JsonBody, Limit, Once
 from oms_ops.database import reading, run
 from oms_ops.orders import drafts
+from oms_ops.shapes import Body
 
 router = APIRouter(prefix="/drafts", tags=["drafts"])
 
 Seen = Annotated[int, Field(ge=1)]
 
 
-class Edit(BaseModel):
+class Edit(Body):
     """The new document, and the version that it replaces."""
 
     version: Seen
@@ -24,9 +25,9 @@ class Edit(BaseModel):
 
 
 @router.post("", status_code=201)
-def create(engine: Database, actor: Caller, body: JsonBody) -> dict[str, Any]:
+def create(engine: Database, actor: Caller, once: Once, body: JsonBody) -> dict[str, Any]:
     """Keep an order in the making; it may still lack things."""
-    return run(engine, lambda connection: drafts.create(connection, actor, body))
+    return once.run(engine, actor, lambda connection: drafts.create(connection, actor, body))
 
 
 @router.get("")

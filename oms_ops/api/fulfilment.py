@@ -8,19 +8,19 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Database, Key
+from oms_ops.access.actor import FULFIL, Actor
+from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, callers_words
 from oms_ops.database import run
-from oms_ops.errors import NotFound
 from oms_ops.fulfilment import commands, delivery, labels, packing, scan
 from oms_ops.fulfilment.carriers.entries import TEXT_TYPES
 from oms_ops.fulfilment.delivery import Failed
 from oms_ops.fulfilment.packing import Packed
 from oms_ops.fulfilment.scan import Scan
 from oms_ops.orders import queries
+from oms_ops.shapes import Body
 
 router = APIRouter(tags=["fulfilment"])
 
@@ -32,23 +32,23 @@ ShipmentIds = Annotated[
 ]
 
 
-class ParcelBody(BaseModel):
-    """A parcel: units by SKU code or barcode, and its weight if known."""
+#: How a route of one shipment calls what the services take in sets.
+_ONE = {r"^shipment_ids\[0\]$": "shipment_id", r"^tracking_numbers\.\d+$": "tracking_number"}
 
-    model_config = ConfigDict(extra="forbid")
+
+class ParcelBody(Body):
+    """A parcel: units by SKU code or barcode, and its weight if known."""
 
     contents: Annotated[dict[str, int], Field(max_length=MOST_LINES)]
     weight_grams: int | None = None
 
 
-class StepBody(BaseModel):
+class StepBody(Body):
     """What a step may say: ship its carrier, fail its reason, what is heard of parcels its moment.
 
     Without carrier and tracking number, shipping takes those of the label. With ``parcels``,
     packing checks that they hold what is to be sent.
     """
-
-    model_config = ConfigDict(extra="forbid")
 
     parcels: Annotated[list[ParcelBody], Field(max_length=100)] | None = None
 
@@ -58,43 +58,35 @@ class StepBody(BaseModel):
     at: AwareDatetime | None = None
 
 
-class StepsBody(BaseModel):
+class StepsBody(Body):
     """A step of many shipments at once: all of them take it, or none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shipment_ids: ShipmentIds
     carrier: ShortText | None = None
-    tracking_numbers: dict[int, ShortText] = {}
+    tracking_numbers: dict[int, ShortText] = Field(default_factory=dict)
     reason: LongText = ""
     at: AwareDatetime | None = None
 
 
-class LabelBody(BaseModel):
+class LabelBody(Body):
     """Whom to book a label with; ``replace`` makes the present label void."""
-
-    model_config = ConfigDict(extra="forbid")
 
     carrier: str = "manual"
     tracking_number: ShortText | None = None
     replace: bool = False
 
 
-class LabelsBody(BaseModel):
+class LabelsBody(Body):
     """The labels of many shipments, booked together."""
-
-    model_config = ConfigDict(extra="forbid")
 
     shipment_ids: ShipmentIds
     carrier: str = "manual"
-    tracking_numbers: dict[int, ShortText] = {}
+    tracking_numbers: dict[int, ShortText] = Field(default_factory=dict)
     replace: bool = False
 
 
-class ScanBody(BaseModel):
+class ScanBody(Body):
     """A barcode, and where and to what end it was scanned."""
-
-    model_config = ConfigDict(extra="forbid")
 
     code: str
     warehouse: str | None = None
@@ -130,14 +122,15 @@ def book_label(
 ) -> dict[str, Any]:
     """Book a label; a carrier may answer later, until then it is ``requested``."""
     typed = {shipment_id: body.tracking_number} if body.tracking_number else {}
-    (booked,) = labels.book(
-        engine,
-        actor,
-        [shipment_id],
-        carrier=body.carrier,
-        tracking_numbers=typed,
-        replace=body.replace,
-    )
+    with callers_words(_ONE):
+        (booked,) = labels.book(
+            engine,
+            actor,
+            [shipment_id],
+            carrier=body.carrier,
+            tracking_numbers=typed,
+            replace=body.replace,
+        )
     return booked
 
 
@@ -187,8 +180,7 @@ def advance(
     steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
 
     def work(connection: Connection) -> dict[str, Any]:
-        if not queries.shipments_by_id(connection, [shipment_id]):
-            raise NotFound(f"There is no shipment {shipment_id}.")
+        queries.named_shipment(connection, actor, FULFIL, shipment_id)
         if step == "pack" and said.parcels is not None:
             parcels = [Packed(each.contents, each.weight_grams) for each in said.parcels]
             packing.pack_checked(connection, actor, shipment_id, parcels)
@@ -196,7 +188,8 @@ def advance(
             _STEPS[step](connection, actor, steps)
         return queries.shipments_by_id(connection, [shipment_id])[0]
 
-    return run(engine, work)
+    with callers_words(_ONE):
+        return run(engine, work)
 
 
 def _moments(body: StepsBody) -> dict[int, datetime]:

@@ -8,10 +8,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import PlainTextResponse
-from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import ORDERS_READ
-from oms_ops.api.parts import Caller, Cursor, Database, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, Limit, one_of
 from oms_ops.database import reading
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.exchange import files, mapping, runs
@@ -100,17 +98,15 @@ def list_imports(
     engine: Database, actor: Caller, limit: Limit = 50, after: Cursor = 0
 ) -> dict[str, Any]:
     """Return the imports, newest first; ``next`` is the cursor for ``after``."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return runs.listing(connection, limit=limit, after=after)
+        return runs.listing(connection, actor, limit=limit, after=after)
 
 
 @router.get("/imports/{number}")
 def get_import(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
     """Return what an import did."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return _render(_report(connection, number))
+        return _render(runs.show(connection, actor, number))
 
 
 @router.get("/imports/{number}/rows")
@@ -118,27 +114,20 @@ def get_rows(
     engine: Database,
     actor: Caller,
     number: str,
-    fate: Annotated[str | None, Query(pattern=f"^({'|'.join(FATES)})$")] = None,
+    fate: Annotated[str | None, Query(pattern=one_of(FATES))] = None,
     limit: Limit = 50,
     after: Cursor = 0,
 ) -> dict[str, Any]:
     """Return the rows of an import with the fate of each; ``after`` is the row to go on after."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        import_id = runs.id_of(connection, number)
-        return runs.rows(connection, import_id, fate=fate, limit=limit, after=after)
+        return runs.rows(connection, actor, number, fate=fate, limit=limit, after=after)
 
 
 @router.get("/imports/{number}/report", response_class=PlainTextResponse)
 def get_report(engine: Database, actor: Caller, number: str) -> PlainTextResponse:
     """Return the rejected rows, ready to be mended and sent again: CSV, Shopify's as JSON lines."""
-    actor.require(ORDERS_READ)
     out = io.StringIO()
     with reading(engine) as connection:
-        done = _report(connection, number)
+        done = runs.show(connection, actor, number)
     files.write_report(done, out)
     return PlainTextResponse(out.getvalue(), media_type=files.media_type(done))
-
-
-def _report(connection: Connection, number: str) -> runs.Report:
-    return runs.report(connection, runs.id_of(connection, number))

@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import Field
 
-from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE
+from oms_ops.access.actor import ORDERS_WRITE
 from oms_ops.api.parts import (
     UNSTORABLE,
     Caller,
     Credentials,
     Cursor,
     Database,
+    IdempotencyKey,
     JsonBody,
     Limit,
     Turns,
     authenticated,
     described,
+    one_of,
     refuse_unstorable,
 )
 from oms_ops.database import as_json, reading
@@ -27,6 +29,8 @@ from oms_ops.errors import OmsError
 from oms_ops.orders import queries
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.intake import OrderIn
+from oms_ops.orders.tables import ORDER_STATUSES
+from oms_ops.shapes import Strict
 
 router = APIRouter(tags=["orders"])
 
@@ -51,14 +55,14 @@ async def capture_order(
     return Response(await run_sync(work, limiter=turns), 201, media_type="application/json")
 
 
-class BatchEntry(BaseModel):
-    """One order of a batch, with an idempotency key of its own."""
+class BatchEntry(Strict):
+    """One order of a batch, with an idempotency key of its own; what is in it, its answer tells."""
 
     order: Any
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    idempotency_key: IdempotencyKey | None = None
 
 
-class Batch(BaseModel):
+class Batch(Strict):
     """Orders that are captured one by one, each in a transaction of its own."""
 
     orders: Annotated[list[BatchEntry], Field(min_length=1, max_length=200)]
@@ -92,27 +96,27 @@ def quote_order(engine: Database, actor: Caller, body: JsonBody) -> dict[str, An
 
 @router.get("/orders")
 def list_orders(
-    engine: Database, actor: Caller, after: Cursor = 0, limit: Limit = 50, status: str | None = None
+    engine: Database,
+    actor: Caller,
+    after: Cursor = 0,
+    limit: Limit = 50,
+    status: Annotated[str | None, Query(pattern=one_of(ORDER_STATUSES))] = None,
 ) -> dict[str, Any]:
     """List orders, newest first; ``next`` is the cursor for ``after``."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        page, cursor = queries.listing(connection, before=after, limit=limit, status=status)
+        page, cursor = queries.listing(connection, actor, before=after, limit=limit, status=status)
     return {"data": page, "next": cursor}
 
 
 @router.get("/orders/{number}")
 def get_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
     """Show one order, with its shipments and all their moments."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        order = queries.get(connection, number)
-        return {**order, "shipments": queries.shipments(connection, number)}
+        return queries.show(connection, actor, number)
 
 
 @router.get("/orders/{number}/shipments")
 def list_shipments(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
     """Show the shipments of an order."""
-    actor.require(ORDERS_READ)
     with reading(engine) as connection:
-        return {"data": queries.shipments(connection, number), "next": None}
+        return {"data": queries.shipments(connection, actor, number), "next": None}

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from oms_ops.api.parts import Caller, Database, Key, Money
 from oms_ops.database import run
@@ -15,18 +14,19 @@ from oms_ops.money import to_minor, to_text
 from oms_ops.orders import queries, tenders
 from oms_ops.payments import commands
 from oms_ops.payments.commands import RefundRequest
+from oms_ops.shapes import Body
 
 router = APIRouter(tags=["payments"])
 
 
-class PaymentBody(BaseModel):
+class PaymentBody(Body):
     """How an order, or ``amount`` of it, is going to be paid."""
 
     method: str
     amount: Money | None = None
 
 
-class RefundBody(BaseModel):
+class RefundBody(Body):
     """How much goes back, and why."""
 
     amount: Money

@@ -7,13 +7,23 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import PURCHASING_READ
-from oms_ops.api.parts import Caller, Cursor, Database, Limit, Units
+from oms_ops.access.actor import PURCHASING_WRITE, STOCK_WRITE
+from oms_ops.api.parts import (
+    MOST_LINES,
+    Caller,
+    Cursor,
+    Database,
+    Limit,
+    Once,
+    Units,
+    one_of,
+    refuse_repeated,
+)
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
@@ -21,76 +31,75 @@ from oms_ops.purchasing import confirmation, orders, queries, receipts, sending,
 from oms_ops.purchasing.confirmation import ConfirmedLine
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.purchasing.receipts import Delivered
+from oms_ops.purchasing.tables import PURCHASE_ORDER_STATUSES
+from oms_ops.shapes import Amount, Body, Note, Reason
 
 router = APIRouter(tags=["purchasing"])
 
-Cost = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
-Note = Annotated[str, Field(max_length=2000)]
 
-
-class LineBody(BaseModel):
+class LineBody(Body):
     """Units of a SKU to order; without a cost, the supplier's terms hold."""
 
     sku: str
     quantity: Units
-    unit_cost: Cost | None = None
+    unit_cost: Amount | None = None
 
 
-class OrderBody(BaseModel):
+class OrderBody(Body):
     """An order to one supplier for one warehouse (codes); a ``draft`` is not sent yet."""
 
     supplier: str
     warehouse: str
-    lines: list[LineBody]
+    lines: Annotated[list[LineBody], Field(max_length=MOST_LINES)]
     expected_on: date | None = None
     note: Note | None = None
     draft: bool = False
 
 
-class EditBody(BaseModel):
+class EditBody(Body):
     """What changes of a draft; ``lines`` replace all there are."""
 
     warehouse: str | None = None
-    lines: list[LineBody] | None = None
+    lines: Annotated[list[LineBody], Field(max_length=MOST_LINES)] | None = None
     expected_on: date | None = None
     note: Note | None = None
 
 
-class ConfirmedLineBody(BaseModel):
+class ConfirmedLineBody(Body):
     """The day and the cost that the supplier confirms for a line."""
 
     line_no: Units
     confirmed_on: date | None = None
-    unit_cost: Cost | None = None
+    unit_cost: Amount | None = None
 
 
-class ConfirmationBody(BaseModel):
+class ConfirmationBody(Body):
     """The supplier's confirmation: one day for all lines, others for some."""
 
     confirmed_on: date | None = None
-    lines: list[ConfirmedLineBody] = []
+    lines: list[ConfirmedLineBody] = Field(default_factory=list, max_length=MOST_LINES)
     reference: Annotated[str, Field(max_length=200)] | None = None
 
 
-class CancellationBody(BaseModel):
+class CancellationBody(Body):
     """Why the rest of the order is given up."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Reason
 
 
-class ReceivedLine(BaseModel):
+class ReceivedLine(Body):
     """Units of an order line (by its number on the order) that arrived, some of them damaged."""
 
     line_no: Units
     quantity: Units
     damaged: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    unit_cost: Cost | None = None
+    unit_cost: Amount | None = None
 
 
-class ReceiptBody(BaseModel):
+class ReceiptBody(Body):
     """A delivery; ``close_short`` gives up on what did not come."""
 
-    lines: list[ReceivedLine] = Field(min_length=1)
+    lines: Annotated[list[ReceivedLine], Field(min_length=1, max_length=MOST_LINES)]
     close_short: bool = False
 
 
@@ -99,10 +108,13 @@ def _lines(lines: Sequence[LineBody]) -> list[PurchaseLine]:
 
 
 @router.post("/purchase-orders", status_code=201)
-def create_purchase_order(engine: Database, actor: Caller, body: OrderBody) -> dict[str, Any]:
+def create_purchase_order(
+    engine: Database, actor: Caller, once: Once, body: OrderBody
+) -> dict[str, Any]:
     """Order from a supplier, at once or as a draft."""
-    return run(
+    return once.run(
         engine,
+        actor,
         lambda connection: orders.create(
             connection,
             actor,
@@ -122,14 +134,13 @@ def list_purchase_orders(
     actor: Caller,
     after: Cursor = 0,
     limit: Limit = 50,
-    status: str | None = None,
+    status: Annotated[str | None, Query(pattern=one_of(PURCHASE_ORDER_STATUSES))] = None,
     supplier: str | None = None,
 ) -> dict[str, Any]:
     """List purchase orders, newest first."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
         found = queries.listing(
-            connection, after=after, limit=limit + 1, status=status, supplier=supplier
+            connection, actor, after=after, limit=limit + 1, status=status, supplier=supplier
         )
     page = found[:limit]
     return {"data": page, "next": page[-1]["id"] if len(found) > limit else None}
@@ -138,17 +149,15 @@ def list_purchase_orders(
 @router.get("/purchase-orders/{number}")
 def get_purchase_order(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
     """Show one purchase order by its number or id."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
-        return queries.get(connection, number)
+        return queries.show(connection, actor, number)
 
 
 @router.get("/purchase-orders/{number}/csv", response_class=Response)
 def get_purchase_order_csv(engine: Database, actor: Caller, number: str) -> Response:
     """Download the lines of a purchase order as CSV, as the supplier gets them."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
-        order = queries.get(connection, number)
+        order = queries.show(connection, actor, number)
     name = f"attachment; filename={order['number']}.csv"
     return Response(
         sending.as_csv(order), media_type="text/csv", headers={"Content-Disposition": name}
@@ -188,7 +197,7 @@ def confirm_purchase_order(
     said = body or ConfirmationBody()
 
     def work(connection: Connection) -> dict[str, Any]:
-        currency = queries.get(connection, number)["currency"]
+        currency = queries.show(connection, actor, number, PURCHASING_WRITE)["currency"]
         costs = _costs([line.unit_cost for line in said.lines], currency)
         lines = [
             ConfirmedLine(line.line_no, line.confirmed_on, cost)
@@ -218,22 +227,19 @@ def cancel_purchase_order(
 
 @router.post("/purchase-orders/{number}/receive", status_code=201)
 def receive_purchase_order(
-    engine: Database, actor: Caller, number: str, body: ReceiptBody
+    engine: Database, actor: Caller, once: Once, number: str, body: ReceiptBody
 ) -> dict[str, Any]:
     """Receive a delivery against a purchase order; damaged units go to quarantine."""
 
     def work(connection: Connection) -> dict[str, Any]:
-        order = queries.get(connection, number)
+        order = queries.show(connection, actor, number, STOCK_WRITE)
         ids = {line["line_no"]: line["id"] for line in order["lines"]}
-        seen: set[int] = set()
-        errors = []
-        for index, line in enumerate(body.lines):
-            field = f"lines[{index}].line_no"
-            if line.line_no not in ids:
-                errors.append(FieldError(field, "unknown_line", f"{number} has no such line"))
-            elif line.line_no in seen:
-                errors.append(FieldError(field, "repeated_line", "is there twice"))
-            seen.add(line.line_no)
+        refuse_repeated("The receipt", [line.line_no for line in body.lines])
+        errors = [
+            FieldError(f"lines[{i}].line_no", "unknown_line", f"{number} has no such line")
+            for i, line in enumerate(body.lines)
+            if line.line_no not in ids
+        ]
         if errors:
             raise ValidationFailed("The receipt has bad fields.", errors)
         costs = _costs([line.unit_cost for line in body.lines], order["currency"])
@@ -246,7 +252,7 @@ def receive_purchase_order(
         )
         return {"number": receipt, "purchase_order": queries.get(connection, number)}
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("/price-variances")
@@ -259,10 +265,14 @@ def list_price_variances(
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """List what suppliers charged otherwise than agreed, the newest receipts first."""
-    actor.require(PURCHASING_READ)
     with reading(engine) as connection:
         page, cursor = variance.variances(
-            connection, supplier=supplier, purchase_order=purchase_order, before=after, limit=limit
+            connection,
+            actor,
+            supplier=supplier,
+            purchase_order=purchase_order,
+            before=after,
+            limit=limit,
         )
     return {"data": page, "next": cursor}
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from oms_ops.api.parts import Caller, Database, Units
 from oms_ops.database import run
@@ -14,11 +14,12 @@ from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.orders import queries
 from oms_ops.returns import commands
 from oms_ops.returns.commands import ReturnedLine, ReturnRequest
+from oms_ops.shapes import Body
 
 router = APIRouter(tags=["returns"])
 
 
-class LineBody(BaseModel):
+class LineBody(Body):
     """Units of an order line (by its number on the order) that come back."""
 
     line_no: Units
@@ -26,7 +27,7 @@ class LineBody(BaseModel):
     disposition: Literal["restock", "scrap"] = "restock"
 
 
-class ReturnBody(BaseModel):
+class ReturnBody(Body):
     """Goods of one order that came back."""
 
     order: str

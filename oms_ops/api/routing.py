@@ -5,34 +5,29 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import RULES_READ
 from oms_ops.api.parts import Caller, Database
 from oms_ops.database import reading, run
 from oms_ops.orders import affected, sites, whatif
 from oms_ops.orders.reroute import reroute
-from oms_ops.rules import store
+from oms_ops.shapes import Body, Reason
 
 router = APIRouter(tags=["routing"])
 
 
-class Rerouting(BaseModel):
+class Rerouting(Body):
     """Shipments that nobody picks yet, and the warehouses that may not (or the one that must)."""
 
-    model_config = ConfigDict(extra="forbid")
-
     shipment_ids: Annotated[list[int], Field(min_length=1, max_length=1000)]
-    exclude: Annotated[list[str], Field(max_length=100)] = []
+    exclude: list[str] = Field(default_factory=list, max_length=100)
     to: str | None = None
-    reason: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Reason
 
 
-class Question(BaseModel):
+class Question(Body):
     """Changed parts of the rules, and the period whose orders they are tried on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     rules: dict[str, Any]
     month: str | None = None
@@ -48,7 +43,7 @@ def send_elsewhere(engine: Database, actor: Caller, body: Rerouting) -> dict[str
         order_ids = reroute(
             connection,
             actor,
-            list(dict.fromkeys(body.shipment_ids)),
+            body.shipment_ids,
             exclude=body.exclude,
             to=body.to,
             reason=body.reason,
@@ -61,29 +56,8 @@ def send_elsewhere(engine: Database, actor: Caller, body: Rerouting) -> dict[str
 @router.get("/routing/sites")
 def list_sites(engine: Database, actor: Caller) -> dict[str, Any]:
     """Show the active warehouses as routing sees them: place, rules and shipments of today."""
-    actor.require(RULES_READ)
     with reading(engine) as connection:
-        rules = store.current(connection).rules.routing
-        today = sites.open_today(connection)
-        found = sites.active(connection)
-    return {
-        "data": [
-            {
-                "warehouse": site.code,
-                "country": site.country,
-                "region": site.region,
-                "rank": site.rank,
-                "latitude": site.latitude,
-                "longitude": site.longitude,
-                "shipments_today": today.get(site.id, 0),
-                "rule": rule.model_dump(mode="json")
-                if (rule := rules.warehouses.get(site.code))
-                else None,
-            }
-            for site in found
-        ],
-        "next": None,
-    }
+        return {"data": sites.overview(connection, actor), "next": None}
 
 
 @router.post("/routing/what-if")

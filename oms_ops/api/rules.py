@@ -6,18 +6,18 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from oms_ops.access.actor import RULES_READ
 from oms_ops.api.parts import Caller, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.orders import sites
 from oms_ops.rules import advice, store
+from oms_ops.shapes import Body
 
 router = APIRouter(prefix="/rules", tags=["rules"])
 
 
-class NewRules(BaseModel):
+class NewRules(Body):
     """A whole document, and what was changed in it."""
 
     document: dict[str, Any]
@@ -27,18 +27,16 @@ class NewRules(BaseModel):
 @router.get("")
 def current(engine: Database, actor: Caller) -> dict[str, Any]:
     """Show the rules in force."""
-    actor.require(RULES_READ)
     with reading(engine) as connection:
-        found = store.current(connection)
+        found = store.show(connection, actor)
     return {"version": found.id, "document": found.rules.model_dump(mode="json")}
 
 
 @router.get("/history")
 def history(engine: Database, actor: Caller, limit: Limit = 50) -> dict[str, Any]:
     """List the versions, newest first: who published them, when and why."""
-    actor.require(RULES_READ)
     with reading(engine) as connection:
-        return {"data": store.history(connection, limit=limit), "next": None}
+        return {"data": store.history(connection, actor, limit=limit), "next": None}
 
 
 @router.put("")

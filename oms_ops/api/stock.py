@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import STOCK_READ
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment import arrivals
 from oms_ops.money import to_minor
 from oms_ops.rules import store
+from oms_ops.shapes import Amount, Body, Note
 from oms_ops.stock import availability, quarantine, queries, thresholds
 from oms_ops.stock.adjustments import Adjustment
 from oms_ops.stock.names import Line
@@ -26,26 +25,26 @@ from oms_ops.stock.thresholds import Threshold
 router = APIRouter(tags=["stock"])
 
 
-class ReceiptLine(BaseModel):
+class ReceiptLine(Body):
     """Units of a SKU that came in, to a place (the floor by default), and what one of them cost."""
 
     sku: str
     quantity: int
     location: str | None = None
-    unit_cost: Decimal | None = None
+    unit_cost: Amount | None = None
 
 
-class ReceiptBody(BaseModel):
+class ReceiptBody(Body):
     """Goods that came without a purchase order: an opening stock, or goods that were found."""
 
     warehouse: str
     reason: Literal["opening", "found"] = "found"
-    note: str = ""
+    note: Note = ""
     currency: str | None = None
     lines: list[ReceiptLine] = Field(max_length=MOST_LINES)
 
 
-class AdjustmentLine(BaseModel):
+class AdjustmentLine(Body):
     """Units more (or, negative, less) of a SKU in a place; the floor by default."""
 
     sku: str
@@ -53,24 +52,24 @@ class AdjustmentLine(BaseModel):
     location: str | None = None
 
 
-class AdjustmentBody(BaseModel):
+class AdjustmentBody(Body):
     """A correction of what the books say, and why."""
 
     warehouse: str
     reason: str
-    note: str = ""
+    note: Note = ""
     lines: list[AdjustmentLine] = Field(max_length=MOST_LINES)
 
 
-class QuarantineBody(BaseModel):
+class QuarantineBody(Body):
     """Goods to put into a warehouse's quarantine, or to decide about."""
 
     warehouse: str
-    note: str = ""
+    note: Note = ""
     lines: list[AdjustmentLine] = Field(max_length=MOST_LINES)
 
 
-class ThresholdBody(BaseModel):
+class ThresholdBody(Body):
     """When a level is low; ``units`` null: never."""
 
     sku: str
@@ -78,7 +77,7 @@ class ThresholdBody(BaseModel):
     units: int | None
 
 
-class ThresholdsBody(BaseModel):
+class ThresholdsBody(Body):
     """Thresholds to set."""
 
     thresholds: list[ThresholdBody] = Field(max_length=MOST_LINES)
@@ -94,10 +93,9 @@ def list_stock(
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Show units on hand, allocated, available and incoming, by SKU and warehouse."""
-    actor.require(STOCK_READ)
     with reading(engine) as connection:
         page, cursor = queries.levels(
-            connection, sku=sku, warehouse=warehouse, after=after, limit=limit
+            connection, actor, sku=sku, warehouse=warehouse, after=after, limit=limit
         )
     return {"data": page, "next": cursor}
 
@@ -123,7 +121,7 @@ def show_availability(
 
 
 @router.post("/stock/receipts", status_code=201)
-def receive_goods(engine: Database, actor: Caller, body: ReceiptBody) -> dict[str, Any]:
+def receive_goods(engine: Database, actor: Caller, once: Once, body: ReceiptBody) -> dict[str, Any]:
     """Receive goods that no purchase order announced; backorders are filled at once."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -131,7 +129,7 @@ def receive_goods(engine: Database, actor: Caller, body: ReceiptBody) -> dict[st
         filled = arrivals.adjust(connection, actor, body.warehouse, lines, body.reason, body.note)
         return _changed(connection, body.warehouse, body.lines, filled)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 def _costed(connection: Connection, body: ReceiptBody) -> list[Adjustment]:
@@ -152,7 +150,9 @@ def _costed(connection: Connection, body: ReceiptBody) -> list[Adjustment]:
 
 
 @router.post("/stock/adjustments", status_code=201)
-def adjust_stock(engine: Database, actor: Caller, body: AdjustmentBody) -> dict[str, Any]:
+def adjust_stock(
+    engine: Database, actor: Caller, once: Once, body: AdjustmentBody
+) -> dict[str, Any]:
     """Correct what the books say, with a reason; what is promised cannot be written off."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -160,11 +160,13 @@ def adjust_stock(engine: Database, actor: Caller, body: AdjustmentBody) -> dict[
         filled = arrivals.adjust(connection, actor, body.warehouse, lines, body.reason, body.note)
         return _changed(connection, body.warehouse, body.lines, filled)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.post("/stock/quarantine", status_code=201)
-def put_in_quarantine(engine: Database, actor: Caller, body: QuarantineBody) -> dict[str, Any]:
+def put_in_quarantine(
+    engine: Database, actor: Caller, once: Once, body: QuarantineBody
+) -> dict[str, Any]:
     """Take goods off the shelf until somebody decides about them."""
 
     def work(connection: Connection) -> dict[str, Any]:
@@ -172,13 +174,14 @@ def put_in_quarantine(engine: Database, actor: Caller, body: QuarantineBody) -> 
         quarantine.put_in(connection, actor, body.warehouse, lines, body.note)
         return _changed(connection, body.warehouse, body.lines, 0)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.post("/stock/quarantine/{decision}")
 def decide_about_quarantine(
     engine: Database,
     actor: Caller,
+    once: Once,
     decision: Literal["release", "scrap", "return_to_supplier"],
     body: QuarantineBody,
 ) -> dict[str, Any]:
@@ -189,7 +192,7 @@ def decide_about_quarantine(
         filled = arrivals.dispose(connection, actor, body.warehouse, lines, decision, body.note)
         return _changed(connection, body.warehouse, body.lines, filled)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 def _changed(

@@ -36,7 +36,7 @@ def track(engine: Database, token: str) -> HTMLResponse:
         if number is None:
             raise NotFound("This tracking link is not valid.")
         order = queries.get(connection, number)
-        shipments = queries.shipments(connection, number)
+        shipments = queries.shipments_of(connection, number)
     lines = "".join(
         f"<tr><td>{escape(line['name'])}</td><td class=n>{line['quantity']}</td>"
         f"<td class=n>{line['shipped']}</td><td class=n>{line['backordered']}</td>"

@@ -5,21 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
+from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit, Once
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import picking, picklist, waves
 from oms_ops.fulfilment.waves import USUAL_SHIPMENTS, Limits
+from oms_ops.shapes import Body
 
 router = APIRouter(prefix="/waves", tags=["fulfilment"])
 
 
-class WaveBody(BaseModel):
+class WaveBody(Body):
     """Where to pick, and how much at once."""
-
-    model_config = ConfigDict(extra="forbid")
 
     warehouse: str
     zone: str | None = None
@@ -27,24 +26,22 @@ class WaveBody(BaseModel):
     max_units: int | None = None
 
 
-class FoundBody(BaseModel):
+class FoundBody(Body):
     """Units found by pick id; without any, all that is open was found as planned."""
-
-    model_config = ConfigDict(extra="forbid")
 
     picks: Annotated[dict[int, int], Field(max_length=MOST_LINES)] | None = None
 
 
 @router.post("", status_code=201)
-def open_wave(engine: Database, actor: Caller, body: WaveBody) -> dict[str, Any]:
+def open_wave(engine: Database, actor: Caller, once: Once, body: WaveBody) -> dict[str, Any]:
     """Open a wave of the oldest shipments of a warehouse; show its pick list."""
     limits = Limits(body.zone, body.max_shipments, body.max_units)
 
     def work(connection: Connection) -> dict[str, Any]:
         number = waves.open_wave(connection, actor, body.warehouse, limits)
-        return picklist.get(connection, actor, number)
+        return picklist.of_wave(connection, number)
 
-    return run(engine, work)
+    return once.run(engine, actor, work)
 
 
 @router.get("")
@@ -97,7 +94,7 @@ def record_picks(
 
     def work(connection: Connection) -> dict[str, Any]:
         picking.confirm(connection, actor, number, body.picks if body else None)
-        return picklist.get(connection, actor, number)
+        return picklist.of_wave(connection, number)
 
     return run(engine, work)
 
@@ -108,6 +105,6 @@ def cancel_wave(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
 
     def work(connection: Connection) -> dict[str, Any]:
         freed = waves.cancel(connection, actor, number)
-        return {"shipments": freed, "wave": picklist.get(connection, actor, number)}
+        return {"shipments": freed, "wave": picklist.of_wave(connection, number)}
 
     return run(engine, work)

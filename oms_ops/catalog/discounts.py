@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
@@ -16,10 +16,11 @@ from oms_ops.catalog.tables import Discount, Sku
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.settings import settings
-from oms_ops.texts import MaybeText, Text, storable
+from oms_ops.shapes import Amount, Body, Text, storable
+from oms_ops.texts import MaybeText
 
 
-class DiscountIn(BaseModel):
+class DiscountIn(Body):
     """A discount code: ``percent`` or ``amount`` (decimal of ``currency``), never both.
 
     ``sku`` or ``category`` limit it to those lines, ``customer_group`` to those customers. It needs
@@ -28,8 +29,6 @@ class DiscountIn(BaseModel):
     the rates in force.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     code: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True),
@@ -37,12 +36,12 @@ class DiscountIn(BaseModel):
     ]
     name: Text
     percent: Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)] | None = None
-    amount: Annotated[Decimal, Field(gt=0, le=10_000_000)] | None = None
+    amount: Annotated[Amount, Field(gt=0)] | None = None
     currency: str | None = None
     sku: MaybeText = None
     category: MaybeText = None
     customer_group: MaybeText = None
-    min_net: Annotated[Decimal, Field(ge=0, le=10_000_000)] = Decimal(0)
+    min_net: Amount = Decimal(0)
     valid_from: AwareDatetime | None = None
     valid_to: AwareDatetime | None = None
     use_limit: Annotated[int, Field(ge=1)] | None = None
@@ -65,7 +64,7 @@ def put(connection: Connection, actor: Actor, wanted: DiscountIn) -> dict[str, A
     ).one_or_none()
     if used is None:
         connection.execute(sa.insert(Discount).values(**values, **stamp))
-        return get(connection, actor, wanted.code)
+        return _shown(connection, wanted.code)
     if wanted.use_limit is not None and wanted.use_limit < used.used:
         raise Conflict(
             f"{wanted.code} is used {used.used} times already.",
@@ -76,7 +75,7 @@ def put(connection: Connection, actor: Actor, wanted: DiscountIn) -> dict[str, A
         .where(Discount.id == used.id)
         .values(**values, **stamp, version=Discount.version + 1)
     )
-    return get(connection, actor, wanted.code)
+    return _shown(connection, wanted.code)
 
 
 def _values(connection: Connection, wanted: DiscountIn) -> dict[str, Any]:
@@ -122,6 +121,10 @@ def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
         NotFound: there is no such code.
     """
     actor.require(ORDERS_READ)
+    return _shown(connection, code)
+
+
+def _shown(connection: Connection, code: str) -> dict[str, Any]:
     row = connection.execute(_QUERY.where(Discount.code == code.upper())).one_or_none()
     if row is None:
         raise NotFound(f"There is no discount code {code!r}.")

@@ -84,7 +84,7 @@ def put_list(
             "now": as_time(connection, clock.now()),
         },
     )
-    return get(connection, actor, code)
+    return _shown(connection, code)
 
 
 def set_prices(
@@ -140,6 +140,33 @@ def set_prices(
     return len(rows)
 
 
+def remove(
+    connection: Connection, actor: Actor, code: str, sku: str, min_quantity: int | None = None
+) -> int:
+    """Take a SKU's prices off the list, or the one from ``min_quantity`` on; return how many.
+
+    Raises:
+        NotFound: there is no such list, or no such price on it.
+    """
+    actor.require(CATALOG_WRITE)
+    chosen = (
+        "price_list_id = :list AND sku_id = (SELECT id FROM skus WHERE code = :sku)"
+        " AND min_quantity = coalesce(CAST(:min_quantity AS bigint), min_quantity)"
+    )
+    parameters = {
+        "list": _head(connection, code).id,
+        "sku": sku,
+        "min_quantity": min_quantity,
+        "actor": actor.name,
+    }
+    # The feed tells who deleted a row by what it held last.
+    connection.execute(sa.text(f"UPDATE prices SET changed_by = :actor WHERE {chosen}"), parameters)
+    removed = connection.execute(sa.text(f"DELETE FROM prices WHERE {chosen}"), parameters).rowcount
+    if not removed:
+        raise NotFound(f"{code} has no such price of {sku!r}.")
+    return removed
+
+
 def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
     """Return a price list with its prices as decimal text.
 
@@ -147,6 +174,10 @@ def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
         NotFound: there is no such list.
     """
     actor.require(ORDERS_READ)
+    return _shown(connection, code)
+
+
+def _shown(connection: Connection, code: str) -> dict[str, Any]:
     head = _head(connection, code)
     prices = connection.execute(
         sa.text(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
@@ -16,28 +15,27 @@ from oms_ops.catalog.tables import Sku
 from oms_ops.database import as_rows, as_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
+from oms_ops.shapes import Amount, Body, Text
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Label = Annotated[str, Field(max_length=200)]
 
 
-class SkuIn(BaseModel):
+class SkuIn(Body):
     """A SKU with its own price (decimal of ``currency``) and the quantities it may be ordered in.
 
     ``channels`` lists the channels that sell it; without, every channel does.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
     code: Text
     name: Text
-    department: str = ""
-    category: str = ""
-    brand: str = ""
-    pack_size: str = ""
+    department: Label = ""
+    category: Label = ""
+    brand: Label = ""
+    pack_size: Label = ""
     barcode: Text | None = None
     is_active: bool = True
     currency: str
-    price: Annotated[Decimal, Field(ge=0, le=10_000_000)]
+    price: Amount
     tax_category: Text = "standard"
     min_quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     quantity_multiple: Annotated[int, Field(ge=1, le=1_000_000)] = 1

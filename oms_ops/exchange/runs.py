@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import ORDERS_READ, Actor
 from oms_ops.database import as_time, read_time, reading, run
 from oms_ops.errors import NotFound
 from oms_ops.exchange.reader import ROW, Table
@@ -172,8 +172,18 @@ def _counts(connection: Connection, import_id: int) -> dict[str, int]:
     return {fate: found[fate] for fate in FATES if fate in found}
 
 
+def show(connection: Connection, actor: Actor, number: str) -> Report:
+    """Return the report of a run, finished or not.
+
+    Raises:
+        NotFound: there is no such import.
+    """
+    actor.require(ORDERS_READ)
+    return report(connection, id_of(connection, number))
+
+
 def report(connection: Connection, import_id: int) -> Report:
-    """Return the report of a run, finished or not."""
+    """Return what :func:`show` does, to the service that ran it."""
     head = connection.execute(
         sa.text("SELECT number, kind, file_name, rows FROM imports WHERE id = :id"),
         {"id": import_id},
@@ -209,8 +219,9 @@ def id_of(connection: Connection, number: str) -> int:
     return int(found)
 
 
-def listing(connection: Connection, *, limit: int, after: int = 0) -> dict[str, Any]:
+def listing(connection: Connection, actor: Actor, *, limit: int, after: int = 0) -> dict[str, Any]:
     """Return a page of the imports, newest first; ``next`` is the cursor for ``after``."""
+    actor.require(ORDERS_READ)
     found = connection.execute(
         sa.text(
             "SELECT id, number, kind, file_name, rows, counts, started_at, finished_at, changed_by"
@@ -235,9 +246,21 @@ def listing(connection: Connection, *, limit: int, after: int = 0) -> dict[str, 
 
 
 def rows(
-    connection: Connection, import_id: int, *, fate: str | None, limit: int, after: int = 0
+    connection: Connection,
+    actor: Actor,
+    number: str,
+    *,
+    fate: str | None,
+    limit: int,
+    after: int = 0,
 ) -> dict[str, Any]:
-    """Return a page of a run's rows in their order, of one fate or of all."""
+    """Return a page of a run's rows in their order, of one fate or of all.
+
+    Raises:
+        NotFound: there is no such import.
+    """
+    actor.require(ORDERS_READ)
+    import_id = id_of(connection, number)
     found = connection.execute(
         sa.text(
             "SELECT row_no, fate, reason, message, document, amount_e4,"

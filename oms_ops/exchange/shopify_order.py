@@ -12,7 +12,7 @@ from typing import Any
 
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.notifications import nobody
-from oms_ops.texts import storable
+from oms_ops.shapes import storable
 
 CHANNEL = "shopify"
 

@@ -59,13 +59,9 @@ def fail(
         ValidationFailed: no reason is given, or a moment is not possible.
         Conflict: a shipment is not on its way.
     """
-    faults = [
-        FieldError(f"failures[{index}].reason", "required", "say why")
-        for index, failure in enumerate(failures)
-        if not failure.reason.strip()
-    ]
-    if faults:
-        raise ValidationFailed("The failed delivery has bad fields.", faults)
+    if not all(failure.reason.strip() for failure in failures):
+        fault = FieldError("reason", "required", "say why")
+        raise ValidationFailed("The failed delivery has bad fields.", [fault])
     details = {f.shipment_id: Details(at=f.at, reason=f.reason) for f in failures}
     _take_step(connection, actor, list(details), "fail", details, notify=notify)
 
@@ -144,7 +140,8 @@ def _refuse_impossible(connection: Connection, details: Mapping[int, Details]) -
     faults = []
     for shipment_id, number, left in rows:
         if fault := impossible(given[shipment_id], read_time(left)):
-            faults.append(FieldError(f"{number}.at", *fault))
+            code, message = fault
+            faults.append(FieldError("at", code, f"{number}: {message}"))
     if faults:
         raise ValidationFailed("A moment cannot be right.", faults)
 

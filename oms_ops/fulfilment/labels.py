@@ -72,7 +72,7 @@ def book(
     asked = run(engine, lambda c: request(c, actor, shipment_ids, carrier, typed, replace=replace))
     _ask(engine, actor, spoken_to, asked)
     with reading(engine) as connection:
-        return listing(connection, actor, shipment_ids)
+        return _newest(connection, shipment_ids)
 
 
 def request(
@@ -102,7 +102,7 @@ def request(
         {"carrier": carrier, "booking": _booking(), **stamp},
     ).fetchall()
     if len(rows) != len(wanted):
-        raise _refused(connection, wanted, {row[1] for row in rows})
+        raise _refused(connection, shipment_ids, {row[1] for row in rows})
     return bookings.of_labels(connection, [row[0] for row in rows], tracking_numbers)
 
 
@@ -262,6 +262,10 @@ def listing(
 ) -> list[dict[str, Any]]:
     """Return the newest label of each shipment that ever had one."""
     actor.require(ORDERS_READ)
+    return _newest(connection, shipment_ids)
+
+
+def _newest(connection: Connection, shipment_ids: Sequence[int]) -> list[dict[str, Any]]:
     rows = connection.execute(
         sa.text(
             "SELECT b.shipment_id, s.number AS shipment, b.number AS reference, b.carrier,"

@@ -33,6 +33,11 @@ def get(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
         NotFound: there is no such wave.
     """
     actor.require(STOCK_READ)
+    return of_wave(connection, number)
+
+
+def of_wave(connection: Connection, number: str) -> dict[str, Any]:
+    """Return what :func:`get` does, to answer for a change of it."""
     wave_id = id_of(number.strip().upper(), "WV")
     row = execute(
         connection, f"SELECT {_WAVE} WHERE v.id = :id GROUP BY v.id, w.code", {"id": wave_id}

@@ -125,7 +125,7 @@ def advance(
         {"rows": rows, **stamp_of(connection, actor)},
     ).fetchall()
     if len(moved) != len(wanted):
-        raise _refusal(connection, wanted, {row[0] for row in moved}, step)
+        raise _refusal(connection, shipment_ids, {row[0] for row in moved}, step)
     return [Moved(*row) for row in moved]
 
 
@@ -181,7 +181,10 @@ def _carried(rule: Step) -> str:
 def _refusal(
     connection: Connection, wanted: Sequence[int], moved: Collection[int], step: str
 ) -> Conflict:
-    """Return why those of ``wanted`` that were not ``moved`` cannot take a step."""
+    """Return why those of ``wanted`` that were not ``moved`` cannot take a step.
+
+    ``wanted`` is as the caller listed them: a fault names his place in that list.
+    """
     rule = TRANSITIONS[step]
     rows = execute(
         connection,

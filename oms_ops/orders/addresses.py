@@ -1,7 +1,7 @@
-"""What an address and a phone number must have, by the rules of their country.
+"""What an address must have, by the rules of its country.
 
-The address rules are Google's, in the library that carries them; the phone numbers' are
-libphonenumber's. Both are asked once for each combination and remembered.
+The rules are Google's, in the library that carries them. They are asked once for each combination
+and remembered.
 """
 
 from __future__ import annotations
@@ -64,20 +64,3 @@ def _rules(country: str, region: str) -> tuple[frozenset[str], tuple[Any, ...]]:
         # The library knows no rules for a few small territories: anything goes there.
         return frozenset(), ()
     return frozenset(rules.required_fields), tuple(rules.postal_code_matchers)
-
-
-@lru_cache(maxsize=65_536)
-def phone_number(text: str, country: str | None) -> str | None:
-    """Return the number in E.164 form (``+14045550100``), or None where it is no valid number.
-
-    ``country`` is where a number without a country code is dialled.
-    """
-    import phonenumbers
-
-    try:
-        number = phonenumbers.parse(text, country)
-    except phonenumbers.NumberParseException:
-        return None
-    if not phonenumbers.is_valid_number(number):
-        return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)

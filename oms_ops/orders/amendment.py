@@ -31,6 +31,7 @@ from oms_ops.orders import (
 )
 from oms_ops.orders.additions import Amended
 from oms_ops.orders.amendment_shape import AmendmentIn, parse
+from oms_ops.orders.idempotency import once
 from oms_ops.orders.locks import lock_orders
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.units import CancelledUnits
@@ -46,15 +47,22 @@ class _Undo(Exception):
 
 
 def amend(
-    engine: Engine, actor: Actor, number: str, payload: Any, *, preview: bool = False
+    engine: Engine,
+    actor: Actor,
+    number: str,
+    payload: Any,
+    *,
+    preview: bool = False,
+    idempotency_key: str | None = None,
 ) -> dict[str, Any]:
     """Amend the order ``number``; return it with the price difference and what it comes to.
 
     The answer holds ``order``, ``difference`` (what it costs more than before), ``to_pay`` (what no
     payment covers), ``to_refund`` (what was captured too much; a preview refunds nothing) and
-    ``preview``.
+    ``preview``. A repeat with the same key and body gets the first answer; a preview needs no key.
 
     Raises:
+        KeyReused: the key came before with another request.
         NotFound: there is no such order.
         ValidationFailed: with every bad field.
         Forbidden: a price is stated that the actor may not state.
@@ -71,8 +79,11 @@ def amend(
             raise _Undo(answer)
         return answer
 
+    key = None if preview else idempotency_key
     try:
-        return run(engine, work)
+        return run(
+            engine, lambda c: once(c, actor, key, ("amend", number, payload), lambda: work(c))
+        )
     except _Undo as undone:
         return undone.answer
 

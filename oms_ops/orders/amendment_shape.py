@@ -5,31 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    StringConstraints,
-    ValidationError,
     model_validator,
 )
 
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.orders.intake import (
     AddressIn,
-    Amount,
     PaymentIn,
-    field_error,
     settled_address,
 )
-from oms_ops.texts import MaybeText, storable
+from oms_ops.shapes import Amount, Note, Strict, parsed
+from oms_ops.texts import MaybeText
 
 
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LineIn(_In):
+class LineIn(Strict):
     """The units that the order is to have of a line (``line_no``), or of a ``sku`` it is added.
 
     Units are those not cancelled; 0 removes the line. Price and discount are for new lines.
@@ -52,19 +42,19 @@ class LineIn(_In):
         return self
 
 
-class AmendmentIn(_In):
+class AmendmentIn(Strict):
     """What is to change; what is left out stays. ``version`` is the order's, as the caller saw it.
 
     ``payment`` says how what is then to be paid beyond the order's payments will be.
     """
 
     version: int | None = None
-    lines: Annotated[list[LineIn], Field(max_length=500)] = []
+    lines: list[LineIn] = Field(default_factory=list, max_length=500)
     ship_to: AddressIn | None = None
     allow_backorder: bool | None = None
     allow_split: bool | None = None
     ship_complete: bool | None = None
-    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    note: Note | None = None
     payment: PaymentIn | None = None
 
 
@@ -74,11 +64,7 @@ def parse(payload: Any) -> AmendmentIn:
     Raises:
         ValidationFailed: with every bad field that shows without the order and the catalogue.
     """
-    try:
-        wanted = AmendmentIn.model_validate(payload)
-    except ValidationError as error:
-        wrong = [field_error(fault) for fault in error.errors(include_url=False)]
-        raise ValidationFailed("The amendment has bad fields.", wrong) from None
+    wanted = parsed(AmendmentIn, payload, "The amendment")
     faults: list[FieldError] = []
     if wanted.ship_to is not None:
         to, faults = settled_address(wanted.ship_to)

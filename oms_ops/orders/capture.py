@@ -10,8 +10,6 @@ on fresh levels. So two buyers of the last unit never both get it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import secrets
 import time
@@ -26,9 +24,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, PRICES_OVERRIDE, Actor
 from oms_ops.database import Retry, as_time, autocommit, retryable
-from oms_ops.errors import Conflict, FieldError, KeyReused, OutOfStock, ValidationFailed
+from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import holding, intake, overrides, promises, sites, views, writing
+from oms_ops.orders.idempotency import digest, first_answer
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.pricing import (
     Priced,
@@ -72,7 +71,7 @@ def capture(
     key = _Key(
         key_scope or caller_scope(actor.name),
         idempotency_key,
-        _digest(payload if compared is None else compared),
+        digest(payload if compared is None else compared),
     )
     collisions = 0
     for attempt in range(_ATTEMPTS):
@@ -137,7 +136,7 @@ def _capture(
     now = clock.now()
     seen = _look(connection, submission, key, now)
     if seen.first is not None:
-        return _first_answer(*seen.first, key.digest)
+        return first_answer(*seen.first, key.digest)
     _refuse_duplicate(submission.order, seen)
     plan = _plan(connection, actor, submission, seen, now)
     answer = _answer(plan)
@@ -486,23 +485,8 @@ def _iso(day: date | None) -> str | None:
     return None if day is None else day.isoformat()
 
 
-def _digest(payload: Any) -> str:
-    canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
 def _unique_violation(error: IntegrityError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
-
-
-def _first_answer(request_hash: str, response: Any, digest: str) -> dict[str, Any]:
-    if request_hash != digest:
-        raise KeyReused(
-            "This idempotency key was used before with another body.",
-            [FieldError("Idempotency-Key", "reused", "belongs to another submission")],
-        )
-    answer: dict[str, Any] = json.loads(response) if isinstance(response, str) else response
-    return answer
 
 
 def out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:

@@ -1,7 +1,8 @@
 """Orders in the making: kept as far as they are known, priced on demand, placed once.
 
-A draft is a submission that may still lack things. Placing one captures it under the draft's number
-as idempotency key: placed twice, or by two at once, it is one order.
+A draft is a submission that may still lack things. Placing one captures it under an idempotency key
+of the draft: placed twice, or by two at once, it is one order. While it is placed nobody changes
+it, so that the order is what the draft shows.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE, Actor
-from oms_ops.database import as_json, as_time, read_time, reading, run
-from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.database import as_json, as_time, execute, read_time, reading, run
+from oms_ops.errors import Conflict, FieldError, KeyReused, NotFound, ValidationFailed
+from oms_ops.orders import idempotency
+from oms_ops.orders import queries as orders
 from oms_ops.orders.capture import capture, quote
-from oms_ops.orders.queries import order_id
 from oms_ops.orders.tables import Draft
+from oms_ops.shapes import refuse_unstorable
 
 _MOST_CHARACTERS = 200_000
 #: No name of a key begins like this, so no caller's own keys are in the way.
@@ -40,7 +43,7 @@ def create(connection: Connection, actor: Actor, document: Any) -> dict[str, Any
         )
         .returning(Draft.number)
     ).scalar_one()
-    return get(connection, actor, number)
+    return _shown(connection, number)
 
 
 def edit(
@@ -76,18 +79,31 @@ def priced(engine: Engine, actor: Actor, number: str) -> dict[str, Any]:
 def place(engine: Engine, actor: Actor, number: str) -> dict[str, Any]:
     """Capture the draft as an order and return the order; a repeat returns the same order.
 
+    From here on it is ``placing`` and nobody can change it; refused, it is open again. Whoever
+    stops in between leaves it ``placing``: it is placed again, under the same key.
+
     Raises:
-        Conflict: the draft is discarded, or was changed after it was placed.
+        Conflict: the draft is discarded; or somebody else placed it at the same time and was
+            refused, so that it is open again.
         ValidationFailed, OutOfStock: as :func:`oms_ops.orders.capture.capture` does.
     """
     actor.require(ORDERS_WRITE)
-    with reading(engine) as connection:
-        draft = get(connection, actor, number)
-    if draft["status"] == "discarded":
-        raise Conflict(f"{number} is discarded.")
+    draft = run(engine, lambda connection: _begin(connection, actor, number))
+    if draft["status"] == "placed":
+        with reading(engine) as connection:
+            return orders.get(connection, draft["order"])
     # The key belongs to the draft, not to who places it: two clerks at once make one order.
-    answer = capture(engine, actor, draft["document"], idempotency_key=number, key_scope=_SCOPE)
-    run(engine, lambda connection: _mark_placed(connection, actor, draft, answer["number"]))
+    key = draft["key"]
+    try:
+        answer = capture(engine, actor, draft["document"], idempotency_key=key, key_scope=_SCOPE)
+    except KeyReused:
+        raise Conflict(f"{number} was refused to somebody else and is open again.") from None
+    except Exception:
+        if not run(engine, lambda connection: _reopen(connection, actor, number, key)):
+            # Somebody else has made the order meanwhile.
+            return place(engine, actor, number)
+        raise
+    run(engine, lambda connection: _mark_placed(connection, actor, number, answer["number"]))
     return answer
 
 
@@ -98,6 +114,10 @@ def get(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
         NotFound: there is no such draft.
     """
     actor.require(ORDERS_READ)
+    return _shown(connection, number)
+
+
+def _shown(connection: Connection, number: str) -> dict[str, Any]:
     row = connection.execute(sa.text(f"{_SELECT} WHERE d.number = :number"), {"number": number})
     found = row.mappings().one_or_none()
     if found is None:
@@ -108,11 +128,11 @@ def get(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
 def listing(
     connection: Connection, actor: Actor, *, before: int = 0, limit: int = 50
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Return a page of open drafts, newest first, and the cursor of the next page."""
+    """Return a page of drafts without an order, newest first, and the cursor of the next page."""
     actor.require(ORDERS_READ)
     rows = connection.execute(
         sa.text(
-            f"{_SELECT} WHERE d.status = 'open' AND (:before = 0 OR d.id < :before)"
+            f"{_SELECT} WHERE d.status IN ('open', 'placing') AND (:before = 0 OR d.id < :before)"
             " ORDER BY d.id DESC LIMIT :limit"
         ),
         {"before": before, "limit": limit + 1},
@@ -146,6 +166,11 @@ def _checked(document: Any) -> dict[str, Any]:
         raise ValidationFailed(
             "The draft has bad fields.", [FieldError("document", "invalid", message)]
         )
+    try:
+        refuse_unstorable(document)
+    except ValueError as error:
+        fault = FieldError("document", "not_storable", str(error))
+        raise ValidationFailed("The draft has bad fields.", [fault]) from None
     return document
 
 
@@ -168,7 +193,7 @@ def _change(
             "version": version,
         },
     ).rowcount
-    draft = get(connection, actor, number)
+    draft = _shown(connection, number)
     if not changed:
         raise Conflict(
             f"{number} is {draft['status']} in version {draft['version']}, not open in {version}.",
@@ -177,16 +202,55 @@ def _change(
     return draft
 
 
-def _mark_placed(connection: Connection, actor: Actor, draft: dict[str, Any], number: str) -> None:
+def _begin(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
+    """Make an open draft ``placing``; return it with the ``key`` of this attempt to place it."""
+    connection.execute(
+        sa.text(
+            "UPDATE drafts SET status = 'placing', version = version + 1, changed_by = :actor,"
+            " changed_at = :now WHERE number = :number AND status = 'open'"
+        ),
+        _stamped(connection, actor, number),
+    )
+    draft = _shown(connection, number)
+    if draft["status"] == "discarded":
+        raise Conflict(f"{number} is discarded.")
+    attempt = connection.scalar(sa.select(Draft.attempt).where(Draft.number == number))
+    return {**draft, "key": f"{number}/{attempt}" if attempt else number}
+
+
+def _reopen(connection: Connection, actor: Actor, number: str, key: str) -> bool:
+    """Open a draft again whose placing was refused; False where there is an order all the same.
+
+    The key is spent: whoever still places the draft as it was finds that he is late.
+    """
+    if not idempotency.spend(connection, _SCOPE, key):
+        row = execute(
+            connection,
+            "SELECT 1 FROM idempotency_keys"
+            " WHERE scope = :scope AND key = :key AND request_hash = 'spent'",
+            {"scope": _SCOPE, "key": key},
+        ).fetchone()
+        return row is not None
+    connection.execute(
+        sa.text(
+            "UPDATE drafts SET status = 'open', attempt = attempt + 1, version = version + 1,"
+            " changed_by = :actor, changed_at = :now WHERE number = :number AND status = 'placing'"
+        ),
+        _stamped(connection, actor, number),
+    )
+    return True
+
+
+def _mark_placed(connection: Connection, actor: Actor, number: str, order: str) -> None:
     connection.execute(
         sa.text(
             "UPDATE drafts SET status = 'placed', order_id = :order_id, version = version + 1,"
-            " changed_by = :actor, changed_at = :now WHERE number = :number AND status = 'open'"
+            " changed_by = :actor, changed_at = :now"
+            " WHERE number = :number AND status = 'placing'"
         ),
-        {
-            "order_id": order_id(connection, number),
-            "actor": actor.name,
-            "now": as_time(connection, clock.now()),
-            "number": draft["number"],
-        },
+        {"order_id": orders.order_id(connection, order), **_stamped(connection, actor, number)},
     )
+
+
+def _stamped(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
+    return {"number": number, "actor": actor.name, "now": as_time(connection, clock.now())}

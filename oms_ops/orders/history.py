@@ -12,10 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from oms_ops.access.actor import ORDERS_READ, Actor
 from oms_ops.database import Base, UtcDateTime, execute, read_time
 from oms_ops.feed.entities import SECRET_COLUMNS
 from oms_ops.feed.triggers import shipment_of
 from oms_ops.money import to_text
+from oms_ops.orders import queries
 
 #: What callers call the rows of a table.
 _NAMES = {
@@ -53,7 +55,7 @@ _ROWS = """
 
 
 def history(
-    connection: Connection, order_id: int, *, after: int = 0, limit: int = 100
+    connection: Connection, actor: Actor, number: str, *, after: int = 0, limit: int = 100
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of changes of an order and all that belongs to it, the oldest first.
 
@@ -61,7 +63,11 @@ def history(
     earlier page. An entry has ``at``, ``by``, ``entity``, ``id``, ``number`` or ``line_no`` where
     there is one, ``operation`` (created, changed, deleted), and ``changes``: per column what it was
     ``before`` and is ``after``. Money is decimal text of the order's currency.
+
+    Raises:
+        NotFound: there is no such order.
     """
+    order_id = queries.named(connection, actor, ORDERS_READ, number)
     currency = execute(
         connection, "SELECT currency FROM orders WHERE id = :id", {"id": order_id}
     ).fetchone()[0]

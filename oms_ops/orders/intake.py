@@ -10,10 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     EmailStr,
     Field,
     StringConstraints,
@@ -23,22 +20,19 @@ from pydantic import (
 )
 
 from oms_ops import clock, regions
+from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
-from oms_ops.orders.addresses import address_faults, phone_number
-from oms_ops.texts import MaybeText, Text, given, storable
+from oms_ops.orders.addresses import address_faults
+from oms_ops.shapes import Amount, Note, Strict, Text
+from oms_ops.texts import MaybeText, given
 
-Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Code = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
 ]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=40)]
 MaybePhone = Annotated[Phone | None, BeforeValidator(given)]
-
-
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 _MOST_EMAILS = 65_536
@@ -59,7 +53,7 @@ def _remembered(value: Any, check: ValidatorFunctionWrapHandler) -> str:
 Email = Annotated[EmailStr, WrapValidator(_remembered)]
 
 
-class CustomerIn(_In):
+class CustomerIn(Strict):
     """Who orders; guests and known customers alike are told apart by e-mail."""
 
     email: Email
@@ -67,7 +61,7 @@ class CustomerIn(_In):
     phone: MaybePhone = None
 
 
-class AddressIn(_In):
+class AddressIn(Strict):
     """Where it goes; the coordinates, where they are known, serve the distance in routing.
 
     City, region and postal code are needed where the rules of the country ask for them. A region is
@@ -86,7 +80,7 @@ class AddressIn(_In):
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
 
 
-class LineIn(_In):
+class LineIn(Strict):
     """Units of one SKU. Without a price, the shop's prices hold.
 
     ``amount`` states the line's gross where another system rounded it: what it has beyond quantity
@@ -104,13 +98,13 @@ class LineIn(_In):
     tax: Amount | None = None
 
 
-class PaymentIn(_In):
+class PaymentIn(Strict):
     """How it is going to be paid, through the manual gateway."""
 
     method: Annotated[str, StringConstraints(pattern=r"^(bank_transfer|cash|card|gift_card)$")]
 
 
-class OrderIn(_In):
+class OrderIn(Strict):
     """A submission. ``warehouse`` overrides routing; amounts are decimals of ``currency``.
 
     Without ``shipping`` the shop's rules say what it costs, without ``tax_included`` whether prices
@@ -125,7 +119,7 @@ class OrderIn(_In):
     lines: Annotated[list[LineIn], Field(min_length=1, max_length=500)]
     discount: Amount = Decimal(0)
     discount_percent: Percent = Decimal(0)
-    discount_codes: Annotated[list[Code], Field(max_length=5)] = []
+    discount_codes: list[Code] = Field(default_factory=list, max_length=5)
     shipping: Amount | None = None
     shipping_tax: Amount | None = None
     tax_included: bool | None = None
@@ -136,7 +130,7 @@ class OrderIn(_In):
     allow_backorder: bool = False
     allow_split: bool = False
     ship_complete: bool = False
-    note: Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)] | None = None
+    note: Note | None = None
     placed_at: datetime | None = None
 
     @field_validator("placed_at")
@@ -186,19 +180,3 @@ def settled_phone(
     if number is None:
         return None, [FieldError(field, "invalid_phone", "is no phone number")]
     return number, []
-
-
-def field_error(fault: Any) -> FieldError:
-    """Return a structural fault that Pydantic found in a submission."""
-    path = ""
-    for part in fault["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    message = fault["msg"].removeprefix("Value error, ")
-    kind = fault["type"]
-    if kind == "value_error":
-        kind = "invalid"
-    if kind == "string_too_short" and not str(fault["input"]).strip():
-        # A blank text says nothing.
-        kind, message = "missing", "must be given"
-    codes = {"missing": "required", "extra_forbidden": "unknown_field"}
-    return FieldError(path or "body", codes.get(kind, kind), message)

@@ -1,4 +1,8 @@
-"""Reads orders: one with everything, a page of many, and the shipments of one."""
+"""Reads orders: one with everything, a page of many, and the shipments of one.
+
+What takes an actor is for people and asks for their permission. The rest is for the services:
+inside a command, and for its answer, which whoever may give the command may see.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from oms_ops.access.actor import ORDERS_READ, Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, read_time, rowset
 from oms_ops.errors import NotFound
 from oms_ops.orders import views
-from oms_ops.orders.tables import Order
+from oms_ops.orders.tables import Order, Shipment
 from oms_ops.settings import settings
 
 
@@ -27,6 +32,42 @@ def order_id(connection: Connection, number: str) -> int:
     return int(found)
 
 
+def named(connection: Connection, actor: Actor, permission: str, number: str) -> int:
+    """Return the id of the order that an action with ``permission`` names.
+
+    Raises:
+        Forbidden: the actor lacks it; whether there is such an order is then nothing to him.
+        NotFound: there is no such order.
+    """
+    actor.require(permission)
+    return order_id(connection, number)
+
+
+def named_shipment(connection: Connection, actor: Actor, permission: str, shipment_id: int) -> None:
+    """Refuse a shipment that is not there, or the action with ``permission`` on it.
+
+    Raises:
+        Forbidden: the actor lacks the permission.
+        NotFound: there is no such shipment.
+    """
+    actor.require(permission)
+    if connection.scalar(sa.select(Shipment.id).where(Shipment.id == shipment_id)) is None:
+        raise NotFound(f"There is no shipment {shipment_id}.")
+
+
+def show(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
+    """Return one order as :func:`get` does, with its shipments.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    found = named(connection, actor, ORDERS_READ, number)
+    return {
+        **_orders(connection, [found])[0],
+        "shipments": _shipments(connection, "s.order_id = :id", {"id": found}),
+    }
+
+
 def get(connection: Connection, number: str) -> dict[str, Any]:
     """Return one order as :func:`oms_ops.orders.views.render` shows it.
 
@@ -37,12 +78,18 @@ def get(connection: Connection, number: str) -> dict[str, Any]:
 
 
 def listing(
-    connection: Connection, *, before: int = 0, limit: int = 50, status: str | None = None
+    connection: Connection,
+    actor: Actor,
+    *,
+    before: int = 0,
+    limit: int = 50,
+    status: str | None = None,
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of orders, newest first, and the cursor of the next page (None at the end).
 
     ``before`` is a cursor from an earlier page, 0 for the first.
     """
+    actor.require(ORDERS_READ)
     query = sa.select(Order.id).order_by(Order.id.desc()).limit(limit + 1)
     if before:
         query = query.where(Order.id < before)
@@ -53,12 +100,18 @@ def listing(
     return _orders(connection, page), page[-1] if len(found) > limit else None
 
 
-def shipments(connection: Connection, number: str) -> list[dict[str, Any]]:
+def shipments(connection: Connection, actor: Actor, number: str) -> list[dict[str, Any]]:
     """Return the shipments of an order with their lines and moments.
 
     Raises:
         NotFound: there is no such order.
     """
+    actor.require(ORDERS_READ)
+    return shipments_of(connection, number)
+
+
+def shipments_of(connection: Connection, number: str) -> list[dict[str, Any]]:
+    """Return what :func:`shipments` does."""
     return _shipments(connection, "s.order_id = :id", {"id": order_id(connection, number)})
 
 
@@ -173,6 +226,11 @@ def id_of(number: str, prefix: str) -> int:
     head, _, digits = number.partition("-")
     known = head == prefix and digits.isascii() and digits.isdecimal() and len(digits) < 16
     return int(digits) - 10_000_000 if known else -1
+
+
+def number_of(document_id: int, prefix: str) -> str:
+    """Return the number of the document with this id."""
+    return f"{prefix}-{10_000_000 + document_id}"
 
 
 def _iso(value: Any) -> str | None:

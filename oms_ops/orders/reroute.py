@@ -53,7 +53,8 @@ def reallocate(
     line_ids = [take.shipment_line_id for take in takes]
     lock_orders_of_shipments(connection, affected.shipments_of_lines(connection, line_ids))
     leaving = affected.of_lines(connection, {t.shipment_line_id: t.units for t in takes})
-    plans = _plans(connection, leaving, exclude=(), to=None, move_home=False)
+    shipment_ids = [each.shipment_id for each in leaving]
+    plans = _plans(connection, leaving, shipment_ids, exclude=(), to=None, move_home=False)
     replanned.write(connection, actor, plans, reason)
     ledger.release(connection, actor, _freed(plans))
     _allocate(connection, actor, plans)
@@ -86,7 +87,7 @@ def reroute(
         return []
     lock_orders_of_shipments(connection, shipment_ids)
     leaving = affected.of_shipments(connection, shipment_ids)
-    plans = _plans(connection, leaving, exclude=exclude, to=to, move_home=True)
+    plans = _plans(connection, leaving, shipment_ids, exclude=exclude, to=to, move_home=True)
     waited = {
         (each.order.home_id, line.sku_id)
         for each in plans
@@ -116,18 +117,21 @@ def _refuse_bad(takes: Sequence[Shortage]) -> None:
 def _plans(
     connection: Connection,
     leaving: Sequence[Leaving],
+    shipment_ids: Sequence[int],
     *,
     exclude: Collection[str],
     to: str | None,
     move_home: bool,
 ) -> list[Plan]:
-    """Plan order after order, the oldest first; refuse with every shipment that has no way out."""
+    """Plan order after order, the oldest first; refuse with every shipment that has no way out.
+
+    ``shipment_ids`` are those that leave, as the caller listed them.
+    """
     rules = store.current(connection).rules
     candidates = sites.read(connection, rules.routing)
     _refuse_unknown(connection, exclude, to, {site.code for site in candidates})
     orders = affected.orders(connection, leaving)
     free = _available(connection, {line.sku_id for order in orders for line in order.lines})
-    shipment_ids = list(dict.fromkeys(each.shipment_id for each in leaving))
     plans, stuck, short = [], [], []
     for order in orders:
         planned = plan(

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
+from oms_ops.access.actor import RULES_READ, Actor
 from oms_ops.database import as_time, execute
+from oms_ops.rules import store
 from oms_ops.rules.document import RoutingRules
 from oms_ops.settings import settings
 
@@ -45,6 +48,28 @@ class Destination:
     region: str | None
     latitude: float | None = None
     longitude: float | None = None
+
+
+def overview(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
+    """Return the active warehouses: place, the rule of each, and its shipments of today."""
+    actor.require(RULES_READ)
+    rules = store.current(connection).rules.routing
+    today = open_today(connection)
+    return [
+        {
+            "warehouse": site.code,
+            "country": site.country,
+            "region": site.region,
+            "rank": site.rank,
+            "latitude": site.latitude,
+            "longitude": site.longitude,
+            "shipments_today": today.get(site.id, 0),
+            "rule": rule.model_dump(mode="json")
+            if (rule := rules.warehouses.get(site.code))
+            else None,
+        }
+        for site in active(connection)
+    ]
 
 
 def read(connection: Connection, rules: RoutingRules) -> list[Site]:

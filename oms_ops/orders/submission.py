@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from oms_ops.errors import FieldError
-from oms_ops.orders.intake import OrderIn, field_error, settled_address, settled_phone
-from oms_ops.texts import storable
+from oms_ops.orders.intake import OrderIn, settled_address, settled_phone
+from oms_ops.shapes import field_error, storable
 
 #: What stands where something required is missing or wrong; it is spoiled.
 _STAND_INS: dict[str, Any] = {

@@ -30,7 +30,7 @@ SHIPMENT_STATUSES = (
     "allocated", "picked", "packed", "shipped", "delivered", "cancelled",
     "delivery_failed", "returned",
 )  # fmt: skip
-DRAFT_STATUSES = ("open", "placed", "discarded")
+DRAFT_STATUSES = ("open", "placing", "placed", "discarded")
 
 
 class Order(Tracked, Base):
@@ -256,7 +256,10 @@ class DiscountUse(Tracked, Base):
 
 
 class Draft(Tracked, Base):
-    """An order in the making: a submission as far as it is known, to be priced and placed."""
+    """An order in the making: a submission as far as it is known, to be priced and placed.
+
+    ``attempt`` counts how often placing it was refused; each attempt has an idempotency key.
+    """
 
     __tablename__ = "drafts"
 
@@ -264,6 +267,7 @@ class Draft(Tracked, Base):
     number: Mapped[str] = numbered("DR")
     status: Mapped[str] = mapped_column(sa.Text)
     document: Mapped[dict[str, Any]] = mapped_column(sa.JSON)
+    attempt: Mapped[int] = mapped_column(sa.Integer, default=0, server_default="0")
     order_id: Mapped[int | None] = mapped_column(sa.ForeignKey("orders.id"))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

@@ -105,7 +105,7 @@ def cancel(connection: Connection, actor: Actor, number: str, reason: str) -> di
     order = queries.get(connection, head["number"])
     if head["status"] != "draft":
         kind, title = "purchase_order.cancelled", "Cancellation of purchase order"
-        sending.tell_supplier(connection, order, head["email"], kind, title)
+        return sending.tell_supplier(connection, order, head["email"], kind, title)
     return order
 
 

@@ -19,6 +19,7 @@ from oms_ops.money import to_minor
 from oms_ops.purchasing import sending, states
 from oms_ops.purchasing.queries import get, listing
 from oms_ops.purchasing.tables import PurchaseOrder
+from oms_ops.rules import store
 from oms_ops.settings import settings
 
 __all__ = ["MOST_UNITS", "PurchaseLine", "create", "edit", "get", "listing", "quantity_faults"]
@@ -83,7 +84,7 @@ def create(
     Raises:
         ValidationFailed: with every bad field: unknown supplier, warehouse or SKU, a SKU that this
             supplier has no terms for, quantities below the minimum or off the pack multiple, terms
-            in several currencies, a day that has passed.
+            in several currencies or in one without an exchange rate, a day that has passed.
     """
     actor.require(PURCHASING_WRITE)
     checked = _check(connection, supplier, warehouse, lines, expected_on)
@@ -219,6 +220,11 @@ def _check(
     if not errors and len(currencies) > 1:
         message = f"{supplier} sells these in {', '.join(sorted(currencies))}: order them apart"
         errors.append(FieldError("lines", "several_currencies", message))
+    # Without a rate, what the goods cost could not go into the stock's average cost.
+    rules = store.current(connection).rules
+    if not errors and (unrated := [c for c in currencies if rules.rate_of(c) is None]):
+        message = f"the rules have no exchange rate for {unrated[0]}"
+        errors.append(FieldError("lines", "no_exchange_rate", message))
     if errors:
         raise ValidationFailed("The purchase order has bad fields.", errors)
     return _Checked(head, terms)

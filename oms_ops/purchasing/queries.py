@@ -1,4 +1,7 @@
-"""Reads purchase orders: one with its lines, a page of many."""
+"""Reads purchase orders: one with its lines, a page of many.
+
+What takes an actor is for people and asks for their permission; :func:`get` is for the services.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from oms_ops.access.actor import PURCHASING_READ, Actor
 from oms_ops.database import read_time
 from oms_ops.errors import NotFound
 from oms_ops.money import to_text
@@ -30,6 +34,18 @@ def id_of(number: str) -> int:
     if not (digits.isascii() and digits.isdecimal() and len(digits) < 16):
         return -1
     return int(digits) - (10_000_000 if digits != number else 0)
+
+
+def show(
+    connection: Connection, actor: Actor, number: str, permission: str = PURCHASING_READ
+) -> dict[str, Any]:
+    """Return a purchase order as :func:`get` does, to look at it or to act on it.
+
+    Raises:
+        NotFound: there is no such purchase order.
+    """
+    actor.require(permission)
+    return get(connection, number)
 
 
 def get(connection: Connection, number: str) -> dict[str, Any]:
@@ -64,6 +80,7 @@ def get(connection: Connection, number: str) -> dict[str, Any]:
 
 def listing(
     connection: Connection,
+    actor: Actor,
     *,
     after: int = 0,
     limit: int = 50,
@@ -71,6 +88,7 @@ def listing(
     supplier: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return purchase orders, newest first, below id ``after`` (0 for the newest page)."""
+    actor.require(PURCHASING_READ)
     rows = connection.execute(
         sa.text(
             f"{_HEAD_SQL} WHERE (:after = 0 OR p.id < :after)"

@@ -47,6 +47,8 @@ def receive(
 ) -> str:
     """Receive ``quantities`` (per purchase order line id); return the receipt's number.
 
+    A fault names a line by its place in ``quantities``.
+
     Damaged units go to quarantine, the others to the stock, where backordered lines are filled,
     oldest first, in the same transaction; the promises to those that wait on follow. The shop's
     rules say how much more than ordered may come. The order is closed when every line has arrived,
@@ -109,16 +111,16 @@ def _check(
     errors = []
     if not delivered:
         errors.append(FieldError("lines", "required", "at least one line"))
-    for line_id, came in delivered.items():
+    for index, (line_id, came) in enumerate(delivered.items()):
         line = lines.get(line_id)
-        where = f"lines.{line_id}"
+        where = f"lines[{index}]"
         if line is None:
-            errors.append(FieldError(where, "unknown_line", "not of this order"))
+            errors.append(FieldError(f"{where}.line_no", "unknown_line", "not of this order"))
             continue
         most = line.quantity + int(line.quantity * tolerance_percent / 100) - line.received
         if not 0 < came.quantity <= most:
             message = f"at least 1 and at most {max(0, most)} units may come"
-            errors.append(FieldError(where, "out_of_range", message))
+            errors.append(FieldError(f"{where}.quantity", "out_of_range", message))
         if not 0 <= came.damaged <= came.quantity:
             errors.append(FieldError(f"{where}.damaged", "out_of_range", "more than came"))
         if came.unit_cost_minor is not None and came.unit_cost_minor < 0:

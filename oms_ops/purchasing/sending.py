@@ -25,10 +25,11 @@ _COLUMNS = ("line_no", "sku", "name", "quantity", "unit_cost", "currency", "amou
 def send(
     connection: Connection, actor: Actor, number: str, *, notify: bool = True
 ) -> dict[str, Any]:
-    """Send a draft; return the purchase order.
+    """Send a draft; return the purchase order with ``sent_to``, the address that it is queued for.
 
-    From now on its goods are expected. A supplier without an e-mail address gets the CSV by hand;
-    with ``notify=False``, for loading history, nobody is written to.
+    From now on its goods are expected. A supplier without an e-mail address gets the CSV by hand:
+    ``sent_to`` is then None, and ``not_sent`` says why. With ``notify=False``, for loading history,
+    nobody is written to.
 
     Raises:
         NotFound: there is no such purchase order.
@@ -40,17 +41,21 @@ def send(
     states.advance(connection, actor, head, sent_at=now, ordered_at=now)
     promises.update(connection, actor, states.pairs(connection, head["id"]))
     order = queries.get(connection, head["number"])
-    if notify:
-        tell_supplier(connection, order, head["email"], "purchase_order.sent", "Purchase order")
-    return order
+    if not notify:
+        return order
+    return tell_supplier(connection, order, head["email"], "purchase_order.sent", "Purchase order")
 
 
 def tell_supplier(
     connection: Connection, order: Mapping[str, Any], email: str | None, kind: str, title: str
-) -> None:
-    """Queue the e-mail that holds a purchase order, where the supplier has an address."""
+) -> dict[str, Any]:
+    """Queue the e-mail that holds a purchase order, where the supplier has an address.
+
+    Returns the order with ``sent_to``, or with None and why in ``not_sent``.
+    """
     if email is None:
-        return
+        reason = f"{order['supplier']} has no e-mail address: send the CSV by hand"
+        return {**order, "sent_to": None, "not_sent": reason}
     rules = store.current(connection).rules.purchasing
     outbox.post(
         connection,
@@ -70,6 +75,8 @@ def tell_supplier(
             ],
         },
     )
+
+    return {**order, "sent_to": email, "not_sent": None}
 
 
 def as_csv(order: Mapping[str, Any]) -> str:

@@ -2,42 +2,38 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import EmailStr, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.access.actor import PURCHASING_WRITE, Actor
+from oms_ops.access.actor import PURCHASING_READ, PURCHASING_WRITE, Actor
 from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.orders import promises
+from oms_ops.shapes import Amount, Body, Text
 
 Days = Annotated[int, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-class SupplierIn(BaseModel):
+class SupplierIn(Body):
     """A supplier; the lead time is the agreed one, in days from order to receipt."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    name: Text
     email: EmailStr | None = None
     lead_time_days: Days
     review_days: Annotated[int, Field(ge=1, le=366)] = 7
 
 
-class TermIn(BaseModel):
+class TermIn(Body):
     """What a supplier asks for a SKU; a SKU has one preferred supplier, its first one by itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     currency: str
-    unit_cost: Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+    unit_cost: Amount
     moq: Units = 1
     pack_multiple: Units = 1
     is_preferred: bool | None = None
@@ -73,7 +69,7 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
             {"code": code},
         ).fetchall()
         promises.update_lead_times(connection, actor, [row[0] for row in preferred])
-    return get(connection, code)
+    return _shown(connection, code)
 
 
 def put_terms(
@@ -135,7 +131,7 @@ def put_terms(
     )
     if _preferred(connection, row[0]) != before:
         promises.update_lead_times(connection, actor, [row[0]])
-    return get(connection, code)
+    return _shown(connection, code)
 
 
 def _preferred(connection: Connection, sku_id: int) -> int | None:
@@ -147,12 +143,17 @@ def _preferred(connection: Connection, sku_id: int) -> int | None:
     return None if row is None else int(row[0])
 
 
-def get(connection: Connection, code: str) -> dict[str, Any]:
+def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
     """Return a supplier with its terms.
 
     Raises:
         NotFound: there is no such supplier.
     """
+    actor.require(PURCHASING_READ)
+    return _shown(connection, code)
+
+
+def _shown(connection: Connection, code: str) -> dict[str, Any]:
     supplier_id = _id(connection, code)
     head = (
         connection.execute(
@@ -186,8 +187,9 @@ def get(connection: Connection, code: str) -> dict[str, Any]:
     }
 
 
-def listing(connection: Connection) -> list[dict[str, Any]]:
+def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
     """Return all suppliers, without their terms, by code."""
+    actor.require(PURCHASING_READ)
     rows = connection.execute(
         sa.text(
             "SELECT code, name, email, lead_time_days, review_days, version FROM suppliers"

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from oms_ops.access.actor import PURCHASING_READ, Actor
 from oms_ops.database import read_time
 from oms_ops.money import to_text
 from oms_ops.purchasing import queries
@@ -14,6 +15,7 @@ from oms_ops.purchasing import queries
 
 def variances(
     connection: Connection,
+    actor: Actor,
     *,
     purchase_order: str | None = None,
     supplier: str | None = None,
@@ -25,6 +27,7 @@ def variances(
     ``variance`` is units times charged less agreed cost, agreed being what was confirmed, else
     ordered: more than zero is dearer. A cursor from an earlier page goes into ``before``.
     """
+    actor.require(PURCHASING_READ)
     rows = connection.execute(
         sa.text(
             "SELECT x.id, r.number AS receipt, r.received_at, p.number AS purchase_order,"

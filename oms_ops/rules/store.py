@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.access.actor import RULES_WRITE, Actor
+from oms_ops.access.actor import RULES_READ, RULES_WRITE, Actor
 from oms_ops.database import as_time, execute, read_time
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.rules.document import Rules
 from oms_ops.settings import settings
-from oms_ops.texts import storable
+from oms_ops.shapes import storable
 
 #: Selects the id of the version in force; part of every look at the database that needs rules.
 NEWEST_SQL = "SELECT max(id) FROM shop_rules"
@@ -32,8 +32,14 @@ class Version:
     rules: Rules
 
 
+def show(connection: Connection, actor: Actor) -> Version:
+    """Return the rules in force to somebody who may look at them."""
+    actor.require(RULES_READ)
+    return current(connection)
+
+
 def current(connection: Connection) -> Version:
-    """Return the rules in force."""
+    """Return the rules in force, for the services that follow them."""
     row = execute(connection, NEWEST_SQL, {}).fetchone()
     return version(connection, row[0])
 
@@ -136,8 +142,9 @@ def publish(connection: Connection, actor: Actor, document: Any, note: str = "")
     return int(row[0])
 
 
-def history(connection: Connection, *, limit: int = 50) -> list[dict[str, Any]]:
+def history(connection: Connection, actor: Actor, *, limit: int = 50) -> list[dict[str, Any]]:
     """Return the published versions, newest first: id, note, who and when."""
+    actor.require(RULES_READ)
     rows = execute(
         connection,
         "SELECT id, note, created_at, changed_by FROM shop_rules ORDER BY id DESC LIMIT :limit",

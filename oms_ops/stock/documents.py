@@ -51,6 +51,11 @@ def get_transfer(connection: Connection, actor: Actor, number: str) -> dict[str,
         NotFound: there is no such transfer.
     """
     actor.require(STOCK_READ)
+    return transfer(connection, number)
+
+
+def transfer(connection: Connection, number: str) -> dict[str, Any]:
+    """Return what :func:`get_transfer` does, to answer for a change of it."""
     head = _one(connection, _TRANSFER, number, "transfer")
     names = ("line_no", "sku", "name", "quantity", "sent", "received", "lost")
     lines = transfers.lines_of(connection, head["id"]).values()
@@ -84,6 +89,11 @@ def get_count(connection: Connection, actor: Actor, number: str) -> dict[str, An
         NotFound: there is no such count.
     """
     actor.require(STOCK_READ)
+    return count(connection, number)
+
+
+def count(connection: Connection, number: str) -> dict[str, Any]:
+    """Return what :func:`get_count` does, to answer for a change of it."""
     head = _one(connection, _COUNT, number, "count")
     lines = counts.lines(connection, head["id"])
     hidden = {"location_id", "sku_id"}

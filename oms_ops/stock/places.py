@@ -41,6 +41,17 @@ class _Place:
     warehouse_id: int | None
 
 
+class NotInPlace(OutOfStock):
+    """Bins or quarantines hold less than is to leave: ``short`` has (location id, SKU id)."""
+
+    def __init__(
+        self, message: str, errors: Sequence[FieldError], short: set[tuple[int, int]]
+    ) -> None:
+        """Keep which."""
+        super().__init__(message, errors)
+        self.short = short
+
+
 def move(connection: Connection, actor: Actor, moves: Sequence[PlaceMove]) -> None:
     """Post moves, and change every level and content that they touch.
 
@@ -194,9 +205,13 @@ def _change_contents(
         }
         if short:
             names = ", ".join(sorted({places[location_id].code for location_id, _ in short}))
-            raise OutOfStock(
+            raise NotInPlace(
                 f"There is less in {names} than is to leave it.",
-                [FieldError("quantity", "not_in_place", f"{names} holds less")],
+                [
+                    FieldError("quantity", "not_in_place", f"{code} holds less")
+                    for code in sorted({places[location_id].code for location_id, _ in short})
+                ],
+                short,
             )
     if entering:
         execute(

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
+from oms_ops.errors import FieldError, OutOfStock
 from oms_ops.stock import capacity, floor, ledger
 from oms_ops.stock.floor import Leaving
 from oms_ops.stock.ledger import PlaceMove
 from oms_ops.stock.names import Place
+from oms_ops.stock.places import NotInPlace
 from oms_ops.stock.tables import ON_HAND_KINDS
 
 
@@ -27,6 +29,7 @@ class Plan:
     sources: list[Place] = field(default_factory=list)
     targets: list[Place] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
+    _lines: list[tuple[str, str]] = field(default_factory=list)
     _change: dict[tuple[int, int], int] = field(default_factory=dict)
     _named: dict[tuple[int, int], tuple[str, str]] = field(default_factory=dict)
     _off_floor: list[Leaving] = field(default_factory=list)
@@ -47,6 +50,7 @@ class Plan:
         self.moves.append(
             PlaceMove(source.id, target.id, sku_id, quantity, reason, reference, unit_cost_minor)
         )
+        self._lines.append((named, sku))
         self.sources.append(source)
         self.targets.append(target)
         self.fields[target.code] = f"{named}.target"
@@ -68,6 +72,15 @@ class Plan:
         """The units that each pair (warehouse id, SKU id) will have less on hand."""
         return {pair: -units for pair, units in self._change.items() if units < 0}
 
+    def _faults(self, short: set[tuple[int, int]]) -> list[FieldError]:
+        """Name the lines that take more out of bins and quarantines than these hold."""
+        taken = zip(self.moves, self.sources, self._lines, strict=True)
+        return [
+            FieldError(f"{named}.quantity", "not_in_place", f"{place.code} holds less {sku}")
+            for m, place, (named, sku) in taken
+            if (place.id, m.sku_id) in short
+        ]
+
     def post(self, connection: Connection, actor: Actor, *, limited: bool = True) -> None:
         """Check the moves and post them; ``limited`` False lets a bin hold beyond its capacity.
 
@@ -83,6 +96,9 @@ class Plan:
         ]
         if leaving or self._off_floor:
             floor.refuse(connection, leaving, self._off_floor)
-        ledger.move(connection, actor, self.moves)
+        try:
+            ledger.move(connection, actor, self.moves)
+        except NotInPlace as refusal:
+            raise OutOfStock(refusal.message, self._faults(refusal.short)) from None
         if filled:
             capacity.refuse_over(connection, {code: self.fields[code] for code in filled})

@@ -8,11 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from oms_ops.access.actor import STOCK_READ, Actor
 from oms_ops.database import as_rows, rowset
 
 
 def levels(
     connection: Connection,
+    actor: Actor,
     *,
     sku: str | None = None,
     warehouse: str | None = None,
@@ -23,6 +25,7 @@ def levels(
 
     ``incoming`` is what open purchase orders still bring to that warehouse.
     """
+    actor.require(STOCK_READ)
     rows = connection.execute(
         sa.text(
             "SELECT l.id, k.code AS sku, k.name, w.code AS warehouse, l.on_hand, l.allocated,"
@@ -47,7 +50,7 @@ def levels(
 
 
 def levels_of(connection: Connection, warehouse: str, skus: Iterable[str]) -> list[dict[str, Any]]:
-    """Return the levels (units) of some SKUs in a warehouse (codes)."""
+    """Return the levels (units) of some SKUs in a warehouse (codes), to answer for a change."""
     rows = connection.execute(
         sa.text(
             "SELECT k.code AS sku, w.code AS warehouse, l.on_hand, l.allocated,"

@@ -72,7 +72,7 @@ def _receipt(
     quarantine = own(connection, "quarantine")[head.to_warehouse_id]
     lost = f"{head.number}: lost" + (f": {note}" if note else "")
     plan = Plan()
-    for a in arrived:
+    for index, a in enumerate(arrived):
         line = lines[a.line_no]
         for units, target, reason, reference in (
             (a.quantity - a.damaged, floor, "transfer", head.number),
@@ -80,7 +80,7 @@ def _receipt(
             (a.lost, outside["adjustment"], "adjustment", lost),
         ):
             if units:
-                plan.add(f"lines.{a.line_no}", line.sku, line.sku_id, outside["transit"], target,
+                plan.add(f"lines[{index}]", line.sku, line.sku_id, outside["transit"], target,
                          units, reason, reference, line.unit_cost_minor)  # fmt: skip
     return plan
 
@@ -91,16 +91,17 @@ def _check_arrived(
     names = Names(connection, "The receipt")
     names.some("lines", arrived)
     seen: set[int] = set()
-    for a in arrived:
-        field, line = f"lines.{a.line_no}", lines.get(a.line_no)
+    for index, a in enumerate(arrived):
+        field, line = f"lines[{index}]", lines.get(a.line_no)
         if line is None:
-            names.fault(field, "unknown_line", "not of this transfer")
+            names.fault(f"{field}.line_no", "unknown_line", "not of this transfer")
         elif a.line_no in seen:
-            names.fault(field, "duplicate", "is named twice")
+            names.fault(f"{field}.line_no", "duplicate", "is named twice")
         elif min(a.quantity, a.lost, a.damaged) < 0 or a.damaged > a.quantity:
-            names.fault(field, "out_of_range", "damaged units are part of those that arrived")
+            message = "damaged units are part of those that arrived"
+            names.fault(f"{field}.damaged", "out_of_range", message)
         elif not 0 < a.quantity + a.lost <= line.sent - line.received - line.lost:
             most = line.sent - line.received - line.lost
-            names.fault(field, "out_of_range", f"{most} units are in transit")
+            names.fault(f"{field}.quantity", "out_of_range", f"{most} units are in transit")
         seen.add(a.line_no)
     names.check()

@@ -125,7 +125,7 @@ def send(
 ) -> None:
     """Send a draft's goods off its floor: all of them, or ``quantities`` (units per line number).
 
-    What is not sent now is not sent at all.
+    What is not sent now is not sent at all. A fault names a line by its place in ``quantities``.
 
     Raises:
         NotFound: there is no such transfer.
@@ -153,9 +153,13 @@ def send(
     )
     floor, transit = own(connection, "storage"), world(connection)["transit"]
     plan = Plan()
+    # Where the caller lists no lines, a fault names those of the transfer.
+    named = {
+        line_no: index for index, line_no in enumerate(lines if quantities is None else quantities)
+    }
     for line_no, units in sent.items():
         line = lines[line_no]
-        plan.add(f"lines.{line_no}", line.sku, line.sku_id, floor[head.from_warehouse_id],
+        plan.add(f"lines[{named[line_no]}]", line.sku, line.sku_id, floor[head.from_warehouse_id],
                  transit, units, "transfer", head.number)  # fmt: skip
     plan.post(connection, actor)
 
@@ -167,12 +171,12 @@ def _sent(
         return {line_no: line.quantity for line_no, line in lines.items()}
     names = Names(connection, "The list of lines")
     names.some("lines", [units for units in quantities.values() if units])
-    for line_no, units in quantities.items():
+    for index, (line_no, units) in enumerate(quantities.items()):
         if line_no not in lines:
-            names.fault(f"lines.{line_no}", "unknown_line", "not of this transfer")
+            names.fault(f"lines[{index}].line_no", "unknown_line", "not of this transfer")
         elif not 0 <= units <= lines[line_no].quantity:
-            most = lines[line_no].quantity
-            names.fault(f"lines.{line_no}", "out_of_range", f"between 0 and {most} were planned")
+            message = f"between 0 and {lines[line_no].quantity} were planned"
+            names.fault(f"lines[{index}].quantity", "out_of_range", message)
     names.check()
     return {line_no: units for line_no, units in quantities.items() if units}
 

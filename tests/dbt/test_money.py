@@ -95,7 +95,7 @@ def _statuses_agree(database: Engine, home: Path) -> None:
     from oms_ops.orders import queries
 
     with reading(database) as connection:
-        page, _ = queries.listing(connection, before=0, limit=100, status=None)
+        page, _ = queries.listing(connection, ADMIN, before=0, limit=100, status=None)
     shown = {row["number"]: row["payment_status"] for row in page}
     found = dict(query(home, "SELECT order_number, payment_status FROM marts.fct_orders"))
     assert found == shown

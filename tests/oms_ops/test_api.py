@@ -147,7 +147,9 @@ def test_purchase_orders_are_made_found_and_received(client: TestClient) -> None
     )
     assert made.status_code == 201
     number = made.json()["number"]
-    assert client.get(f"/v1/purchase-orders/{number}").json() == made.json()
+    told = made.json()
+    del told["sent_to"], told["not_sent"]
+    assert client.get(f"/v1/purchase-orders/{number}").json() == told
     assert client.get("/v1/stock", params={"sku": "SKU-3"}).json()["data"] == []
     arrived = client.post(
         f"/v1/purchase-orders/{number}/receive", json={"lines": [{"line_no": 1, "quantity": 12}]}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -10,9 +12,10 @@ from fastapi.testclient import TestClient
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
 from oms_ops.api.app import create_app
-from oms_ops.database import run
-from oms_ops.errors import Conflict, Forbidden, ValidationFailed
+from oms_ops.database import reading, run
+from oms_ops.errors import Conflict, Forbidden, OutOfStock, ValidationFailed
 from oms_ops.orders import drafts
+from oms_ops.orders.capture import capture
 from tests.oms_ops.shop import CLERK, Shop, order
 
 
@@ -104,3 +107,116 @@ def test_a_scope_narrows_a_key_and_never_widens_it(shop: Shop) -> None:
     assert reader.get("/v1/orders").status_code == 401
     with pytest.raises(Forbidden):
         drafts.place(shop.engine, Actor("ann", "analyst"), "DR-10000001")
+
+
+def shown(shop: Shop, number: str) -> dict[str, Any]:
+    with reading(shop.engine) as connection:
+        return drafts.get(connection, CLERK, number)
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]) -> None:
+    """Let ``before`` happen once when a draft is about to be captured."""
+
+    def late(*args: Any, **more: Any) -> dict[str, Any]:
+        monkeypatch.setattr(drafts, "capture", capture)
+        before()
+        return capture(*args, **more)
+
+    monkeypatch.setattr(drafts, "capture", late)
+
+
+def test_an_edit_while_a_draft_is_placed_is_refused_and_not_lost(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.stock("SKU-1", 9)
+    number = make(shop, order(("SKU-1", 1)))
+
+    def edit() -> None:
+        for version in (1, 2):
+            with pytest.raises(Conflict):
+                run(
+                    shop.engine,
+                    lambda c, v=version: drafts.edit(c, CLERK, number, order(("SKU-1", 7)), v),
+                )
+
+    interrupt(monkeypatch, edit)
+    placed = drafts.place(shop.engine, CLERK, number)
+    assert shown(shop, number)["document"]["lines"][0]["quantity"] == 1
+    assert placed["lines"][0]["quantity"] == 1
+    assert drafts.place(shop.engine, CLERK, number) == placed
+
+
+def test_whoever_dies_while_placing_a_draft_lets_it_be_placed_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.stock("SKU-1", 9)
+    before, after = make(shop, order(("SKU-1", 1))), make(shop, order(("SKU-1", 1)))
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for number, step in ((before, "capture"), (after, "_mark_placed")):
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(drafts, step, die)
+            drafts.place(shop.engine, CLERK, number)
+        assert shown(shop, number)["status"] == "placing"
+        placed = drafts.place(shop.engine, CLERK, number)
+        assert shown(shop, number)["order"] == placed["number"]
+    assert shop.count("orders") == 2
+
+
+def test_a_draft_that_cannot_be_placed_is_open_again(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    number = make(shop, order(("SKU-1", 6)))
+    for _ in range(2):
+        with pytest.raises(OutOfStock):
+            drafts.place(shop.engine, CLERK, number)
+    draft = shown(shop, number)
+    assert draft["status"] == "open"
+    run(
+        shop.engine,
+        lambda c: drafts.edit(c, CLERK, number, order(("SKU-1", 5)), draft["version"]),
+    )
+    assert drafts.place(shop.engine, CLERK, number)["lines"][0]["quantity"] == 5
+    assert shop.count("orders") == 1
+
+
+def test_of_two_who_place_a_draft_one_refused_there_is_one_order_or_none(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = make(shop, order(("SKU-1", 2)))
+
+    def refused() -> None:
+        with pytest.raises(OutOfStock):
+            drafts.place(shop.engine, CLERK, number)
+        shop.stock("SKU-1", 5)
+
+    # The other is refused and opens the draft, then there is stock: who was first comes too late.
+    interrupt(monkeypatch, refused)
+    with pytest.raises(Conflict):
+        drafts.place(shop.engine, CLERK, number)
+    assert (shop.count("orders"), shown(shop, number)["status"]) == (0, "open")
+
+    def out_of_stock(*_: object, **__: object) -> None:
+        monkeypatch.setattr(drafts, "capture", capture)
+        drafts.place(shop.engine, CLERK, number)
+        raise OutOfStock("a moment ago")
+
+    # The other makes the order while we are refused: it is our order too.
+    monkeypatch.setattr(drafts, "capture", out_of_stock)
+    placed = drafts.place(shop.engine, CLERK, number)
+    assert (shop.count("orders"), shown(shop, number)["order"]) == (1, placed["number"])
+
+
+def test_a_fault_of_ours_leaves_no_draft_that_nobody_can_change(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = make(shop, order(("SKU-1", 2)))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(drafts, "capture", fail)
+    with pytest.raises(OverflowError):
+        drafts.place(shop.engine, CLERK, number)
+    assert shown(shop, number)["status"] == "open"

@@ -14,6 +14,7 @@ from oms_ops.orders import holds
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.cancellation import cancel_units
 from oms_ops.orders.history import history
+from oms_ops.orders.queries import number_of
 from oms_ops.orders.units import CancelledUnits
 from oms_ops.returns import commands as returns
 from oms_ops.returns.commands import ReturnedLine, ReturnRequest
@@ -23,7 +24,7 @@ from tests.oms_ops.test_order_life import advance, pay, placed, seen
 
 def told(shop: Shop, order_id: int, **page: Any) -> list[dict[str, Any]]:
     with reading(shop.engine) as connection:
-        return history(connection, order_id, **page)[0]
+        return history(connection, CLERK, number_of(order_id, "SO"), **page)[0]
 
 
 def of(entries: list[dict[str, Any]], entity: str) -> list[dict[str, Any]]:
@@ -115,7 +116,8 @@ def test_pages_follow_one_another_without_a_gap(shop: Shop) -> None:
     cursor: int | None = 0
     with reading(shop.engine) as connection:
         while cursor is not None:
-            page, cursor = history(connection, order_id, after=cursor, limit=2)
+            number = number_of(order_id, "SO")
+            page, cursor = history(connection, CLERK, number, after=cursor, limit=2)
             pages += page
     assert pages == whole
     assert len(whole) > 6

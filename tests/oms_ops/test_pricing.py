@@ -331,4 +331,4 @@ def test_rules_name_every_bad_field_and_the_ones_in_force_stay(shop: Shop) -> No
         assert store.current(connection).rules == Rules.model_validate(
             {"taxes": [{"percent": "4"}]}
         )
-        assert len(store.history(connection)) == 1
+        assert len(store.history(connection, ADMIN)) == 1

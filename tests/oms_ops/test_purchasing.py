@@ -309,8 +309,8 @@ def test_what_is_charged_is_held_against_what_was_agreed(shop: Shop) -> None:
     received(shop, order, Delivered(10, unit_cost_minor=111), 6)
     received(shop, order, 2)
     with reading(shop.engine) as connection:
-        page, cursor = variance.variances(connection, supplier="ACME")
-        elsewhere, _ = variance.variances(connection, purchase_order="PO-1")
+        page, cursor = variance.variances(connection, ADMIN, supplier="ACME")
+        elsewhere, _ = variance.variances(connection, ADMIN, purchase_order="PO-1")
     assert (elsewhere, cursor) == ([], None)
     assert [(v["sku"], v["ordered_cost"], v["confirmed_cost"], v["charged_cost"], v["variance"])
             for v in page] == [("SKU-1", "1.00", "1.05", "1.11", "0.60")]  # fmt: skip

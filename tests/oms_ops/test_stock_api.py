@@ -58,7 +58,8 @@ def test_goods_come_in_and_are_put_away(client: TestClient) -> None:
         10,
         2,
     ]
-    over = {"warehouse": "ATL", "lines": [{**lines[1], "source": "B", "target": "A"}]}
+    moved = {"sku": "SKU-1", "quantity": 2, "source": "B", "target": "A"}
+    over = {"warehouse": "ATL", "lines": [moved]}
     faults = refused(client.post("/v1/stock/bins/moves", json=over), 409)["errors"]
     assert [(f["field"], f["code"]) for f in faults] == [("lines[0].target", "over_capacity")]
     done(client.patch("/v1/stock/bins/A", json={"capacity_units": 20}), 204)

@@ -84,8 +84,8 @@ def test_no_more_arrives_than_was_sent(shop: Shop) -> None:
     with pytest.raises(ValidationFailed) as refused:
         arrive(shop, number, Arrived(1, 5, lost=2), Arrived(2, 1))
     assert [(e.field, e.code) for e in refused.value.errors] == [
-        ("lines.1", "out_of_range"),
-        ("lines.2", "unknown_line"),
+        ("lines[0].quantity", "out_of_range"),
+        ("lines[1].line_no", "unknown_line"),
     ]
     arrive(shop, number, Arrived(1, 6))
     with pytest.raises(Conflict):

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection, Engine
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import FULFIL, SYSTEM, Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, read_time, reading, rowset, run
 from oms_ops.fulfilment import delivery, labels
 from oms_ops.fulfilment.carriers.interface import Event, Fault, Label, Message, Refusal
@@ -38,14 +38,17 @@ class Synced:
     failed: bool = False
 
 
-def sync(engine: Engine, only: str | None = None) -> list[Synced]:
+def sync(engine: Engine, only: str | None = None, *, by: Actor = SYSTEM) -> list[Synced]:
     """Repeat requests that may be lost, and take what came in, of one carrier or of all.
 
-    A carrier that cannot be reached does not keep the others from their turn.
+    A carrier that cannot be reached does not keep the others from their turn. ``by`` asks for it;
+    what is written is the carrier's.
 
     Raises:
+        Forbidden: ``by`` may not fulfil.
         ValidationFailed: there is no carrier ``only``.
     """
+    by.require(FULFIL)
     with reading(engine) as connection:
         if only:
             open_carrier(connection, only)

@@ -1,0 +1,96 @@
+"""One submission, one effect: the answer to a key is kept in the transaction of what it answers.
+
+A crash leaves neither key nor effect. Two at once meet at the table's primary key: the second waits
+for the first and gets its answer. :mod:`oms_ops.orders.capture` does the same inside its one write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import Actor
+from oms_ops.database import Retry, as_json, as_time, execute
+from oms_ops.errors import FieldError, KeyReused
+
+
+def once(
+    connection: Connection,
+    actor: Actor,
+    key: str | None,
+    request: Any,
+    work: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+    """Return what ``work`` answers, or for a key that came before its first answer.
+
+    ``request`` is everything that makes a repeat the same: what is asked for, of which thing, and
+    the body. A key is its caller's own, whatever he uses it for. Without one, ``work`` is done.
+
+    Raises:
+        KeyReused: the key came before with another request.
+    """
+    if key is None:
+        return work()
+    asked = digest(request)
+    # Claimed before anything is done: a second one waits here, and not half way through the work.
+    if not _claim(connection, actor.name, key, asked):
+        row = execute(
+            connection,
+            "SELECT request_hash, response FROM idempotency_keys"
+            " WHERE scope = :scope AND key = :key",
+            {"scope": actor.name, "key": key},
+        ).fetchone()
+        if row is None:
+            raise Retry("whoever had the key has given it up")
+        return first_answer(row[0], row[1], asked)
+    answer = work()
+    execute(
+        connection,
+        "UPDATE idempotency_keys SET response = :response WHERE scope = :scope AND key = :key",
+        {"scope": actor.name, "key": key, "response": as_json(answer)},
+    )
+    # As a repeat will read it: dates and numbers are JSON's.
+    plain: dict[str, Any] = json.loads(as_json(answer))
+    return plain
+
+
+def spend(connection: Connection, scope: str, key: str) -> bool:
+    """Take a key so that nobody can submit anything under it any more; False if somebody has."""
+    return _claim(connection, scope, key, "spent")
+
+
+def _claim(connection: Connection, scope: str, key: str, asked: str) -> bool:
+    claimed = execute(
+        connection,
+        "INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)"
+        " VALUES (:scope, :key, :asked, '{}', :now) ON CONFLICT (scope, key) DO NOTHING"
+        " RETURNING key",
+        {"scope": scope, "key": key, "asked": asked, "now": as_time(connection, clock.now())},
+    ).fetchall()
+    return bool(claimed)
+
+
+def digest(request: Any) -> str:
+    """Return what tells one request from another, however its JSON is written."""
+    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def first_answer(request_hash: str, response: Any, asked: str) -> dict[str, Any]:
+    """Return the answer that a key has, to a request with the digest ``asked``.
+
+    Raises:
+        KeyReused: it belongs to another request.
+    """
+    if request_hash != asked:
+        raise KeyReused(
+            "This idempotency key was used before with another body.",
+            [FieldError("Idempotency-Key", "reused", "belongs to another submission")],
+        )
+    answer: dict[str, Any] = json.loads(response) if isinstance(response, str) else response
+    return answer

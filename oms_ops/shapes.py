@@ -1,0 +1,119 @@
+"""What every shape that callers submit has in common: no unknown fields, bounded texts and amounts.
+
+A mistyped optional field would otherwise be left out in silence, and a cancellation of one line
+become that of the whole order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from oms_ops.errors import FieldError, ValidationFailed
+
+T = TypeVar("T", bound=BaseModel)
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
+    if _UNSTORABLE.search(text):
+        raise PydanticCustomError("not_storable", "holds a character that cannot be stored")
+    return text
+
+
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    AfterValidator(storable),
+]
+#: Why something is done; never only blanks.
+Reason = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
+    AfterValidator(storable),
+]
+Note = Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)]
+#: An amount of money that may be nothing, in major units: no more than what an order may cost.
+Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """A shape that refuses fields it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Body(Strict):
+    """A body of a request: besides, each text in it, however deep, can be stored."""
+
+    @field_validator("*")
+    @classmethod
+    def _can_be_stored(cls, value: Any) -> Any:
+        _search(value)
+        return value
+
+
+def _search(value: Any) -> None:
+    if isinstance(value, str):
+        storable(value)
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            _search(key)
+            _search(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _search(each)
+
+
+def refuse_unstorable(document: Any) -> None:
+    """Raise ValueError where a text of a free document cannot be stored."""
+    _search(document)
+
+
+def parsed(shape: type[T], given: Any, what: str) -> T:
+    """Return ``given`` in a shape, for callers without a framework; ``what`` is refused.
+
+    Raises:
+        ValidationFailed: with every bad field.
+    """
+    try:
+        return shape.model_validate(given)
+    except ValidationError as error:
+        faults = [field_error(fault) for fault in error.errors(include_url=False)]
+        raise ValidationFailed(f"{what} has bad fields.", faults) from None
+
+
+def field_error(fault: Any) -> FieldError:
+    """Return a structural fault that Pydantic found in a submission."""
+    path = ""
+    for part in fault["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    if fault["type"] == "string_too_short" and not str(fault["input"]).strip():
+        # A blank text says nothing.
+        return FieldError(path or "body", "required", "must be given")
+    message = fault["msg"].removeprefix("Value error, ")
+    return FieldError(path or "body", fault_code(fault["type"]), message)
+
+
+def fault_code(kind: str) -> str:
+    """Return our stable code for a kind of fault that Pydantic tells of."""
+    return {
+        "missing": "required",
+        "extra_forbidden": "unknown_field",
+        "value_error": "invalid",
+    }.get(kind, kind)

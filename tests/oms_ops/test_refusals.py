@@ -1,0 +1,146 @@
+"""A refusal names the field that the caller sent, by the place where he sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from oms_ops.access import keys
+from oms_ops.api.app import create_app
+from oms_ops.database import run
+from oms_ops.errors import Conflict
+from oms_ops.orders import holds, queries
+from oms_ops.orders.capture import capture
+from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
+
+
+@pytest.fixture
+def client(shop: Shop) -> Iterator[TestClient]:
+    for sku in ("SKU-1", "SKU-2"):
+        shop.stock(sku, 20)
+    key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
+    headers = {"Authorization": f"Bearer {key}"}
+    with TestClient(create_app(shop.engine), headers=headers) as made:
+        yield made
+
+
+def faults(response: Any, status: int) -> list[tuple[str, str]]:
+    assert response.status_code == status, response.text
+    return [(e["field"], e["code"]) for e in response.json()["errors"]]
+
+
+def shipment(client: TestClient, shop: Shop) -> int:
+    number = capture(shop.engine, CLERK, order(("SKU-1", 1)))["number"]
+    return int(client.get(f"/v1/orders/{number}/shipments").json()["data"][0]["id"])
+
+
+def test_a_delivery_names_the_line_that_was_sent(client: TestClient) -> None:
+    lines = [{"sku": "SKU-1", "quantity": 6}, {"sku": "SKU-2", "quantity": 6}]
+    # Line ids and line numbers differ from the second order on.
+    for _ in range(2):
+        body = {"supplier": "ACME", "warehouse": "ATL", "lines": lines}
+        number = client.post("/v1/purchase-orders", json=body).json()["number"]
+    path = f"/v1/purchase-orders/{number}/receive"
+    came = [{"line_no": 2, "quantity": 7}, {"line_no": 1, "quantity": 1, "damaged": 2}]
+    assert faults(client.post(path, json={"lines": came}), 422) == [
+        ("lines[0].quantity", "out_of_range"),
+        ("lines[1].damaged", "out_of_range"),
+    ]
+    twice = [{"line_no": 1, "quantity": 1}, {"line_no": 1, "quantity": 1}]
+    assert faults(client.post(path, json={"lines": twice}), 422) == [
+        ("lines[1].line_no", "repeated_line")
+    ]
+
+
+def test_a_step_of_many_shipments_names_the_place_in_the_callers_list(
+    client: TestClient, shop: Shop
+) -> None:
+    known = shipment(client, shop)
+    unknown = {"shipment_ids": [77, known]}
+    assert faults(client.post("/v1/shipments/ship", json=unknown), 409) == [
+        ("shipment_ids[0]", "unknown_shipment"),
+        ("shipment_ids[1]", "wrong_status"),
+    ]
+    labels = {**unknown, "tracking_numbers": {"77": "a", str(known): "b"}}
+    assert faults(client.post("/v1/shipments/label", json=labels), 409) == [
+        ("shipment_ids[0]", "unknown_shipment"),
+        ("shipment_ids[1]", "wrong_status"),
+    ]
+
+
+def test_rerouting_names_the_place_in_the_callers_list(client: TestClient, shop: Shop) -> None:
+    first, second = shipment(client, shop), shipment(client, shop)
+    client.post(f"/v1/shipments/{first}/pick")
+    body = {"shipment_ids": [second, second, first], "reason": "full"}
+    assert faults(client.post("/v1/shipments/reroute", json=body), 409) == [
+        ("shipment_ids[2]", "not_unpicked")
+    ]
+    only = {"shipment_ids": [second], "reason": "full", "exclude": ["NYC"]}
+    assert faults(client.post("/v1/shipments/reroute", json=only), 409) == [
+        ("shipment_ids[0]", "no_other_warehouse")
+    ]
+
+
+def test_a_step_of_one_shipment_names_the_fields_of_its_body(
+    client: TestClient, shop: Shop
+) -> None:
+    one = shipment(client, shop)
+    assert faults(client.post(f"/v1/shipments/{one}/ship"), 409) == [
+        ("shipment_id", "wrong_status")
+    ]
+    for step in ("pick", "pack"):
+        client.post(f"/v1/shipments/{one}/{step}")
+    assert faults(client.post(f"/v1/shipments/{one}/label", json={}), 422) == [
+        ("tracking_number", "required")
+    ]
+    client.post(f"/v1/shipments/{one}/ship")
+    assert faults(client.post(f"/v1/shipments/{one}/fail"), 422) == [("reason", "required")]
+    early = {"at": "2020-01-01T00:00:00Z", "reason": "nobody there"}
+    for step in ("fail", "deliver", "return"):
+        assert faults(client.post(f"/v1/shipments/{one}/{step}", json=early), 422) == [
+            ("at", "before_it_left")
+        ]
+
+
+def test_a_hold_says_which_order_is_not_open_and_what_it_is(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    numbers = [capture(shop.engine, CLERK, order(("SKU-1", 1)))["number"] for _ in range(2)]
+    with shop.engine.connect() as connection:
+        ids = [queries.order_id(connection, number) for number in numbers]
+    run(shop.engine, lambda c: holds.hold(c, ADMIN, ids[1:], "look"))
+    with pytest.raises(Conflict) as refusal:
+        run(shop.engine, lambda c: holds.hold(c, ADMIN, ids, "look"))
+    assert str(refusal.value).startswith(f"{numbers[1]} is on_hold, not open.")
+    with pytest.raises(Conflict, match=f"{numbers[0]} is open, not on_hold"):
+        run(shop.engine, lambda c: holds.release(c, ADMIN, ids))
+
+
+def test_stock_routes_name_the_fields_that_were_sent(client: TestClient) -> None:
+    line = {"sku": "SKU-1", "quantity": 1, "bin": "NOWHERE"}
+    put = client.post("/v1/stock/putaway", json={"warehouse": "ATL", "lines": [line]})
+    assert faults(put, 422) == [("lines[0].bin", "unknown_location")]
+    lines = [{"sku": "SKU-1", "quantity": 1}, {"sku": "SKU-2", "quantity": 9}]
+    body = {"warehouse": "ATL", "lines": lines}
+    client.post("/v1/stock/quarantine", json={**body, "lines": lines[:1]})
+    assert faults(client.post("/v1/stock/quarantine/scrap", json=body), 409) == [
+        ("lines[1].quantity", "not_in_place")
+    ]
+
+
+def test_a_transfer_names_the_lines_that_were_sent(client: TestClient) -> None:
+    lines = [{"sku": "SKU-1", "quantity": 6}, {"sku": "SKU-2", "quantity": 30}]
+    body = {"from_warehouse": "ATL", "to_warehouse": "NYC", "lines": lines}
+    path = f"/v1/stock/transfers/{client.post('/v1/stock/transfers', json=body).json()['number']}"
+    some = [{"line_no": 2, "quantity": 21}, {"line_no": 1, "quantity": 7}]
+    assert faults(client.post(f"{path}/send", json={"lines": some}), 422) == [
+        ("lines[1].quantity", "out_of_range")
+    ]
+    assert faults(client.post(f"{path}/send", json={"lines": some[:1]}), 409) == [
+        ("lines[0].quantity", "not_available")
+    ]
+    assert faults(client.post(f"{path}/send", json={"lines": [some[0]] * 2}), 422) == [
+        ("lines[1].line_no", "repeated_line")
+    ]
