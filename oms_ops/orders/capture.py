@@ -38,6 +38,7 @@ from oms_ops.orders.pricing import (
     quantity_errors,
 )
 from oms_ops.orders.routing import Destination, Routing, route
+from oms_ops.orders.tenders import terms_of
 from oms_ops.settings import settings
 
 _ATTEMPTS = 50
@@ -360,7 +361,7 @@ def _sets(
         # Nothing is to be paid for an order that costs nothing.
         "payment": [
             {
-                "method": order.payment.method,
+                **terms_of(order.payment.method, seen.rules.rules, placed),
                 "currency": order.currency,
                 "amount_minor": totals.total,
             }

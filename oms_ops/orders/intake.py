@@ -126,9 +126,15 @@ class LineIn(_In):
 
 
 class PaymentIn(_In):
-    """How it is going to be paid, through the manual gateway."""
+    """How it is going to be paid; the shop's rules say through which gateway.
 
-    method: Annotated[str, StringConstraints(pattern=r"^(bank_transfer|cash|card|gift_card)$")]
+    What a gift card's code or store credit pays is added after the capture.
+    """
+
+    method: Annotated[
+        str,
+        StringConstraints(pattern=r"^(bank_transfer|card|cash|gift_card|invoice|paypal)$"),
+    ]
 
 
 class OrderIn(_In):
