@@ -321,9 +321,7 @@ def _answer(plan: _Plan) -> dict[str, Any]:
     return views.render(
         plan.head,
         plan.lines,
-        captured=0,
-        refunded=0,
-        voided=0,
+        paid=views.NOTHING_PAID,
         delivered=False,
         public_url=settings().public_url,
     )

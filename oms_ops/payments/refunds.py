@@ -24,6 +24,11 @@ from oms_ops.payments.operations import REFUNDABLE, Wanted
 #: The reasons of refunds that lower what an order costs.
 ORDER_CANCELLED = "order cancelled"
 UNITS_CANCELLED = "units cancelled"
+#: SQL on a refund: it lowers what the order costs, and is not given up.
+LOWERS_COST = (
+    f"(return_id IS NULL AND status <> 'failed'"
+    f" AND reason IN ('{ORDER_CANCELLED}', '{UNITS_CANCELLED}'))"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, for_update, ids
 from oms_ops.payments import commands, refunds
 from oms_ops.payments.operations import OPEN, REFUNDABLE
-from oms_ops.payments.refunds import ORDER_CANCELLED, UNITS_CANCELLED, RefundRequest
+from oms_ops.payments.refunds import LOWERS_COST, ORDER_CANCELLED, RefundRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +50,11 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
             "SELECT p.order_id, p.id, p.method, p.captured_minor + p.capturing_minor"
             f" - p.charged_back_minor AS held, {OPEN} AS open, {REFUNDABLE} AS refundable,"
             " (SELECT coalesce(CAST(sum(r.amount_minor) AS bigint), 0) FROM refunds AS r"
-            "  WHERE r.payment_id = p.id AND r.return_id IS NULL AND r.status <> 'failed'"
-            "  AND r.reason IN (:order_cancelled, :units_cancelled)) AS given_back"
+            f"  WHERE r.payment_id = p.id AND {LOWERS_COST}) AS given_back"
             f" FROM payments AS p WHERE p.order_id IN ({ids(connection, 'ids')})"
             f" ORDER BY p.id {for_update(connection)}"
         ),
-        {
-            "ids": as_ids(order_ids),
-            "order_cancelled": ORDER_CANCELLED,
-            "units_cancelled": UNITS_CANCELLED,
-        },
+        {"ids": as_ids(order_ids)},
     ).all()
     tenders: dict[int, list[Tender]] = {}
     collected: dict[int, int] = {}
