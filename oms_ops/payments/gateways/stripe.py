@@ -260,7 +260,11 @@ class StripeGateway:
         else:
             params["payment_intent"] = _payment(call)
         try:
-            for refund in self._refunds.list(params).auto_paging_iter():
+            page: Any = self._refunds.list(params)
+            if not isinstance(page, stripe.ListObject) or "data" not in page:
+                # The SDK would take it for an empty list, or ask without the account's key.
+                raise TypeError("Stripe's answer is no list")
+            for refund in page.auto_paging_iter():
                 if answers.noted(_json(refund), OPERATION) == call.key:
                     return answers.refunded(_json(refund))
         except stripe.InvalidRequestError as error:

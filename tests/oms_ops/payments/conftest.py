@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from oms_ops.payments.gateways.stripe import StripeGateway, StripeSettings
+from tests.oms_ops.payments.http_servers import Answer, Asked, Server, serving
+from tests.oms_ops.payments.stripe_bodies import KEY, Given
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +27,22 @@ def localstripe() -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
+
+
+@pytest.fixture
+def given() -> Iterator[Given]:
+    """Return a maker of gateways whose server gives the answers one by one, the last for ever."""
+    with ExitStack() as stack:
+
+        def make(*answers: Answer | Callable[[Asked], Answer]) -> tuple[StripeGateway, Server]:
+            left = list(answers)
+
+            def answer(asked: Asked) -> Answer:
+                one = left.pop(0) if len(left) > 1 else left[0]
+                return one if isinstance(one, Answer) else one(asked)
+
+            server = stack.enter_context(serving(answer))
+            at = StripeSettings(api_key=KEY, api_base=server.url, timeout_seconds=0.4)
+            return StripeGateway(at), server
+
+        yield make

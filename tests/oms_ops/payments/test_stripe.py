@@ -7,8 +7,8 @@ What this fake cannot show (test_stripe_errors.py shows what the adapter does ab
 - decline codes of issuers, rate limits, locks, and the errors' real codes;
 - events of authorisations, voids and refunds: it sends payment_intent.succeeded and
   payment_intent.payment_failed only, once, in order, and with the charge expanded;
-- amount_received, amount_capturable, metadata of captures, allowed_payment_method_types and a current
-  api_version of events: localstripe_server.py adds these.
+- amount_received, amount_capturable, metadata of captures, allowed_payment_method_types and a
+  current api_version of events: localstripe_server.py adds these.
 """
 
 from __future__ import annotations
