@@ -78,6 +78,7 @@ LOST = {
     "200, a page": Answer(200, "<html>Welcome to the hotel</html>"),
     "200, a list": Answer(200, [1]),
     "200, something else": Answer(200, {"object": "payment_intent"}),
+    "200, a list of nothing": Answer(200, {"object": "list", "url": "/v1/x", "has_more": False}),
     "200, empty": Answer(200, ""),
 }
 
