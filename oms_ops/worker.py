@@ -21,7 +21,7 @@ from oms_ops.fulfilment import arrivals
 from oms_ops.fulfilment.carriers import events
 from oms_ops.notifications import delivery
 from oms_ops.notifications.smtp import Smtp
-from oms_ops.orders import promises, queries
+from oms_ops.orders import collecting, promises, queries
 from oms_ops.settings import settings
 
 Task: TypeAlias = Callable[[Engine], int]
@@ -64,6 +64,8 @@ def retry_inbox(engine: Engine) -> int:
 
 
 TASKS: dict[str, Task] = {
+    "gateway messages": collecting.hear,
+    "payment operations": collecting.perform,
     "carrier messages": hear_carriers,
     "delivered messages": deliver_messages,
     "expired holds": expire_holds,

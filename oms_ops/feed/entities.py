@@ -39,10 +39,18 @@ ENTITIES = (
     "pick_waves",
     "picks",
     "parcels",
+    "payment_operations",
+    "balances",
+    "balance_entries",
 )
 
-#: A tracking token opens a customer's page to whoever holds it: it stays in the database.
-SECRET_COLUMNS = {"orders": frozenset({"tracking_token"})}
+#: What opens something to whoever holds it stays in the database: a customer's page, a gift card, a
+#: payment that waits for the customer.
+SECRET_COLUMNS = {
+    "orders": frozenset({"tracking_token"}),
+    "balances": frozenset({"code_hash"}),
+    "payment_operations": frozenset({"token", "action", "return_url"}),
+}
 
 #: Ledgers: a row is written once, and the database refuses to change or delete it.
-LEDGERS = ("stock_moves", "payment_events", "shop_rules")
+LEDGERS = ("stock_moves", "payment_events", "balance_entries", "shop_rules")

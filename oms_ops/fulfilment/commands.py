@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids
 from oms_ops.fulfilment.delivery import deliver
 from oms_ops.fulfilment.packing import pack
 from oms_ops.fulfilment.picking import pick
 from oms_ops.fulfilment.transitions import Details, advance, tell
+from oms_ops.orders import collecting
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
 from oms_ops.stock.levels import stamp_of
@@ -66,4 +67,6 @@ def ship(
     ).fetchall()
     if notify:
         tell(connection, "shipment.shipped", [m.id for m in moved])
+    # What has left is earned; the gateways are asked for it after the commit.
+    collecting.collect(connection, SYSTEM, {m.order_id for m in moved})
     ledger.ship(connection, actor, [Quantity(*row[:3]) for row in lines], [row[3] for row in lines])

@@ -15,7 +15,7 @@ from oms_ops.errors import Conflict, NotFound
 from oms_ops.orders import amounts, consequences, shipments, tenders, totals, units
 from oms_ops.orders.locks import lock_orders_and_waiting
 from oms_ops.orders.units import CancelledUnits, GivenBack
-from oms_ops.payments import commands as payments
+from oms_ops.payments import standing
 from oms_ops.stock.ledger import Quantity
 
 _STAMP = "version = version + 1, changed_by = :actor, changed_at = :now"
@@ -73,7 +73,7 @@ def cancel(
         parameters,
     )
     consequences.give_codes_back(connection, parameters)
-    payments.settle_cancelled(connection, actor, order_ids)
+    standing.settle_cancelled(connection, actor, order_ids)
     if notify:
         consequences.tell(connection, order_ids, "order.cancelled", reason)
     consequences.give_units_back(connection, actor, given_back)

@@ -39,6 +39,7 @@ from oms_ops.orders.pricing import (
 )
 from oms_ops.orders.routing import Destination, Routing, route
 from oms_ops.orders.submission import Submission, lines_of, read
+from oms_ops.orders.tenders import terms_of
 from oms_ops.settings import settings
 
 _ATTEMPTS = 50
@@ -372,9 +373,7 @@ def _answer(plan: _Plan) -> dict[str, Any]:
     return views.render(
         plan.head,
         plan.lines,
-        captured=0,
-        refunded=0,
-        voided=0,
+        paid=views.NOTHING_PAID,
         delivered=False,
         public_url=settings().public_url,
     )
@@ -413,7 +412,7 @@ def _sets(
         # Nothing is to be paid for an order that costs nothing.
         "payment": [
             {
-                "method": order.payment.method,
+                **terms_of(order.payment.method, seen.rules.rules, placed),
                 "currency": order.currency,
                 "amount_minor": totals.total,
             }

@@ -24,6 +24,7 @@ from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults
+from oms_ops.payments.tables import CAPTURE_METHODS
 from oms_ops.shapes import Amount, Note, Strict, Text
 from oms_ops.texts import MaybeText, given
 
@@ -99,9 +100,15 @@ class LineIn(Strict):
 
 
 class PaymentIn(Strict):
-    """How it is going to be paid, through the manual gateway."""
+    """How it is going to be paid; the shop's rules say through which gateway.
 
-    method: Annotated[str, StringConstraints(pattern=r"^(bank_transfer|cash|card|gift_card)$")]
+    What a gift card's code or store credit pays is added after the capture.
+    """
+
+    method: Annotated[
+        str,
+        StringConstraints(pattern=rf"^({'|'.join(sorted(CAPTURE_METHODS))})$"),
+    ]
 
 
 class OrderIn(Strict):

@@ -7,6 +7,7 @@ inside a command, and for its answer, which whoever may give the command may see
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from oms_ops.database import as_ids, as_rows, execute, ids, read_time, rowset
 from oms_ops.errors import NotFound
 from oms_ops.orders import views
 from oms_ops.orders.tables import Order, Shipment
+from oms_ops.payments.refunds import LOWERS_COST
 from oms_ops.settings import settings
 
 
@@ -169,14 +171,19 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
     within = f"IN ({ids(connection, 'ids')})"
     heads = connection.execute(
         sa.text(
-            "SELECT o.*, c.email, w.code AS warehouse, p.captured, p.refunded, p.voided,"
-            " s.delivered FROM orders AS o"
+            "SELECT o.*, c.email, w.code AS warehouse, p.authorised, p.captured, p.refunded,"
+            " p.voided, p.charged_back, g.given_back, s.delivered FROM orders AS o"
             " JOIN customers AS c ON c.id = o.customer_id"
             " JOIN warehouses AS w ON w.id = o.warehouse_id"
-            " LEFT JOIN (SELECT order_id, CAST(sum(captured_minor) AS bigint) AS captured,"
-            "  CAST(sum(refunded_minor) AS bigint) AS refunded,"
-            "  CAST(sum(voided_minor) AS bigint) AS voided"
+            " LEFT JOIN (SELECT order_id, CAST(sum(authorised_minor) AS bigint) AS authorised,"
+            "  CAST(sum(captured_minor) AS bigint) AS captured,"
+            "  CAST(sum(refunded_minor + credited_minor) AS bigint) AS refunded,"
+            "  CAST(sum(voided_minor) AS bigint) AS voided,"
+            "  CAST(sum(charged_back_minor) AS bigint) AS charged_back"
             f"  FROM payments WHERE order_id {within} GROUP BY order_id) AS p ON p.order_id = o.id"
+            " LEFT JOIN (SELECT order_id, CAST(sum(amount_minor) AS bigint) AS given_back"
+            f"  FROM refunds WHERE order_id {within} AND {LOWERS_COST} GROUP BY order_id) AS g"
+            "  ON g.order_id = o.id"
             " LEFT JOIN (SELECT order_id, min(CASE WHEN status = 'delivered' THEN 1 ELSE 0 END)"
             f"  AS delivered FROM shipments WHERE order_id {within} AND status <> 'cancelled'"
             "  GROUP BY order_id) AS s ON s.order_id = o.id"
@@ -198,9 +205,7 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
         head["id"]: views.render(
             dict(head),
             lines.get(head["id"], []),
-            captured=head["captured"] or 0,
-            refunded=head["refunded"] or 0,
-            voided=head["voided"] or 0,
+            paid=views.Paid(**{each.name: head[each.name] or 0 for each in fields(views.Paid)}),
             delivered=bool(head["delivered"]),
             public_url=settings().public_url,
         )

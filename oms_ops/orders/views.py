@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from oms_ops.money import to_text
 
 
-def payment_status(
-    total: int, captured: int, refunded: int, voided: int = 0, cancelled: int = 0
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What the payments of an order come to, in minor units of its currency.
+
+    ``refunded`` is what went back, also into the customer's credit; ``given_back`` the part of it
+    that lowered what the order costs.
+    """
+
+    authorised: int = 0
+    captured: int = 0
+    refunded: int = 0
+    voided: int = 0
+    charged_back: int = 0
+    given_back: int = 0
+
+
+NOTHING_PAID = Paid()
+
+
+def payment_status(total: int, paid: Paid, cancelled: int = 0) -> str:
     """Derive the payment status from an order's total, what is cancelled of it, and its payments.
 
     All are minor units. What is owed is ``total - cancelled``; what cancelled units made void does
     not make the payment of the others void.
     """
     owed = total - cancelled
+    captured, refunded, voided = paid.captured, paid.refunded, paid.voided
     if refunded:
         return "refunded" if refunded >= captured else "partly_refunded"
     if captured >= owed and (captured or not total):
         return "paid"
     if captured:
         return "partly_paid"
+    if owed and paid.authorised >= owed:
+        return "authorised"
     return "voided" if voided > cancelled or (voided and not owed) else "unpaid"
 
 
@@ -56,9 +77,7 @@ def render(
     order: Mapping[str, Any],
     lines: Sequence[Mapping[str, Any]],
     *,
-    captured: int,
-    refunded: int,
-    voided: int,
+    paid: Paid,
     delivered: bool,
     public_url: str,
 ) -> dict[str, Any]:
@@ -70,6 +89,7 @@ def render(
     currency = order["currency"]
     # What was never cancelled has no such column when it was just captured.
     cancelled = order.get("cancelled_minor", 0)
+    owed = order["total_minor"] - cancelled
 
     def money(minor: int) -> str:
         return to_text(minor, currency)
@@ -82,9 +102,7 @@ def render(
         "status": order["status"],
         "hold_reason": order.get("hold_reason"),
         "cancel_reason": order.get("cancel_reason"),
-        "payment_status": payment_status(
-            order["total_minor"], captured, refunded, voided, cancelled
-        ),
+        "payment_status": payment_status(order["total_minor"], paid, cancelled),
         "fulfilment_status": fulfilment_status(lines, delivered=delivered),
         "currency": currency,
         "base_currency": order["base_currency"],
@@ -135,9 +153,12 @@ def render(
             "rounding": money(order["rounding_minor"]),
             "total": money(order["total_minor"]),
             "cancelled": money(cancelled),
-            "owed": money(order["total_minor"] - cancelled),
-            "captured": money(captured),
-            "refunded": money(refunded),
+            "owed": money(owed),
+            "due": money(max(0, owed - paid.captured + paid.given_back + paid.charged_back)),
+            "authorised": money(paid.authorised),
+            "captured": money(paid.captured),
+            "refunded": money(paid.refunded),
+            "charged_back": money(paid.charged_back),
         },
         "tracking_url": f"{public_url}/track/{order['tracking_token']}",
     }

@@ -85,7 +85,13 @@ LINE = {
     "promised_on": "date",
 }
 _SHARE = dict.fromkeys(("warehouse_id", "line_no", "quantity"), "bigint")
-_PAYMENT = {"method": "text", "currency": "text", "amount_minor": "bigint"}
+_PAYMENT = {
+    "gateway": "text",
+    "method": "text",
+    "currency": "text",
+    "amount_minor": "bigint",
+    "due_on": "date",
+}
 _MESSAGE = {"recipient": "text", "payload": "json"}
 _USE = dict.fromkeys(("discount_id", "amount_minor"), "bigint")
 _HOLD = {"id": "bigint", "quantity": "bigint"}
@@ -172,9 +178,8 @@ STEPS = (
     ),
     Step(
         "payment",
-        "INSERT INTO payments (order_id, gateway, method, currency, amount_minor, captured_minor,"
-        f" refunded_minor, voided_minor, created_at, {_NEW}) SELECT :order_id, 'manual', method,"
-        f" currency, amount_minor, 0, 0, 0, :now, {_STAMP} FROM {{rows}}",
+        f"INSERT INTO payments (order_id, {_columns(_PAYMENT)}, created_at, {_NEW})"
+        f" SELECT :order_id, {_columns(_PAYMENT)}, :now, {_STAMP} FROM {{rows}}",
     ),
     Step(
         "message",

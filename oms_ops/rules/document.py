@@ -224,6 +224,21 @@ class CarrierRule(_Rule):
     quiet_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
 
 
+class PaymentRules(_Rule):
+    """Which gateway takes which method, when it collects, and where refunds go first.
+
+    A method that ``gateways`` does not name is settled by hand. ``capture`` is ``shipment``: what a
+    parcel is worth is collected when it leaves; or ``manual``: when somebody asks. A refund goes to
+    the tenders whose methods stand in ``refund_order``, in that order, then to the others, the one
+    with most left first. An invoice is due after ``invoice_days``.
+    """
+
+    gateways: dict[str, Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]] = {}
+    capture: Literal["shipment", "manual"] = "shipment"
+    refund_order: list[str] = []
+    invoice_days: Annotated[int, Field(ge=0, le=365)] = 30
+
+
 class Rules(_Rule):
     """The whole document.
 
@@ -246,6 +261,7 @@ class Rules(_Rule):
     alerts: AlertRules = AlertRules()
     purchasing: PurchasingRules = PurchasingRules()
     carriers: dict[CarrierCode, CarrierRule] = {}
+    payments: PaymentRules = PaymentRules()
     basket_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 30
 
     @model_validator(mode="after")

@@ -63,7 +63,7 @@ TOTALS = {
     },
     "payments AS p JOIN orders AS o ON o.id = p.order_id": {
         "captured": f"sum({base('p.captured_minor')})",
-        "refunded": f"sum({base('p.refunded_minor')})",
+        "refunded": f"sum({base('p.refunded_minor + p.credited_minor')})",
     },
     "return_lines AS rl JOIN returns AS rt ON rt.id = rl.return_id"
     " JOIN order_lines AS l ON l.id = rl.order_line_id JOIN orders AS o ON o.id = l.order_id"

@@ -244,6 +244,7 @@ def _answer(
         ],
         "totals": {"gross": money, "discount": "0.00", "shipping": "0.00", "shipping_tax": "0.00",
                    "tax": "0.00", "rounding": "0.00", "total": money, "cancelled": "0.00",
-                   "owed": money, "captured": "0.00", "refunded": "0.00"},
+                   "owed": money, "due": money, "authorised": "0.00", "captured": "0.00",
+                   "refunded": "0.00", "charged_back": "0.00"},
         "tracking_url": f"http://127.0.0.1:8000/track/{token}",
     }  # fmt: skip

@@ -105,7 +105,8 @@ BEGIN
         'totals', jsonb_build_object('gross', bench_money(v_total), 'discount', '0.00',
             'shipping', '0.00', 'shipping_tax', '0.00', 'tax', '0.00', 'rounding', '0.00',
             'total', bench_money(v_total), 'cancelled', '0.00', 'owed', bench_money(v_total),
-            'captured', '0.00', 'refunded', '0.00'),
+            'due', bench_money(v_total), 'authorised', '0.00', 'captured', '0.00',
+            'refunded', '0.00', 'charged_back', '0.00'),
         'tracking_url', 'http://127.0.0.1:8000/track/' || p_token);
     INSERT INTO outbox_messages (kind, recipient, payload, created_at, attempts)
     VALUES ('order.confirmed', v_email, json_build_object('order', v_number,

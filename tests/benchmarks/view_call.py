@@ -111,7 +111,9 @@ CREATE TEMP TRIGGER bench_place INSTEAD OF INSERT ON bench_order BEGIN
         'totals', json_object('gross', {_MONEY.format("h.total")}, 'discount', '0.00',
             'shipping', '0.00', 'shipping_tax', '0.00', 'tax', '0.00', 'rounding', '0.00',
             'total', {_MONEY.format("h.total")}, 'cancelled', '0.00',
-            'owed', {_MONEY.format("h.total")}, 'captured', '0.00', 'refunded', '0.00'),
+            'owed', {_MONEY.format("h.total")}, 'due', {_MONEY.format("h.total")},
+            'authorised', '0.00', 'captured', '0.00', 'refunded', '0.00',
+            'charged_back', '0.00'),
         'tracking_url', 'http://127.0.0.1:8000/track/' || NEW.token), NEW.now
     FROM orders AS o, bench_head AS h WHERE o.id = {_ID};
     UPDATE stock_levels SET allocated = allocated + d.units, version = version + 1,

@@ -1,15 +1,20 @@
 {{ config(materialized='view') }}
--- What was captured, refunded and voided of each order: in minor units of its own currency, and of
--- the base currency at its rate.
+-- What was authorised, captured, refunded and voided of each order: in minor units of its own
+-- currency, and of the base currency at its rate. What went into the customer's credit is refunded.
 select
     payments.order_id,
+    cast(sum(coalesce(payments.authorised_minor, 0)) as bigint) as authorised_minor,
     cast(sum(payments.captured_minor) as bigint) as captured_minor,
-    cast(sum(payments.refunded_minor) as bigint) as refunded_minor,
+    cast(sum(payments.refunded_minor + coalesce(payments.credited_minor, 0)) as bigint)
+        as refunded_minor,
     cast(sum(payments.voided_minor) as bigint) as voided_minor,
     cast(sum({{ base_minor('payments.captured_minor', 'orders') }}) as bigint)
         as base_captured_minor,
-    cast(sum({{ base_minor('payments.refunded_minor', 'orders') }}) as bigint)
-        as base_refunded_minor
+    cast(
+        sum(
+            {{ base_minor('payments.refunded_minor + coalesce(payments.credited_minor, 0)', 'orders') }}
+        ) as bigint
+    ) as base_refunded_minor
 from {{ ref('stg_payments') }} as payments
 inner join {{ ref('stg_orders') }} as orders on payments.order_id = orders.id
 where payments._op <> 'D'

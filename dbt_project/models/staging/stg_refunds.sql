@@ -6,6 +6,7 @@
     'order_id': 'bigint',
     'return_id': 'bigint',
     'status': 'varchar',
+    'destination': 'varchar',
     'reason': 'varchar',
     'currency': 'varchar',
     'amount_minor': 'bigint',

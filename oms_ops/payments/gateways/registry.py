@@ -16,6 +16,7 @@ BALANCE = "balance"
 #: name -> module and callable that opens the gateway with what the environment says. A gateway's
 #: library is imported only where the shop uses it.
 GATEWAYS: dict[str, str] = {
+    "fake": "oms_ops.payments.gateways.fake:open_gateway",
     "paypal": "oms_ops.payments.gateways.paypal:open_gateway",
     "stripe": "oms_ops.payments.gateways.stripe:open_gateway",
 }

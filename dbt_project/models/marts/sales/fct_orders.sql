@@ -70,6 +70,10 @@ select
             >= orders.total_minor - coalesce(orders.cancelled_minor, 0)
             and (payments.captured_minor > 0 or orders.total_minor = 0) then 'paid'
         when coalesce(payments.captured_minor, 0) > 0 then 'partly_paid'
+        when
+            orders.total_minor > coalesce(orders.cancelled_minor, 0)
+            and payments.authorised_minor >= orders.total_minor - coalesce(orders.cancelled_minor, 0)
+            then 'authorised'
         -- What cancelled units made void does not make the payment of the others void.
         when payments.voided_minor > coalesce(orders.cancelled_minor, 0) then 'voided'
         when payments.voided_minor > 0 and orders.total_minor = orders.cancelled_minor then 'voided'

@@ -1,0 +1,336 @@
+"""Gift cards and store credit: the shop's own ledgers, which never go negative.
+
+A balance is the sum of its entries; the guard is in the UPDATE and in the table's CHECK. A code of
+a gift card is shown once and stored as a hash, as API keys are: it opens the card to whoever has
+it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PAYMENTS_WRITE, Actor
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.money import EXPONENTS, to_text
+from oms_ops.settings import settings
+
+#: Letters and digits that are not taken for one another.
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+_GROUPS, _GROUP = 4, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new gift card or credit; ``code`` is told this once, None for a credit."""
+
+    id: int
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """Money of a refund that goes into a balance: the payment's own, or the customer's credit."""
+
+    payment_id: int
+    refund_id: int
+    amount_minor: int
+    destination: str
+
+
+def issue_card(
+    connection: Connection,
+    actor: Actor,
+    currency: str,
+    amount_minor: int,
+    *,
+    customer_id: int | None = None,
+    expires_on: date | None = None,
+    reason: str = "issued",
+) -> Issued:
+    """Issue a gift card over ``amount_minor``; its last shop day is ``expires_on``.
+
+    Raises:
+        ValidationFailed: with every bad field.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    _check(currency, amount_minor, expires_on)
+    code = "-".join(
+        "".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS)
+    )
+    row = execute(
+        connection,
+        "INSERT INTO balances (kind, customer_id, code_hash, code_end, currency, balance_minor,"
+        " expires_on, is_active, created_at, version, changed_by, changed_at) VALUES"
+        " ('gift_card', :customer_id, :hash, :end, :currency, :amount, :expires_on, true, :now, 1,"
+        " :actor, :now) RETURNING id",
+        {
+            "customer_id": customer_id,
+            "hash": _hash(code),
+            "end": code[-_GROUP:],
+            "currency": currency,
+            "amount": amount_minor,
+            "expires_on": expires_on.isoformat() if expires_on else None,
+            **_stamp(connection, actor),
+        },
+    ).fetchone()
+    _enter(connection, actor, [_Entry(row[0], "issued", amount_minor, reason=reason)])
+    return Issued(row[0], code)
+
+
+def issue_credit(
+    connection: Connection,
+    actor: Actor,
+    customer_id: int,
+    currency: str,
+    amount_minor: int,
+    reason: str,
+) -> Issued:
+    """Give a customer store credit; a customer has one credit a currency.
+
+    Raises:
+        ValidationFailed: with every bad field.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    _check(currency, amount_minor, None)
+    credit = _credits(connection, actor, {(customer_id, currency)})[customer_id, currency]
+    _add(connection, actor, [_Entry(credit, "issued", amount_minor, reason=reason)])
+    return Issued(credit, None)
+
+
+def adjust(
+    connection: Connection, actor: Actor, balance_id: int, amount_minor: int, reason: str
+) -> None:
+    """Correct a balance by signed minor units.
+
+    Raises:
+        Conflict: it would become negative.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    _add(connection, actor, [_Entry(balance_id, "adjusted", amount_minor, reason=reason)])
+
+
+def find_card(connection: Connection, code: str) -> dict[str, Any]:
+    """Return a gift card by its code, however it is written.
+
+    Raises:
+        NotFound: there is no such card.
+    """
+    found = _select(connection, "b.code_hash = :hash", hash=_hash(code))
+    if not found:
+        raise NotFound("There is no gift card with this code.")
+    return found[0]
+
+
+def credits_of(connection: Connection, customer_id: int) -> list[dict[str, Any]]:
+    """Return a customer's credits, one a currency."""
+    return _select(
+        connection, "b.kind = 'store_credit' AND b.customer_id = :customer", customer=customer_id
+    )
+
+
+def entries(connection: Connection, balance_id: int) -> list[dict[str, Any]]:
+    """Return the entries of a balance, the oldest first."""
+    cursor = execute(
+        connection,
+        "SELECT kind, amount_minor, payment_id, refund_id, reason, occurred_at, changed_by"
+        " FROM balance_entries WHERE balance_id = :id ORDER BY id",
+        {"id": balance_id},
+    )
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def redeem(
+    connection: Connection, actor: Actor, balance_id: int, payment_id: int, amount_minor: int
+) -> None:
+    """Take what a payment costs out of its balance.
+
+    Raises:
+        Conflict: the balance has less, is closed, or is over.
+    """
+    _add(
+        connection,
+        actor,
+        [_Entry(balance_id, "redeemed", -amount_minor, payment_id=payment_id)],
+        usable=True,
+    )
+
+
+def give_back(connection: Connection, actor: Actor, backs: Sequence[Back]) -> None:
+    """Put refunded money into balances; also into cards that are over: the money is hers."""
+    if not backs:
+        return
+    rows = execute(
+        connection,
+        "SELECT p.id, p.balance_id, o.customer_id, p.currency FROM payments AS p"
+        f" JOIN orders AS o ON o.id = p.order_id WHERE p.id IN ({ids(connection, 'ids')})",
+        {"ids": as_ids(back.payment_id for back in backs)},
+    )
+    known = {row[0]: row[1:] for row in rows.fetchall()}
+    to_credit = [b for b in backs if b.destination == "store_credit"]
+    credit = _credits(connection, actor, {known[b.payment_id][1:] for b in to_credit})
+    _add(
+        connection,
+        actor,
+        [
+            _Entry(
+                credit[known[b.payment_id][1:]]
+                if b.destination == "store_credit"
+                else known[b.payment_id][0],
+                "refunded",
+                b.amount_minor,
+                payment_id=b.payment_id,
+                refund_id=b.refund_id,
+            )
+            for b in backs
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    balance_id: int
+    kind: str
+    amount_minor: int
+    payment_id: int | None = None
+    refund_id: int | None = None
+    reason: str | None = None
+
+
+def _add(
+    connection: Connection, actor: Actor, wanted: Sequence[_Entry], *, usable: bool = False
+) -> None:
+    """Change balances by entries, all or none; ``usable`` asks that cards are open and not over."""
+    totals: dict[int, int] = {}
+    for entry in wanted:
+        totals[entry.balance_id] = totals.get(entry.balance_id, 0) + entry.amount_minor
+    guard = " AND b.is_active AND (b.expires_on IS NULL OR b.expires_on >= :today)"
+    columns = {"id": "bigint", "amount": "bigint"}
+    changed = execute(
+        connection,
+        "UPDATE balances AS b SET balance_minor = b.balance_minor + r.amount,"
+        " version = b.version + 1, changed_by = :actor, changed_at = :now"
+        f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+        f" WHERE b.id = r.id AND b.balance_minor + r.amount >= 0{guard if usable else ''}",
+        {
+            "rows": as_rows({"id": i, "amount": amount} for i, amount in sorted(totals.items())),
+            "today": clock.now().astimezone(settings().zone).date().isoformat(),
+            **_stamp(connection, actor),
+        },
+    ).rowcount
+    if changed != len(totals):
+        raise Conflict("A balance has less than asked, is closed or is over.")
+    _enter(connection, actor, wanted)
+
+
+def _enter(connection: Connection, actor: Actor, wanted: Sequence[_Entry]) -> None:
+    columns = {
+        "balance_id": "bigint",
+        "kind": "text",
+        "amount": "bigint",
+        "payment_id": "bigint",
+        "refund_id": "bigint",
+        "reason": "text",
+    }
+    execute(
+        connection,
+        "INSERT INTO balance_entries (balance_id, kind, amount_minor, payment_id, refund_id,"
+        " reason, occurred_at, changed_by) SELECT balance_id, kind, amount, payment_id, refund_id,"
+        f" reason, :now, :actor FROM ({rowset(connection, 'rows', columns)}) AS r",
+        {
+            "rows": as_rows(
+                {
+                    "balance_id": e.balance_id,
+                    "kind": e.kind,
+                    "amount": e.amount_minor,
+                    "payment_id": e.payment_id,
+                    "refund_id": e.refund_id,
+                    "reason": e.reason,
+                }
+                for e in wanted
+            ),
+            **_stamp(connection, actor),
+        },
+    )
+
+
+def _credits(
+    connection: Connection, actor: Actor, owners: set[tuple[int, str]]
+) -> dict[tuple[int, str], int]:
+    """Return the id of each (customer, currency)'s credit, made where there is none."""
+    if not owners:
+        return {}
+    source = f"({rowset(connection, 'rows', {'customer_id': 'bigint', 'currency': 'text'})}) AS r"
+    rows = as_rows({"customer_id": c, "currency": currency} for c, currency in sorted(owners))
+    execute(
+        connection,
+        "INSERT INTO balances (kind, customer_id, currency, balance_minor, is_active, created_at,"
+        " version, changed_by, changed_at) SELECT 'store_credit', r.customer_id, r.currency, 0,"
+        f" true, :now, 1, :actor, :now FROM {source} WHERE true ON CONFLICT DO NOTHING",
+        {"rows": rows, **_stamp(connection, actor)},
+    )
+    found = execute(
+        connection,
+        f"SELECT b.customer_id, b.currency, b.id FROM {source} JOIN balances AS b"
+        " ON b.customer_id = r.customer_id AND b.currency = r.currency"
+        " AND b.kind = 'store_credit'",
+        {"rows": rows},
+    )
+    return {(row[0], row[1]): row[2] for row in found.fetchall()}
+
+
+def _select(connection: Connection, condition: str, **parameters: Any) -> list[dict[str, Any]]:
+    cursor = execute(
+        connection,
+        "SELECT b.id, b.number, b.kind, b.customer_id, b.code_end, b.currency, b.balance_minor,"
+        f" b.expires_on, b.is_active FROM balances AS b WHERE {condition} ORDER BY b.id",
+        parameters,
+    )
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def _check(currency: str, amount_minor: int, expires_on: date | None) -> None:
+    faults = []
+    if currency not in EXPONENTS:
+        faults.append(FieldError("currency", "invalid", f"{currency!r} is not accepted"))
+    if amount_minor <= 0:
+        faults.append(FieldError("amount", "not_positive", "more than zero"))
+    if expires_on is not None and expires_on < clock.now().astimezone(settings().zone).date():
+        faults.append(FieldError("expires_on", "invalid", "is in the past"))
+    if faults:
+        raise ValidationFailed("The balance has bad fields.", faults)
+
+
+def shown(balance: dict[str, Any]) -> dict[str, Any]:
+    """Return a balance as callers see it, without what opens it."""
+    return {
+        "number": balance["number"],
+        "kind": balance["kind"],
+        "code_end": balance["code_end"],
+        "currency": balance["currency"],
+        "balance": to_text(balance["balance_minor"], balance["currency"]),
+        "expires_on": str(balance["expires_on"]) if balance["expires_on"] else None,
+        "is_active": bool(balance["is_active"]),
+    }
+
+
+def _hash(code: str) -> str:
+    plain = "".join(c for c in code.upper() if c.isalnum())
+    return hashlib.sha256(f"gift-card:{plain}".encode()).hexdigest()
+
+
+def _stamp(connection: Connection, actor: Actor) -> dict[str, Any]:
+    return {"actor": actor.name, "now": as_time(connection, clock.now())}

@@ -1,0 +1,292 @@
+"""What gateways tell by themselves: verified and stored before it is answered, folded afterwards.
+
+Messages come late, twice, out of order, for payments that are not known yet. Each is stored once
+under its gateway's id; the worker matches it to a payment and folds it. What matches nothing is
+kept and tried again; what disagrees with what was asked for is flagged and never applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops import clock
+from oms_ops.database import as_rows, as_time, execute, rowset, run
+from oms_ops.money import to_text
+from oms_ops.payments import ledger, settling
+from oms_ops.payments.gateways.interface import Notice, Outcome
+from oms_ops.payments.gateways.registry import gateway
+from oms_ops.payments.ledger import Event
+
+#: Seconds until a message is looked at again, doubled with every attempt.
+_PATIENCE = 60
+_LONGEST_WAIT = 6 * 3600
+
+_KIND_OF = {"authorised": "authorise", "captured": "capture", "voided": "void",
+            "refunded": "refund"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A stored message that this process takes its turn at."""
+
+    id: int
+    gateway: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The payment that a message is about, and the operation where it can be told."""
+
+    payment_id: int
+    order_id: int
+    notice: Notice
+
+
+def receive(engine: Engine, name: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Verify and store a message of the gateway ``name``; tell whether it is new.
+
+    Raises:
+        NotFound: there is no such gateway.
+        Unauthorised: the message is not its, or too old.
+        ValidationFailed: it cannot be read.
+    """
+    arrival = gateway(name).verify(headers, body, clock.now())
+    # JSON holds no NUL, and a text that does could not be stored.
+    text = body.decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+    def work(connection: Connection) -> bool:
+        stored = execute(
+            connection,
+            "INSERT INTO gateway_messages (gateway, external_id, topic, body, status, attempts,"
+            " received_at) VALUES (:gateway, :id, :topic, :body, 'received', 0, :now)"
+            " ON CONFLICT (gateway, external_id) DO NOTHING",
+            {
+                "gateway": name,
+                "id": arrival.id,
+                "topic": arrival.topic,
+                "body": text,
+                "now": as_time(connection, clock.now()),
+            },
+        )
+        return bool(stored.rowcount)
+
+    return run(engine, work)
+
+
+def claim(connection: Connection, *, limit: int) -> list[Claimed]:
+    """Take a turn at messages that wait; nobody else does until their lease is over."""
+    now = clock.now()
+    skip = "" if connection.dialect.name == "sqlite" else " FOR UPDATE SKIP LOCKED"
+    rows = execute(
+        connection,
+        "SELECT id, gateway, body, attempts FROM gateway_messages"
+        " WHERE status IN ('received', 'unmatched')"
+        " AND (next_attempt_at IS NULL OR next_attempt_at <= :now)"
+        f" ORDER BY id LIMIT :limit{skip}",
+        {"now": as_time(connection, now), "limit": limit},
+    ).fetchall()
+    if rows:
+        columns = {"id": "bigint", "again": "timestamptz"}
+        execute(
+            connection,
+            "UPDATE gateway_messages AS m SET attempts = m.attempts + 1, next_attempt_at = r.again"
+            f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE m.id = r.id",
+            {
+                "rows": as_rows(
+                    {"id": row[0], "again": as_time(connection, now + _wait(row[3]))}
+                    for row in rows
+                )
+            },
+        )
+    return [Claimed(*row[:3]) for row in rows]
+
+
+def _wait(attempts: int) -> timedelta:
+    return timedelta(seconds=min(_PATIENCE * 2 ** min(attempts, 12), _LONGEST_WAIT))
+
+
+def match(connection: Connection, message: Claimed) -> Match | None:
+    """Return what a message is about; None where it tells nothing or its payment is not known.
+
+    A message that tells nothing, or cannot be read, is settled here.
+    """
+    try:
+        notice = gateway(message.gateway).parse(message.body)
+    except Exception as error:  # noqa: BLE001 - it is kept, and shown to people
+        _settle(connection, message, "flagged", f"unreadable: {type(error).__name__}: {error}")
+        return None
+    if notice is None:
+        _settle(connection, message, "ignored", None)
+        return None
+    row = execute(
+        connection,
+        "SELECT p.id, p.order_id FROM payments AS p WHERE p.gateway = :gateway AND p.id IN ("
+        "SELECT o.payment_id FROM payment_operations AS o WHERE o.key = :key"
+        " UNION SELECT q.id FROM payments AS q WHERE q.gateway_reference = :payment)"
+        " ORDER BY p.id LIMIT 1",
+        {"gateway": message.gateway, "key": notice.key, "payment": notice.payment},
+    ).fetchone()
+    if row is None:
+        about = notice.payment or notice.key or notice.reference
+        _settle(connection, message, "unmatched", f"no payment is known as {about}")
+        return None
+    return Match(row[0], row[1], notice)
+
+
+def fold(connection: Connection, message: Claimed, found: Match | None) -> bool:
+    """Apply a matched message under the locks of its order and payment; tell whether it was news.
+
+    What a message says of an operation must be what was asked for. What nobody here asked for
+    happened at the gateway itself, and counts as far as the payment goes.
+    """
+    if found is None:
+        return False
+    notice = found.notice
+    payment = ledger.lock(connection, [found.payment_id])[found.payment_id]
+    if notice.currency != payment["currency"]:
+        why = f"the payment is in {payment['currency']}, the message in {notice.currency}"
+        return _flag(connection, message, found, why)
+    if notice.kind not in ("failed", "voided") and notice.amount_minor > payment["amount_minor"]:
+        told, whole = (to_text(minor, payment["currency"])
+                       for minor in (notice.amount_minor, payment["amount_minor"]))  # fmt: skip
+        return _flag(connection, message, found, f"{told} of a payment of {whole}")
+    if notice.kind == "failed":
+        return _failed(connection, message, found)
+    operation = _operation(connection, found)
+    if operation is None:
+        return _happened_elsewhere(connection, message, found)
+    if notice.kind != "voided" and operation["amount_minor"] != notice.amount_minor:
+        if not operation["is_named"]:
+            # It may be another one: what is open is settled by its own answer first.
+            _settle(connection, message, "unmatched", "waits for what was asked", found.payment_id)
+            return False
+        asked, told = (to_text(minor, payment["currency"])
+                       for minor in (operation["amount_minor"], notice.amount_minor))  # fmt: skip
+        why = f"asked to {operation['kind']} {asked}, told {told}"
+        return _flag(connection, message, found, why)
+    outcome = Outcome("done", notice.reference, notice.payment)
+    news = settling.settle(connection, message.gateway, operation["id"], outcome)
+    _settle(connection, message, "applied", None, found.payment_id)
+    return news
+
+
+def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
+    """Fold the news that something did not happen, after all.
+
+    A customer whose card was declined may try another one: her authorisation goes on waiting.
+    """
+    row = execute(
+        connection,
+        "SELECT id, kind, status FROM payment_operations WHERE payment_id = :payment"
+        " AND (key = :key OR gateway_reference = :reference) ORDER BY id DESC LIMIT 1",
+        {
+            "payment": found.payment_id,
+            "key": found.notice.key or "",
+            "reference": found.notice.reference,
+        },
+    ).fetchone()
+    if row is None or row[1] == "authorise":
+        return _happened_elsewhere(connection, message, found)
+    if row[2] == "settled":
+        return _flag(connection, message, found, f"a {row[1]} that was settled failed later")
+    outcome = Outcome("declined", found.notice.reference, code="failed_at_gateway")
+    news = settling.settle(connection, message.gateway, row[0], outcome)
+    _settle(connection, message, "applied", None, found.payment_id)
+    return news
+
+
+def _operation(connection: Connection, found: Match) -> dict[str, Any] | None:
+    """Return the operation that a notice is the answer to.
+
+    By its key, by the gateway's id of what was done, or else the oldest open one of the kind.
+    """
+    kind = _KIND_OF.get(found.notice.kind)
+    if kind is None:
+        return None
+    rows = execute(
+        connection,
+        "SELECT id, kind, amount_minor, CASE WHEN key = :key OR gateway_reference = :reference"
+        " THEN 1 ELSE 0 END AS is_named FROM payment_operations"
+        " WHERE payment_id = :payment AND kind = :kind AND (key = :key"
+        " OR gateway_reference = :reference OR status IN ('pending', 'waiting'))"
+        " ORDER BY is_named DESC, CASE WHEN amount_minor = :amount THEN 0 ELSE 1 END, id LIMIT 1",
+        {
+            "payment": found.payment_id,
+            "kind": kind,
+            "key": found.notice.key or "",
+            "reference": found.notice.reference,
+            "amount": found.notice.amount_minor,
+        },
+    ).fetchall()
+    names = ("id", "kind", "amount_minor", "is_named")
+    return dict(zip(names, rows[0], strict=True)) if rows else None
+
+
+def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) -> bool:
+    notice = found.notice
+    event = Event(
+        found.payment_id,
+        notice.kind,
+        notice.amount_minor,
+        notice.reference,
+        notice.occurred_at,
+        notice.target,
+    )
+    new = ledger.record(connection, message.gateway, [event])
+    if new and notice.kind == "refunded":
+        _refund_elsewhere(connection, message, found)
+    _settle(connection, message, "applied", None, found.payment_id)
+    return bool(new)
+
+
+def _refund_elsewhere(connection: Connection, message: Claimed, found: Match) -> None:
+    """Keep a refund that was made at the gateway beside those that were made here."""
+    now = as_time(connection, clock.now())
+    execute(
+        connection,
+        "INSERT INTO refunds (payment_id, order_id, status, destination, reason, currency,"
+        " amount_minor, requested_at, refunded_at, version, changed_by, changed_at) VALUES"
+        " (:payment, :order, 'settled', 'original', 'made at the gateway', :currency, :amount,"
+        " :at, :at, 1, :by, :now)",
+        {
+            "payment": found.payment_id,
+            "order": found.order_id,
+            "currency": found.notice.currency,
+            "amount": found.notice.amount_minor,
+            "at": as_time(connection, found.notice.occurred_at),
+            "by": message.gateway,
+            "now": now,
+        },
+    )
+
+
+def _flag(connection: Connection, message: Claimed, found: Match, why: str) -> bool:
+    _settle(connection, message, "flagged", why, found.payment_id)
+    return False
+
+
+def _settle(
+    connection: Connection,
+    message: Claimed,
+    status: str,
+    reason: str | None,
+    payment_id: int | None = None,
+) -> None:
+    execute(
+        connection,
+        "UPDATE gateway_messages SET status = :status, reason = :reason, payment_id = :payment,"
+        " settled_at = CASE WHEN :status = 'unmatched' THEN NULL ELSE :now END WHERE id = :id",
+        {
+            "id": message.id,
+            "status": status,
+            "reason": reason[:500] if reason else None,
+            "payment": payment_id,
+            "now": as_time(connection, clock.now()),
+        },
+    )

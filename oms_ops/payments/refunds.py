@@ -1,0 +1,277 @@
+"""Give money back: reserved under the payment's lock, so that no two refunds take the same cent.
+
+What was paid by hand or from a balance is settled at once. What a gateway captured is asked of it,
+a capture at a time, and counts as refunded when the gateway says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
+from oms_ops.errors import Conflict
+from oms_ops.payments import balances, ledger, operations
+from oms_ops.payments.gateways.registry import BALANCE, GATEWAYS
+from oms_ops.payments.operations import REFUNDABLE, Wanted
+
+#: The reasons of refunds that lower what an order costs.
+ORDER_CANCELLED = "order cancelled"
+UNITS_CANCELLED = "units cancelled"
+#: SQL on a refund: it lowers what the order costs, and is not given up.
+LOWERS_COST = (
+    f"(return_id IS NULL AND status <> 'failed'"
+    f" AND reason IN ('{ORDER_CANCELLED}', '{UNITS_CANCELLED}'))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequest:
+    """``amount_minor`` to give back from one payment, for one return if there is one.
+
+    ``destination`` is ``original``, or ``store_credit`` for money that stays with the shop.
+    """
+
+    payment_id: int
+    amount_minor: int
+    reason: str
+    return_id: int | None = None
+    destination: str = "original"
+
+
+def refund(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> list[int]:
+    """Give money back; return the ids of the refunds.
+
+    Refunds never exceed captures, under any concurrency: also what is only on its way back counts.
+
+    Raises:
+        Conflict: a payment has less left to refund than asked; nothing is then changed.
+        Forbidden: the role may neither write payments nor returns.
+    """
+    if not requests:
+        return []
+    actor.require(PAYMENTS_WRITE if any(r.return_id is None for r in requests) else RETURNS_WRITE)
+    return give_back(connection, actor, requests)
+
+
+def give_back(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> list[int]:
+    """Do as :func:`refund` where the money follows from what the actor was permitted already."""
+    if not requests:
+        return []
+    wanted: dict[int, int] = {}
+    for request in requests:
+        wanted[request.payment_id] = wanted.get(request.payment_id, 0) + request.amount_minor
+    gateways = _reserve(connection, actor, wanted)
+    asked = [r for r in requests if gateways[r.payment_id] in GATEWAYS]
+    own = [r for r in requests if gateways[r.payment_id] not in GATEWAYS]
+    kept = [r for r in asked if r.destination != "original"]
+    done = _settle_at_once(connection, actor, [*own, *kept], gateways)
+    parts = _by_capture(connection, [r for r in asked if r.destination == "original"])
+    return done + _ask(connection, actor, parts)
+
+
+def _reserve(connection: Connection, actor: Actor, wanted: dict[int, int]) -> dict[int, str]:
+    """Hold back what goes back of each payment; return the payments' gateways."""
+    columns = {"payment_id": "bigint", "amount": "bigint"}
+    rows = execute(
+        connection,
+        "UPDATE payments AS p SET refunding_minor = p.refunding_minor + r.amount,"
+        " version = p.version + 1, changed_by = :actor, changed_at = :now"
+        f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+        f" WHERE p.id = r.payment_id AND {REFUNDABLE} >= r.amount AND r.amount > 0"
+        # SQLite names what it returns without the table.
+        " RETURNING id, gateway",
+        {
+            "rows": as_rows({"payment_id": k, "amount": v} for k, v in sorted(wanted.items())),
+            **_stamp(connection, actor),
+        },
+    ).fetchall()
+    if len(rows) != len(wanted):
+        raise Conflict("A payment has less left to refund than asked.")
+    return dict(rows)
+
+
+def _settle_at_once(
+    connection: Connection,
+    actor: Actor,
+    requests: Sequence[RefundRequest],
+    gateways: dict[int, str],
+) -> list[int]:
+    if not requests:
+        return []
+    refund_ids = _insert(connection, actor, requests, "settled")
+    back = [
+        balances.Back(r.payment_id, refund_id, r.amount_minor, r.destination)
+        for r, refund_id in zip(requests, refund_ids, strict=True)
+        if r.destination == "store_credit" or gateways[r.payment_id] == BALANCE
+    ]
+    balances.give_back(connection, actor, back)
+    columns = {"id": "bigint", "amount": "bigint"}
+    totals: dict[int, int] = {}
+    for r in requests:
+        totals[r.payment_id] = totals.get(r.payment_id, 0) + r.amount_minor
+    execute(
+        connection,
+        "UPDATE payments AS p SET refunding_minor = p.refunding_minor - r.amount"
+        f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE p.id = r.id",
+        {"rows": as_rows({"id": i, "amount": amount} for i, amount in sorted(totals.items()))},
+    )
+    events = [
+        ledger.Event(
+            r.payment_id,
+            "credited" if r.destination == "store_credit" else "refunded",
+            r.amount_minor,
+            f"refund-{refund_id}",
+        )
+        for r, refund_id in zip(requests, refund_ids, strict=True)
+    ]
+    ledger.record(connection, actor.name, events)
+    return refund_ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    request: RefundRequest
+    capture: str
+
+
+def _by_capture(connection: Connection, requests: Sequence[RefundRequest]) -> list[_Part]:
+    """Spread refunds over the captures of their payments, the oldest first: gateways refund those.
+
+    Raises:
+        Conflict: the gateway has less left of the captures than the payment.
+    """
+    left = _left_of_captures(connection, {r.payment_id for r in requests})
+    parts = []
+    for request in requests:
+        due = request.amount_minor
+        for capture in left.get(request.payment_id, []):
+            if part := min(due, capture[1]):
+                capture[1] -= part
+                due -= part
+                parts.append(_Part(replace(request, amount_minor=part), capture[0]))
+        if due:
+            raise Conflict("The captures of a payment have less left to refund than asked.")
+    return parts
+
+
+def _left_of_captures(
+    connection: Connection, payment_ids: Iterable[int]
+) -> dict[int, list[list[Any]]]:
+    """Return per payment [reference, minor units left] of each capture."""
+    gone = (
+        "(SELECT coalesce(sum(x.amount_minor), 0) FROM payment_events AS x"
+        "  WHERE x.payment_id = e.payment_id AND x.kind = 'refunded'"
+        "  AND x.target_reference = e.gateway_reference)"
+        " + (SELECT coalesce(sum(o.amount_minor), 0) FROM payment_operations AS o"
+        "  WHERE o.payment_id = e.payment_id AND o.kind = 'refund'"
+        "  AND o.target = e.gateway_reference AND o.status IN ('pending', 'waiting', 'flagged'))"
+    )
+    rows = execute(
+        connection,
+        f"SELECT e.payment_id, e.gateway_reference, CAST(e.amount_minor - ({gone}) AS bigint)"
+        f" FROM payment_events AS e WHERE e.payment_id IN ({ids(connection, 'ids')})"
+        " AND e.kind = 'captured' ORDER BY e.id",
+        {"ids": as_ids(payment_ids)},
+    )
+    left: dict[int, list[list[Any]]] = {}
+    for payment_id, reference, rest in rows.fetchall():
+        left.setdefault(payment_id, []).append([reference, max(0, rest)])
+    return left
+
+
+def _ask(connection: Connection, actor: Actor, parts: Sequence[_Part]) -> list[int]:
+    if not parts:
+        return []
+    refund_ids = _insert(connection, actor, [part.request for part in parts], "pending")
+    operations.insert(
+        connection,
+        actor,
+        [
+            Wanted(
+                part.request.payment_id,
+                "refund",
+                part.request.amount_minor,
+                refund_id=refund_id,
+                target=part.capture,
+            )
+            for part, refund_id in zip(parts, refund_ids, strict=True)
+        ],
+    )
+    return refund_ids
+
+
+def _insert(
+    connection: Connection, actor: Actor, requests: Sequence[RefundRequest], status: str
+) -> list[int]:
+    """Store refunds; return their ids in the order of ``requests``."""
+    columns = {
+        "payment_id": "bigint",
+        "amount": "bigint",
+        "reason": "text",
+        "return_id": "bigint",
+        "destination": "text",
+    }
+    rows = as_rows(
+        {
+            "payment_id": r.payment_id,
+            "amount": r.amount_minor,
+            "reason": r.reason,
+            "return_id": r.return_id,
+            "destination": r.destination,
+        }
+        for r in requests
+    )
+    settled = "CAST(:now AS text)" if connection.dialect.name == "sqlite" else ":now"
+    stored = execute(
+        connection,
+        "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
+        " currency, amount_minor, requested_at, refunded_at, version, changed_by, changed_at)"
+        " SELECT p.id, p.order_id, r.return_id, :status, r.destination, r.reason, p.currency,"
+        f" r.amount, :now, CASE WHEN :is_settled = 1 THEN {settled} END, 1, :actor, :now"
+        f" FROM ({rowset(connection, 'rows', columns)}) AS r"
+        " JOIN payments AS p ON p.id = r.payment_id"
+        " RETURNING id, payment_id, amount_minor, return_id, destination, reason",
+        {
+            "rows": rows,
+            "status": status,
+            "is_settled": int(status == "settled"),
+            **_stamp(connection, actor),
+        },
+    ).fetchall()
+    # The rows come back in no promised order: each request takes one that is like it.
+    alike: dict[Any, list[int]] = {}
+    for row in sorted(stored, reverse=True):
+        alike.setdefault(tuple(row[1:]), []).append(row[0])
+    return [
+        alike[r.payment_id, r.amount_minor, r.return_id, r.destination, r.reason].pop()
+        for r in requests
+    ]
+
+
+def refundable(
+    connection: Connection, order_ids: Sequence[int]
+) -> dict[int, list[tuple[int, int]]]:
+    """Return per order its payments (id, minor units left to refund), the largest rest first."""
+    rows = connection.execute(
+        sa.text(
+            f"SELECT p.order_id, p.id, {REFUNDABLE} AS rest FROM payments AS p"
+            f" WHERE p.order_id IN ({ids(connection, 'ids')}) AND {REFUNDABLE} > 0"
+            " ORDER BY p.order_id, rest DESC, p.id"
+        ),
+        {"ids": as_ids(order_ids)},
+    )
+    result: dict[int, list[tuple[int, int]]] = {}
+    for row in rows:
+        result.setdefault(row.order_id, []).append((row.id, row.rest))
+    return result
+
+
+def _stamp(connection: Connection, actor: Actor) -> dict[str, Any]:
+    return {"actor": actor.name, "now": as_time(connection, clock.now())}

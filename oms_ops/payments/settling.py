@@ -1,0 +1,286 @@
+"""Settle an operation by what the gateway says became of it: once, whoever hears it first.
+
+The caller holds the order's row. The payment is locked here, and the operation is looked at again
+under that lock: an answer, a look-up and an event may all bring the same news.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PAYMENTS_WRITE, Actor
+from oms_ops.database import as_json, as_time, execute
+from oms_ops.errors import Conflict, NotFound
+from oms_ops.money import to_text
+from oms_ops.notifications import outbox
+from oms_ops.payments import ledger
+from oms_ops.payments.gateways.interface import Outcome
+from oms_ops.payments.ledger import Event
+
+_EVENT_OF = {"authorise": "authorised", "capture": "captured", "refund": "refunded"}
+#: The column of a payment that holds what an operation reserved.
+_RESERVED = {"capture": "capturing_minor", "refund": "refunding_minor"}
+#: Seconds after which a gateway is asked again what became of what waits.
+_ASK_AGAIN = 60
+
+
+def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome) -> bool:
+    """Bring an operation to what ``outcome`` says; tell whether that was news.
+
+    ``by`` is who says so: the gateway's name. An amount that is not the one that was asked for is
+    never applied: the operation is flagged and keeps what it reserved until a person decides.
+    """
+    operation = _locked(connection, operation_id)
+    if operation["status"] not in ("pending", "waiting"):
+        return False
+    _know_payment(connection, operation, outcome)
+    if outcome.state == "waiting":
+        _wait(connection, operation, outcome)
+        return False
+    if outcome.state == "declined":
+        _fail(connection, by, operation, outcome.code, outcome.message)
+    elif _disagrees(operation, outcome):
+        _flag(connection, by, operation, outcome)
+    else:
+        reference = outcome.reference or operation["key"]
+        _do(connection, by, operation, operation["amount_minor"], reference)
+    return True
+
+
+def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
+    """Record what the gateway says it did, though it was asked for something else.
+
+    Raises:
+        Conflict: the operation is not flagged.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    operation = _flagged(connection, operation_id)
+    told = operation["told_minor"]
+    if told <= 0:
+        _fail(connection, actor.name, operation, "nothing_done", None)
+        return
+    if operation["refund_id"]:
+        execute(
+            connection,
+            "UPDATE refunds SET amount_minor = :told WHERE id = :id",
+            {"told": told, "id": operation["refund_id"]},
+        )
+    reference = operation["gateway_reference"] or operation["key"]
+    _do(connection, actor.name, operation, told, reference)
+
+
+def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
+    """Treat a flagged operation as not done and let go of what it reserved.
+
+    Raises:
+        Conflict: the operation is not flagged.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    operation = _flagged(connection, operation_id)
+    _fail(connection, actor.name, operation, "dismissed", f"dismissed by {actor.name}")
+
+
+def _flagged(connection: Connection, operation_id: int) -> dict[str, Any]:
+    operation = _locked(connection, operation_id)
+    if operation["status"] != "flagged":
+        raise Conflict(f"Operation {operation_id} is {operation['status']}, not flagged.")
+    return operation
+
+
+def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
+    """Lock the payment of an operation and return the operation's columns as they are then."""
+    found = execute(
+        connection,
+        "SELECT payment_id FROM payment_operations WHERE id = :id",
+        {"id": operation_id},
+    ).fetchone()
+    if found is None:
+        raise NotFound(f"There is no payment operation {operation_id}.")
+    ledger.lock(connection, [found[0]])
+    cursor = execute(
+        connection, "SELECT * FROM payment_operations WHERE id = :id", {"id": operation_id}
+    )
+    names = [column[0] for column in cursor.description]
+    return dict(zip(names, cursor.fetchone(), strict=True))
+
+
+def _know_payment(connection: Connection, operation: dict[str, Any], outcome: Outcome) -> None:
+    if outcome.payment:
+        execute(
+            connection,
+            "UPDATE payments SET gateway_reference = :reference WHERE id = :id"
+            " AND (gateway_reference IS NULL OR gateway_reference <> :reference)",
+            {"id": operation["payment_id"], "reference": outcome.payment},
+        )
+
+
+def _wait(connection: Connection, operation: dict[str, Any], outcome: Outcome) -> None:
+    again = clock.now() + timedelta(seconds=_ASK_AGAIN * 2 ** min(operation["attempts"], 6))
+    action = " action = :action," if outcome.action else ""
+    execute(
+        connection,
+        f"UPDATE payment_operations SET status = 'waiting', problem = NULL,{action}"
+        " next_attempt_at = :again,"
+        " gateway_reference = coalesce(:reference, gateway_reference) WHERE id = :id",
+        {
+            "id": operation["id"],
+            "action": as_json(dict(outcome.action or {})),
+            "again": as_time(connection, again),
+            "reference": outcome.reference,
+        },
+    )
+
+
+def _disagrees(operation: dict[str, Any], outcome: Outcome) -> bool:
+    if operation["kind"] == "void":
+        # Whatever was held is let go of; there is no amount to agree on.
+        return False
+    amount, currency = outcome.amount_minor, outcome.currency
+    return (amount is not None and amount != operation["amount_minor"]) or (
+        currency is not None and currency != operation["currency"]
+    )
+
+
+def _do(
+    connection: Connection, by: str, operation: dict[str, Any], amount: int, reference: str
+) -> None:
+    _close(connection, by, operation, "settled", reference=reference)
+    kind = operation["kind"]
+    if kind in _EVENT_OF:
+        event = Event(operation["payment_id"], _EVENT_OF[kind], amount, reference,
+                      target=operation["target"])  # fmt: skip
+        ledger.record(connection, by, [event])
+    if kind == "refund":
+        _refund(connection, by, operation["refund_id"], "settled")
+        tell_refunded(connection, operation["refund_id"])
+    if kind == "void":
+        _give_up_authorising(connection, by, operation["payment_id"])
+
+
+def _fail(
+    connection: Connection,
+    by: str,
+    operation: dict[str, Any],
+    code: str | None,
+    message: str | None,
+) -> None:
+    _close(connection, by, operation, "failed", code=code or "declined", problem=message)
+    event = Event(operation["payment_id"], "failed", operation["amount_minor"], operation["key"])
+    ledger.record(connection, by, [event])
+    if operation["kind"] == "refund":
+        _refund(connection, by, operation["refund_id"], "failed")
+
+
+def _flag(connection: Connection, by: str, operation: dict[str, Any], outcome: Outcome) -> None:
+    asked = to_text(operation["amount_minor"], operation["currency"])
+    told = outcome.amount_minor
+    if outcome.currency not in (None, operation["currency"]) or told is None:
+        # There is no amount of ours to accept.
+        said, told = f"{outcome.amount_minor} minor units of {outcome.currency}", 0
+    else:
+        said = f"{to_text(told, operation['currency'])} {operation['currency']}"
+    problem = f"asked to {operation['kind']} {asked} {operation['currency']}, {by} says {said}"
+    execute(
+        connection,
+        "UPDATE payment_operations SET status = 'flagged', code = 'amount_differs',"
+        " problem = :problem, told_minor = :told, gateway_reference = :reference,"
+        " version = version + 1, changed_by = :by, changed_at = :now WHERE id = :id",
+        {
+            "id": operation["id"],
+            "problem": problem,
+            "told": told,
+            "reference": outcome.reference,
+            "by": by,
+            "now": as_time(connection, clock.now()),
+        },
+    )
+
+
+def _close(
+    connection: Connection,
+    by: str,
+    operation: dict[str, Any],
+    status: str,
+    *,
+    reference: str | None = None,
+    code: str | None = None,
+    problem: str | None = None,
+) -> None:
+    """End an operation and let go of what it reserved and of what was secret in it."""
+    now = as_time(connection, clock.now())
+    execute(
+        connection,
+        "UPDATE payment_operations SET status = :status, settled_at = :now, token = NULL,"
+        " action = NULL, code = :code, problem = :problem,"
+        " gateway_reference = coalesce(:reference, gateway_reference), version = version + 1,"
+        " changed_by = :by, changed_at = :now WHERE id = :id",
+        {
+            "id": operation["id"],
+            "status": status,
+            "reference": reference,
+            "code": code,
+            "problem": problem[:500] if problem else None,
+            "by": by,
+            "now": now,
+        },
+    )
+    if column := _RESERVED.get(operation["kind"]):
+        execute(
+            connection,
+            f"UPDATE payments SET {column} = {column} - :amount, version = version + 1,"
+            " changed_by = :by, changed_at = :now WHERE id = :id",
+            {
+                "id": operation["payment_id"],
+                "amount": operation["amount_minor"],
+                "by": by,
+                "now": now,
+            },
+        )
+
+
+def _refund(connection: Connection, by: str, refund_id: int, status: str) -> None:
+    execute(
+        connection,
+        "UPDATE refunds SET status = :status,"
+        " refunded_at = CASE WHEN :settled = 1 THEN :now END,"
+        " version = version + 1, changed_by = :by, changed_at = :now WHERE id = :id",
+        {
+            "id": refund_id,
+            "status": status,
+            "settled": int(status == "settled"),
+            "by": by,
+            "now": as_time(connection, clock.now()),
+        },
+    )
+
+
+def tell_refunded(connection: Connection, refund_id: int) -> None:
+    """Tell the customer that money is on its way back."""
+    row = execute(
+        connection,
+        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason FROM refunds AS r"
+        " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
+        " WHERE r.id = :id",
+        {"id": refund_id},
+    ).fetchone()
+    number, email, amount, currency, reason = row
+    payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
+               "reason": reason}  # fmt: skip
+    outbox.post(connection, "payment.refunded", email, payload)
+
+
+def _give_up_authorising(connection: Connection, by: str, payment_id: int) -> None:
+    rows = execute(
+        connection,
+        "SELECT id FROM payment_operations WHERE payment_id = :id AND kind = 'authorise'"
+        " AND status = 'waiting' ORDER BY id",
+        {"id": payment_id},
+    ).fetchall()
+    for (operation_id,) in rows:
+        _fail(connection, by, _locked(connection, operation_id), "voided", None)

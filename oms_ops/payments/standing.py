@@ -1,0 +1,73 @@
+"""What the payments of orders hold for them, and what follows when an order costs less."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops.access.actor import Actor
+from oms_ops.database import as_ids, for_update, ids
+from oms_ops.payments import commands, refunds
+from oms_ops.payments.operations import OPEN, REFUNDABLE
+from oms_ops.payments.refunds import LOWERS_COST, ORDER_CANCELLED, RefundRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Tender:
+    """What stands on a payment, in minor units: still to be collected, and still refundable."""
+
+    payment_id: int
+    method: str
+    open: int
+    refundable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The payments of an order, the oldest first, and what they hold for it in minor units.
+
+    ``collected`` is what was captured, or is being captured, less what was charged back and less
+    what was given back because units were cancelled; other refunds, for returns or as goodwill, do
+    not lower what the order costs.
+    """
+
+    tenders: list[Tender]
+    collected: int
+
+    @property
+    def open(self) -> int:
+        """What is still to be collected."""
+        return sum(tender.open for tender in self.tenders)
+
+
+def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Standing]:
+    """Lock the payments of orders and return how each order stands."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT p.order_id, p.id, p.method, p.captured_minor + p.capturing_minor"
+            f" - p.charged_back_minor AS held, {OPEN} AS open, {REFUNDABLE} AS refundable,"
+            " (SELECT coalesce(CAST(sum(r.amount_minor) AS bigint), 0) FROM refunds AS r"
+            f"  WHERE r.payment_id = p.id AND {LOWERS_COST}) AS given_back"
+            f" FROM payments AS p WHERE p.order_id IN ({ids(connection, 'ids')})"
+            f" ORDER BY p.id {for_update(connection)}"
+        ),
+        {"ids": as_ids(order_ids)},
+    ).all()
+    tenders: dict[int, list[Tender]] = {}
+    collected: dict[int, int] = {}
+    for row in rows:
+        tender = Tender(row.id, row.method, row.open, row.refundable)
+        tenders.setdefault(row.order_id, []).append(tender)
+        collected[row.order_id] = collected.get(row.order_id, 0) + row.held - row.given_back
+    return {order_id: Standing(found, collected[order_id]) for order_id, found in tenders.items()}
+
+
+def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
+    """Void what was not captured and refund what was, for orders that are cancelled whole."""
+    found = [t for each in standing(connection, order_ids).values() for t in each.tenders]
+    commands.give_up(connection, actor, [(t.payment_id, t.open) for t in found if t.open])
+    back = [RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED) for t in found]
+    refunds.give_back(connection, actor, [request for request in back if request.amount_minor])
