@@ -71,10 +71,8 @@ def key_create(
     from oms_ops.access import keys
     from oms_ops.database import run
 
-    lifetime = timedelta(days=days) if days else None
-    typer.echo(
-        run(_engine(), lambda c: keys.create(c, role, name, lifetime=lifetime, scopes=scope))
-    )
+    ends = {"lifetime": timedelta(days=days) if days else None, "scopes": scope or None}
+    typer.echo(run(_engine(), lambda c: keys.create(c, role, name, **ends)))
 
 
 @key_app.command("list")

@@ -30,7 +30,8 @@ def create(
     """Create a key for ``role``; return it. It cannot be read again.
 
     A name is used once: it stands on every change that the key makes. ``scopes`` narrow the role to
-    some of its permissions. Whoever can reach the database by the command line may make keys.
+    some of its permissions, or to none. Whoever can reach the database by the command line may make
+    keys.
 
     Raises:
         ValidationFailed: the role is unknown, or lacks a scope.
@@ -56,7 +57,7 @@ def create(
         sa.insert(ApiKey).values(
             name=name,
             role=role,
-            scopes=sorted(set(scopes)) if scopes else None,
+            scopes=None if scopes is None else sorted(set(scopes)),
             key_hash=_hash(key),
             created_at=now,
             expires_at=None if lifetime is None else now + lifetime,

@@ -39,10 +39,15 @@ ENTITIES = (
     "pick_waves",
     "picks",
     "parcels",
+    "shipment_labels",
 )
 
-#: A tracking token opens a customer's page to whoever holds it: it stays in the database.
-SECRET_COLUMNS = {"orders": frozenset({"tracking_token"})}
+#: What stays in the database: a tracking token opens a customer's page to whoever holds it, and a
+#: label's body is a file to print, with a name and an address in it.
+SECRET_COLUMNS = {
+    "orders": frozenset({"tracking_token"}),
+    "shipment_labels": frozenset({"body"}),
+}
 
 #: Ledgers: a row is written once, and the database refuses to change or delete it.
 LEDGERS = ("stock_moves", "payment_events", "shop_rules")

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.database import Base, UtcDateTime, execute, read_time
 from oms_ops.feed.entities import SECRET_COLUMNS
-from oms_ops.feed.triggers import shipment_of
+from oms_ops.feed.triggers import LOST, shipment_of
 from oms_ops.money import to_text
 
 #: What callers call the rows of a table.
@@ -23,6 +23,9 @@ _NAMES = {
     "order_lines": "line",
     "shipments": "shipment",
     "shipment_lines": "shipment_line",
+    "picks": "pick",
+    "parcels": "parcel",
+    "shipment_labels": "label",
     "payments": "payment",
     "refunds": "refund",
     "returns": "return",
@@ -40,9 +43,14 @@ _ROWS = """
     UNION ALL SELECT 'shipments', id FROM shipments WHERE order_id = :id
     UNION ALL SELECT 'shipment_lines', x.id FROM shipment_lines AS x
         JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
-    UNION ALL SELECT 'shipment_lines', entity_id FROM change_log {hint}
-        WHERE entity = 'shipment_lines' AND op = 'D'
-        AND {shipment} IN (SELECT +id FROM shipments WHERE order_id = :id)
+    UNION ALL SELECT 'picks', x.id FROM picks AS x
+        JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
+    UNION ALL SELECT entity, entity_id FROM change_log {hint}
+        WHERE {lost} AND {shipment} IN (SELECT +id FROM shipments WHERE order_id = :id)
+    UNION ALL SELECT 'parcels', x.id FROM parcels AS x
+        JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
+    UNION ALL SELECT 'shipment_labels', x.id FROM shipment_labels AS x
+        JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
     UNION ALL SELECT 'payments', id FROM payments WHERE order_id = :id
     UNION ALL SELECT 'refunds', id FROM refunds WHERE order_id = :id
     UNION ALL SELECT 'returns', id FROM returns WHERE order_id = :id
@@ -60,33 +68,36 @@ def history(
     With it comes the cursor of the next page, None at the end; ``after`` is a cursor from an
     earlier page. An entry has ``at``, ``by``, ``entity``, ``id``, ``number`` or ``line_no`` where
     there is one, ``operation`` (created, changed, deleted), and ``changes``: per column what it was
-    ``before`` and is ``after``. Money is decimal text of the order's currency.
+    ``before`` and is ``after``. Money is decimal text of the order's currency. A change that made
+    no difference (a row written as it was) is left out, so a page may be shorter than ``limit``.
     """
     currency = execute(
         connection, "SELECT currency FROM orders WHERE id = :id", {"id": order_id}
     ).fetchone()[0]
     dialect = connection.dialect.name
-    # Left to itself, SQLite walks through every change of any shipment's lines.
-    hint = "INDEXED BY ix_change_log_gone" if dialect == "sqlite" else ""
+    # Left to itself, SQLite walks through every change of any shipment's lines and picks.
+    hint = "INDEXED BY ix_change_log_lost" if dialect == "sqlite" else ""
     rows = execute(
         connection,
-        f"WITH own AS ({_ROWS.format(shipment=shipment_of(dialect), hint=hint)}),"
+        f"WITH own AS ({_ROWS.format(lost=LOST, shipment=shipment_of(dialect), hint=hint)}),"
         " changes AS (SELECT c.seq, c.entity, c.entity_id, c.op, c.payload, c.changed_by,"
         "  c.occurred_at, lag(c.payload) OVER ("
         "   PARTITION BY c.entity, c.entity_id ORDER BY c.epoch, c.seq) AS was"
-        "  FROM own AS o JOIN change_log AS c"
+        # A row that was deleted may have left its id to a later one.
+        "  FROM (SELECT DISTINCT entity, entity_id FROM own) AS o JOIN change_log AS c"
         "  ON c.entity = o.entity AND c.entity_id = o.entity_id)"
         " SELECT * FROM changes WHERE seq > :after ORDER BY seq LIMIT :limit",
         {"id": order_id, "after": after, "limit": limit + 1},
     ).fetchall()
     page = [_entry(row, currency) for row in rows[:limit]]
-    return page, rows[limit - 1][0] if len(rows) > limit else None
+    cursor = rows[limit - 1][0] if len(rows) > limit else None
+    return [entry for entry in page if entry["changes"]], cursor
 
 
 def _entry(row: Any, currency: str) -> dict[str, Any]:
     seq, entity, entity_id, op, payload, by, at, was = row
     now = _columns(entity, payload)
-    before = now if op == "D" else _columns(entity, was)
+    before = now if op == "D" else {} if op == "I" else _columns(entity, was)
     moment = read_time(at)
     return {
         "seq": seq,
