@@ -115,7 +115,7 @@ def key_create(
     typer.echo(
         run(
             _engine(),
-            lambda c: keys.create(c, role, name, lifetime=lifetime, scopes=scope, by=by),
+            lambda c: keys.create(c, role, name, lifetime=lifetime, scopes=scope or None, by=by),
         )
     )
 

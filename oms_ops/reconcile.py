@@ -197,6 +197,22 @@ _RULES = {
         SELECT count(*) FROM purchase_order_lines AS l
         LEFT JOIN arrived AS a ON a.purchase_order_line_id = l.id
         WHERE l.received <> coalesce(a.units, 0)""",
+    # It is a mean: between the lowest and the highest cost at which units came in.
+    "an average cost lies among the costs of what came in": """
+        WITH paid AS (
+            SELECT t.warehouse_id, m.sku_id, min(m.unit_cost_minor) AS least,
+                max(m.unit_cost_minor) AS most
+            FROM stock_moves AS m
+            JOIN locations AS t ON t.id = m.to_location_id AND t.kind IN ('storage', 'bin')
+            JOIN locations AS f ON f.id = m.from_location_id AND f.kind NOT IN ('storage', 'bin')
+            WHERE m.unit_cost_minor IS NOT NULL GROUP BY t.warehouse_id, m.sku_id
+        )
+        SELECT count(*) FROM stock_levels AS l
+        LEFT JOIN paid AS p ON p.warehouse_id = l.warehouse_id AND p.sku_id = l.sku_id
+        WHERE (l.average_cost_e4 IS NULL AND l.on_hand > 0 AND p.least IS NOT NULL)
+            OR (l.average_cost_e4 IS NOT NULL AND p.least IS NULL)
+            OR l.average_cost_e4 NOT BETWEEN 10000 * p.least AND 10000 * p.most
+            OR l.average_cost_e4 <> CAST(l.average_cost_e4 AS bigint)""",
 }
 
 

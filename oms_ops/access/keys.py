@@ -33,7 +33,8 @@ def create(
     """Create a key for ``role``; return it. It cannot be read again.
 
     A name is used once: it stands on every change that the key makes. It is printable, does not
-    begin with a slash, and is stripped. ``scopes`` narrow the role to some of its permissions.
+    begin with a slash, and is stripped. ``scopes`` narrow the role to some of its permissions,
+    or to none.
     ``by`` is who makes it: the shop itself, where nobody is named.
 
     Raises:
@@ -66,7 +67,7 @@ def create(
         sa.insert(ApiKey).values(
             name=name,
             role=role,
-            scopes=sorted(set(scopes)) if scopes else None,
+            scopes=None if scopes is None else sorted(set(scopes)),
             key_hash=_hash(key),
             created_at=now,
             created_by=by.name,

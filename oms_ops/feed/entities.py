@@ -42,14 +42,16 @@ ENTITIES = (
     "payment_operations",
     "balances",
     "balance_entries",
+    "shipment_labels",
 )
 
-#: What opens something to whoever holds it stays in the database: a customer's page, a gift card, a
-#: payment that waits for the customer.
+#: What stays in the database: what opens something to whoever holds it (a customer's page, a gift
+#: card, a payment that waits for the customer), and a label's file, with a name and an address.
 SECRET_COLUMNS = {
     "orders": frozenset({"tracking_token"}),
     "balances": frozenset({"code_hash"}),
     "payment_operations": frozenset({"token", "action", "return_url"}),
+    "shipment_labels": frozenset({"body"}),
 }
 
 #: Ledgers: a row is written once, and the database refuses to change or delete it.

@@ -16,6 +16,9 @@ from oms_ops.feed.entities import ENTITIES, LEDGERS, SECRET_COLUMNS
 
 _OPERATIONS = {"INSERT": ("I", "NEW"), "UPDATE": ("U", "NEW"), "DELETE": ("D", "OLD")}
 
+#: SQL on a change: it deleted what a shipment had.
+LOST = "entity IN ('shipment_lines', 'picks') AND op = 'D'"
+
 _POSTGRESQL_FUNCTION = """
 CREATE OR REPLACE FUNCTION oms_log_change() RETURNS trigger LANGUAGE plpgsql
 SET timezone = 'UTC' AS $$
@@ -46,15 +49,16 @@ def install(connection: Connection) -> None:
     statements = _sqlite if connection.dialect.name == "sqlite" else _postgresql
     for statement in statements(connection):
         connection.exec_driver_sql(statement)
-    # The history of a shipment finds the lines that it lost; the index holds nothing else.
+    # The history of a shipment finds the lines and picks that it lost; nothing else is indexed.
+    connection.exec_driver_sql("DROP INDEX IF EXISTS ix_change_log_gone")
     connection.exec_driver_sql(
-        "CREATE INDEX IF NOT EXISTS ix_change_log_gone ON change_log"
-        f" (({shipment_of(connection.dialect.name)})) WHERE entity = 'shipment_lines' AND op = 'D'"
+        "CREATE INDEX IF NOT EXISTS ix_change_log_lost ON change_log"
+        f" (({shipment_of(connection.dialect.name)})) WHERE {LOST}"
     )
 
 
 def shipment_of(dialect: str, alias: str = "") -> str:
-    """Return SQL for the shipment in the payload of a change of a shipment's line."""
+    """Return SQL for the shipment in the payload of a change of a shipment's line or pick."""
     payload = f"{alias}.payload" if alias else "payload"
     if dialect == "sqlite":
         return f"json_extract({payload}, '$.shipment_id')"

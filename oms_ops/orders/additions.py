@@ -21,7 +21,7 @@ from oms_ops.orders import overrides, promises, shipments, writing
 from oms_ops.orders.capture import out_of_stock, route_order
 from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn
 from oms_ops.orders.look import Seen
-from oms_ops.orders.pricing import Priced, PricedLine, catalogue_errors, price, quantity_errors
+from oms_ops.orders.pricing import Priced, PricedLine, price, quantity_errors
 from oms_ops.orders.routing import Routing
 from oms_ops.orders.submission import relabelled
 from oms_ops.stock import ledger
@@ -75,7 +75,8 @@ def priced(
 ) -> Priced:
     """Price the added units of ``amended``, in its order; ``others`` are the lines left alone.
 
-    Quantity breaks and limits are those of all the units that the order then has.
+    Quantity breaks and limits are those of all the units that the order then has. The catalogue
+    knows and sells all the SKUs.
 
     Raises:
         ValidationFailed: with every bad field of the amendment's lines.
@@ -84,21 +85,16 @@ def priced(
     kept = [each for each in amended if each.units]
     added = [each for each in amended if each.added > 0]
     indexes = [each.index for each in kept]
-    errors = catalogue_errors(
-        [(each.index, each.sku) for each in added], seen.known, head["channel"]
-    )
-    if errors:
-        raise ValidationFailed("The amendment has bad fields.", errors)
     currency = head["currency"]
     whole = submission(
         head,
         [_line(each.sku, each.units, _stated(each, currency)) for each in kept]
         + [_line(li["sku"], _left(li), _price(li, currency)) for li in others if _left(li)],
     )
-    errors = _relabel(quantity_errors(whole, seen.known), indexes)
+    errors = relabel(quantity_errors(whole, seen.known), indexes)
     rules = seen.rules.rules
     found, faults = price(whole, seen.known, rules, (), seen.customer_group)
-    errors += _relabel(faults, indexes)
+    errors += relabel(faults, indexes)
     if found is None or errors:
         raise ValidationFailed("The amendment has bad fields.", errors)
     if not actor.permits(PRICES_OVERRIDE):
@@ -120,7 +116,7 @@ def priced(
     )
     result, faults = price(more, seen.known, rules, (), seen.customer_group)
     if result is None:
-        errors = _relabel(faults, [each.index for each in added])
+        errors = relabel(faults, [each.index for each in added])
         raise ValidationFailed("The amendment has bad fields.", errors)
     sourced = [
         replace(line, price_source=prices[each.index].price_source)
@@ -169,8 +165,8 @@ def _stated(each: Amended, currency: str) -> Decimal | None:
     return each.unit_price
 
 
-def _relabel(errors: Sequence[FieldError], indexes: Sequence[int]) -> list[FieldError]:
-    """Return the errors of lines with the amendment's numbers; those of other lines are old."""
+def relabel(errors: Sequence[FieldError], indexes: Sequence[int]) -> list[FieldError]:
+    """Return the errors of lines with the amendment's numbers ``indexes``; others are old."""
     return relabelled(errors, {"lines": list(indexes)})
 
 
@@ -203,7 +199,7 @@ def add(
     if any(routing.backordered) and not head["allow_backorder"]:
         refusal = out_of_stock(lines, routing)
         indexes = [each.index for each in added]
-        raise OutOfStock(refusal.message, _relabel(refusal.errors, indexes))
+        raise OutOfStock(refusal.message, relabel(refusal.errors, indexes))
     line_ids = _write(connection, head, added, lines, routing, stamp)
     takes = [
         {
@@ -261,6 +257,8 @@ def _same_terms(line: Mapping[str, Any], added: PricedLine) -> bool:
         line["unit_price_minor"] == added.unit_price_minor
         and line["tax_rate_ppm"] == added.tax_rate_ppm
         and not added.discount_minor
+        # The refunds of its units are shares of its price: it must not change under them.
+        and not line["returned"]
         and line["quantity"] + added.quantity <= _MOST_UNITS
     )
 

@@ -1,6 +1,8 @@
-"""Amend an order until it is picked: lines, address, preferences, note.
+"""Amend an order: lines, address, preferences, note, as far as nobody picked what changes.
 
-A preview is the amendment itself in a transaction that is rolled back, so both give one answer.
+Units that are picked, packed or shipped stay; more can be added, and what is not picked yet can be
+changed. An address is that of all that is not packed yet. A preview is the amendment itself in a
+transaction that is rolled back, so both give one answer.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, execute, run
-from oms_ops.errors import Conflict, FieldError, ValidationFailed
+from oms_ops.errors import Conflict
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
 from oms_ops.orders import (
@@ -23,19 +25,19 @@ from oms_ops.orders import (
     consequences,
     queries,
     relocation,
-    shipments,
+    submission,
     tenders,
     totals,
     units,
     views,
 )
 from oms_ops.orders.additions import Amended
-from oms_ops.orders.amendment_shape import AmendmentIn, parse
+from oms_ops.orders.amendment_checks import checked, kept, refuse, refuse_address
+from oms_ops.orders.amendment_shape import AmendmentIn, Submitted, parse
 from oms_ops.orders.idempotency import once
 from oms_ops.orders.locks import lock_orders
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.units import CancelledUnits
-from oms_ops.payments import commands as payments
 
 
 class _Undo(Exception):
@@ -58,8 +60,10 @@ def amend(
     """Amend the order ``number``; return it with the price difference and what it comes to.
 
     The answer holds ``order``, ``difference`` (what it costs more than before), ``to_pay`` (what no
-    payment covers), ``to_refund`` (what was captured too much; a preview refunds nothing) and
-    ``preview``. A repeat with the same key and body gets the first answer; a preview needs no key.
+    payment covers), ``to_refund`` (what was captured too much; a preview refunds nothing),
+    ``preview``, and ``changed``: False where the order was already as it was to be. Then nothing is
+    written but a payment that was asked for, and the customer is not told. A repeat with the
+    same key and body gets the first answer; a preview needs no key.
 
     Raises:
         KeyReused: the key came before with another request.
@@ -67,13 +71,15 @@ def amend(
         ValidationFailed: with every bad field.
         Forbidden: a price is stated that the actor may not state.
         OutOfStock: added units cannot be filled and the order allows no backorder.
-        Conflict: the order is being picked, cancelled or closed, or not of the version given.
+        Conflict: units that are to go are picked already, or the address is to change of an order
+            with a packed parcel; each is named. Or the order is cancelled or closed, or not of the
+            version given.
     """
     actor.require(ORDERS_WRITE)
-    wanted = parse(payload)
+    submitted = parse(payload)
 
     def work(connection: Connection) -> dict[str, Any]:
-        answer = apply(connection, actor, queries.order_id(connection, number), wanted)
+        answer = apply(connection, actor, queries.order_id(connection, number), submitted)
         answer["preview"] = preview
         if preview:
             raise _Undo(answer)
@@ -89,13 +95,15 @@ def amend(
 
 
 def apply(
-    connection: Connection, actor: Actor, order_id: int, wanted: AmendmentIn
+    connection: Connection, actor: Actor, order_id: int, submitted: Submitted
 ) -> dict[str, Any]:
     """Do as :func:`amend` in the caller's transaction."""
     actor.require(ORDERS_WRITE)
     lock_orders(connection, [order_id])
     head, lines = _read(connection, order_id)
-    _refuse(head, wanted)
+    seen = _look(connection, head, submitted, lines)
+    wanted = checked(submitted, head, lines, seen)
+    refuse(head, wanted)
     amended, others = _amended(wanted, lines)
     parameters = {
         "ids": as_ids([order_id]),
@@ -105,38 +113,31 @@ def apply(
     }
     before = dict(head)
     refunded = _refunded(connection, order_id)
-    _change_head(connection, head, wanted, parameters)
-    if wanted.ship_to is not None and _moves(before, head):
-        seen = _look(connection, head, amended, others)
+    changes = _changes(head, wanted)
+    refuse_address(connection, head, changes)
+    _change_head(connection, head, changes, parameters)
+    moves = any(name in changes for name in ("ship_country", "ship_region"))
+    if moves:
         relocation.tax_again(connection, head, lines, seen, parameters)
         relocation.ship_from_the_best(connection, actor, head, seen)
         head, lines = _read(connection, order_id)
         amended, others = _amended(wanted, lines)
-    # Lines become shorter first: what they give back is there for the lines that are added.
-    fewer = [
-        CancelledUnits(order_id, each.line["line_no"], -each.added)
-        for each in amended
-        if each.line is not None and each.added < 0
-    ]
-    if fewer:
-        given_back = units.take(connection, fewer, parameters)
-        consequences.give_units_back(connection, actor, given_back)
-    seen = _look(connection, head, amended, others)
     found = additions.priced(actor, head, others, amended, seen)
-    additions.add(connection, actor, head, amended, found, seen, parameters)
-    totals.refresh(connection, parameters)
-    consequences.give_codes_back(connection, parameters)
-    tenders.settle(connection, actor, [order_id])
+    # Lines become shorter first: what they give back is there for the lines that are added.
+    if _take(connection, actor, order_id, amended, parameters) or moves:
+        seen = _look(connection, head, submitted, lines)
+    is_changed = bool(changes) or any(each.added for each in amended)
+    if is_changed:
+        additions.add(connection, actor, head, amended, found, seen, parameters)
+        totals.refresh(connection, parameters)
+        consequences.give_codes_back(connection, parameters)
+        tenders.settle(connection, actor, [order_id])
     to_pay = max(0, tenders.uncovered(connection, order_id))
     if wanted.payment is not None and to_pay:
         method = wanted.payment.method
-        payments.create(connection, actor, order_id, method, head["currency"], to_pay)
+        tenders.expect(connection, actor, order_id, method, head["currency"], to_pay)
     back = _refunded(connection, order_id) - refunded
-    return _answer(connection, before, to_pay, back)
-
-
-def _moves(before: Mapping[str, Any], head: Mapping[str, Any]) -> bool:
-    return any(before[name] != head[name] for name in ("ship_country", "ship_region"))
+    return _answer(connection, before, to_pay, back, is_changed=is_changed)
 
 
 def _read(connection: Connection, order_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -145,8 +146,8 @@ def _read(connection: Connection, order_id: int) -> tuple[dict[str, Any], list[d
             sa.text(
                 "SELECT o.*, c.email, w.code AS warehouse, (SELECT max(l.line_no)"
                 " FROM order_lines AS l WHERE l.order_id = o.id) AS last_line_no,"
-                " EXISTS (SELECT 1 FROM shipments AS s WHERE s.order_id = o.id"
-                f" AND s.status <> 'cancelled' AND NOT ({shipments.UNPICKED})) AS is_picked"
+                " (SELECT CAST(sum(l.allocated + l.backordered) AS bigint)"
+                " FROM order_lines AS l WHERE l.order_id = o.id) AS units_left"
                 " FROM orders AS o JOIN customers AS c ON c.id = o.customer_id"
                 " JOIN warehouses AS w ON w.id = o.warehouse_id WHERE o.id = :id"
             ),
@@ -165,43 +166,25 @@ def _read(connection: Connection, order_id: int) -> tuple[dict[str, Any], list[d
     return dict(head), [dict(line) for line in lines]
 
 
-def _refuse(head: Mapping[str, Any], wanted: AmendmentIn) -> None:
-    if wanted.version is not None and wanted.version != head["version"]:
-        raise Conflict(
-            f"{head['number']} was changed by {head['changed_by']} meanwhile; look again.",
-            [FieldError("version", "changed_meanwhile", f"is {head['version']} now")],
-        )
-    if head["status"] not in ("open", "on_hold"):
-        raise Conflict(f"{head['number']} is {head['status']} and cannot be amended.")
-    if head["is_picked"]:
-        raise Conflict(f"{head['number']} is being picked and cannot be amended any more.")
-
-
 def _amended(
     wanted: AmendmentIn, lines: Sequence[dict[str, Any]]
 ) -> tuple[list[Amended], list[dict[str, Any]]]:
     """Return the lines to amend, and those that are left alone."""
     known = {line["line_no"]: line for line in lines}
-    amended, errors = [], []
+    amended = []
     for index, each in enumerate(wanted.lines):
-        line = None if each.line_no is None else known.get(each.line_no)
-        if each.line_no is not None and line is None:
-            errors.append(FieldError(f"lines[{index}].line_no", "unknown_line", "no such line"))
-            continue
-        now = line["quantity"] - line["cancelled"] if line else 0
+        line = None if each.line_no is None else known[each.line_no]
         amended.append(
             Amended(
                 index=index,
                 line=line,
                 sku=line["sku"] if line else cast(str, each.sku),
                 units=each.quantity,
-                added=each.quantity - now,
+                added=each.quantity - (kept(line) if line else 0),
                 unit_price=each.unit_price,
                 discount=each.discount or Decimal(0),
             )
         )
-    if errors:
-        raise ValidationFailed("The amendment has bad fields.", errors)
     touched = {each.line["line_no"] for each in amended if each.line}
     return amended, [line for line in lines if line["line_no"] not in touched]
 
@@ -209,29 +192,59 @@ def _amended(
 def _look(
     connection: Connection,
     head: Mapping[str, Any],
-    amended: Sequence[Amended],
-    others: Sequence[Mapping[str, Any]],
+    submitted: Submitted,
+    lines: Sequence[Mapping[str, Any]],
 ) -> Seen:
-    codes = sorted({each.sku for each in amended} | {line["sku"] for line in others})
-    return look(connection, additions.submission(head, []), ("", None), codes, clock.now())
+    codes = {sku for _, sku in submission.lines_of(submitted.payload)} | {
+        line["sku"] for line in lines
+    }
+    terms = additions.submission(head, [])
+    return look(connection, terms, ("", None), sorted(codes), clock.now())
+
+
+def _take(
+    connection: Connection,
+    actor: Actor,
+    order_id: int,
+    amended: Sequence[Amended],
+    parameters: dict[str, Any],
+) -> bool:
+    """Cancel the units that lines are to lose, if any; what is picked of them already stays."""
+    fewer = [each for each in amended if each.line is not None and each.added < 0]
+    if not fewer:
+        return False
+    wanted = [
+        CancelledUnits(order_id, each.line["line_no"], -each.added) for each in fewer if each.line
+    ]
+    try:
+        given_back = units.take(connection, wanted, parameters)
+    except Conflict as refusal:
+        errors = additions.relabel(refusal.errors, [each.index for each in fewer])
+        raise Conflict(refusal.message, errors) from None
+    consequences.give_units_back(connection, actor, given_back)
+    return True
 
 
 _PREFERENCES = ("allow_backorder", "allow_split", "ship_complete", "note")
 
 
-def _change_head(
-    connection: Connection,
-    head: dict[str, Any],
-    wanted: AmendmentIn,
-    parameters: dict[str, Any],
-) -> None:
-    """Change address, preferences and note, in the database and in ``head``."""
+def _changes(head: Mapping[str, Any], wanted: AmendmentIn) -> dict[str, Any]:
+    """Return the columns of the order that become different: address, preferences and note."""
     changes = {name: value for name in _PREFERENCES if (value := getattr(wanted, name)) is not None}
     if "note" in changes:
         changes["note"] = changes["note"] or None
     if wanted.ship_to is not None:
         changes |= {f"ship_{name}": value for name, value in wanted.ship_to}
-    changes = {name: value for name, value in changes.items() if head[name] != value}
+    return {name: value for name, value in changes.items() if head[name] != value}
+
+
+def _change_head(
+    connection: Connection,
+    head: dict[str, Any],
+    changes: Mapping[str, Any],
+    parameters: dict[str, Any],
+) -> None:
+    """Change the order, in the database and in ``head``."""
     if not changes:
         return
     assignments = ", ".join(f"{name} = :{name}" for name in changes)
@@ -254,9 +267,14 @@ def _refunded(connection: Connection, order_id: int) -> int:
 
 
 def _answer(
-    connection: Connection, before: Mapping[str, Any], to_pay: int, back: int
+    connection: Connection,
+    before: Mapping[str, Any],
+    to_pay: int,
+    back: int,
+    *,
+    is_changed: bool,
 ) -> dict[str, Any]:
-    """Tell the customer, and return what the caller gets."""
+    """Tell the customer of a change, and return what the caller gets."""
     currency = before["currency"]
     now = connection.execute(
         sa.text("SELECT total_minor - cancelled_minor AS owed FROM orders WHERE id = :id"),
@@ -270,7 +288,8 @@ def _answer(
         "currency": currency,
     }
     order = queries.get(connection, before["number"])
-    total = {"order": before["number"], "total": to_text(now.owed, currency)}
-    payload = {**total, **money, **views.waiting(order)}
-    outbox.post(connection, "order.amended", before["email"], payload)
-    return {"order": order, **money}
+    if is_changed:
+        total = {"order": before["number"], "total": to_text(now.owed, currency)}
+        payload = {**total, **money, **views.waiting(order)}
+        outbox.post(connection, "order.amended", before["email"], payload)
+    return {"order": order, "changed": is_changed, **money}

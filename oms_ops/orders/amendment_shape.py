@@ -1,21 +1,27 @@
-"""The shape of an amendment as callers submit it."""
+"""The shape of an amendment as callers submit it, and every way in which it can be wrong.
+
+What Pydantic finds is told together with what only the order and the catalogue know, so that one
+answer names every bad field.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import (
     Field,
-    model_validator,
+    ValidationError,
 )
 
-from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.errors import FieldError
 from oms_ops.orders.intake import (
     AddressIn,
     PaymentIn,
     settled_address,
 )
-from oms_ops.shapes import Amount, Note, Strict, parsed
+from oms_ops.shapes import Amount, Note, Strict, field_error
 from oms_ops.texts import MaybeText
 
 
@@ -30,16 +36,6 @@ class LineIn(Strict):
     quantity: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
     unit_price: Amount | None = None
     discount: Amount | None = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> LineIn:
-        if (self.line_no is None) == (self.sku is None):
-            raise ValueError("needs either line_no or sku")
-        if self.line_no is not None and (self.unit_price, self.discount) != (None, None):
-            raise ValueError("price and discount are for new lines")
-        if self.sku is not None and not self.quantity:
-            raise ValueError("a new line needs at least one unit")
-        return self
 
 
 class AmendmentIn(Strict):
@@ -58,23 +54,80 @@ class AmendmentIn(Strict):
     payment: PaymentIn | None = None
 
 
-def parse(payload: Any) -> AmendmentIn:
-    """Return the amendment.
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An amendment as it came: ``wanted`` is None where its shape is wrong, as ``faults`` say."""
 
-    Raises:
-        ValidationFailed: with every bad field that shows without the order and the catalogue.
-    """
-    wanted = parsed(AmendmentIn, payload, "The amendment")
-    faults: list[FieldError] = []
-    if wanted.ship_to is not None:
-        to, faults = settled_address(wanted.ship_to)
-        wanted = wanted.model_copy(update={"ship_to": to})
-    numbers = [line.line_no for line in wanted.lines]
-    faults += [
-        FieldError(f"lines[{index}].line_no", "repeated_line", "is there twice")
-        for index, number in enumerate(numbers)
-        if number is not None and number in numbers[:index]
+    payload: Any
+    wanted: AmendmentIn | None
+    faults: list[FieldError]
+
+
+def parse(payload: Any) -> Submitted:
+    """Return the amendment with every bad field that shows without the order and the catalogue."""
+    wanted, faults = None, []
+    try:
+        wanted = AmendmentIn.model_validate(payload)
+    except ValidationError as error:
+        faults = [field_error(fault) for fault in error.errors(include_url=False)]
+    if isinstance(payload, dict):
+        faults += _line_faults(payload)
+        ship_to, wrong = _address(payload, wanted)
+        faults += wrong
+        if wanted is not None and ship_to is not None:
+            wanted = wanted.model_copy(update={"ship_to": ship_to})
+    return Submitted(payload, None if faults else wanted, faults)
+
+
+def _address(
+    payload: dict[str, Any], wanted: AmendmentIn | None
+) -> tuple[AddressIn | None, list[FieldError]]:
+    """Return the address as it is kept, and what its country objects to, whatever else is wrong."""
+    given = wanted.ship_to if wanted else None
+    if given is None and isinstance(payload.get("ship_to"), dict):
+        try:
+            given = AddressIn.model_validate(payload["ship_to"])
+        except ValidationError:
+            # Its shape is told already.
+            return None, []
+    return settled_address(given) if given else (None, [])
+
+
+def _line_faults(payload: dict[str, Any]) -> Iterator[FieldError]:
+    """Yield what is wrong with lines as a whole, however broken their fields are."""
+    seen = set()
+    for index, line in _lines(payload):
+        number, sku = line.get("line_no"), line.get("sku")
+        where = f"lines[{index}]"
+        if (number is None) == (sku is None):
+            yield FieldError(where, "invalid", "needs either line_no or sku")
+        elif sku is None and (line.get("unit_price"), line.get("discount")) != (None, None):
+            yield FieldError(where, "invalid", "price and discount are for new lines")
+        elif number is None and line.get("quantity") == 0:
+            yield FieldError(where, "invalid", "a new line needs at least one unit")
+        if _is_number(number):
+            if number in seen:
+                yield FieldError(f"{where}.line_no", "repeated_line", "is there twice")
+            seen.add(number)
+
+
+def unknown_lines(submitted: Submitted, known: Collection[int]) -> list[FieldError]:
+    """Return the lines that the order, whose line numbers are ``known``, does not have."""
+    told = {fault.field for fault in submitted.faults}
+    return [
+        FieldError(f"lines[{index}].line_no", "unknown_line", "no such line")
+        for index, line in _lines(submitted.payload)
+        if _is_number(line.get("line_no"))
+        and line["line_no"] not in known
+        and f"lines[{index}].line_no" not in told
     ]
-    if faults:
-        raise ValidationFailed("The amendment has bad fields.", faults)
-    return wanted
+
+
+def _lines(payload: Any) -> list[tuple[int, dict[str, Any]]]:
+    lines = payload.get("lines") if isinstance(payload, dict) else None
+    found = enumerate(lines) if isinstance(lines, list) else ()
+    return [(index, line) for index, line in found if isinstance(line, dict)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

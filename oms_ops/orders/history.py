@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import ORDERS_READ, Actor
 from oms_ops.database import Base, UtcDateTime, execute, read_time
 from oms_ops.feed.entities import SECRET_COLUMNS
-from oms_ops.feed.triggers import shipment_of
+from oms_ops.feed.triggers import LOST, shipment_of
 from oms_ops.money import to_text
 from oms_ops.orders import queries
 
@@ -25,6 +25,9 @@ _NAMES = {
     "order_lines": "line",
     "shipments": "shipment",
     "shipment_lines": "shipment_line",
+    "picks": "pick",
+    "parcels": "parcel",
+    "shipment_labels": "label",
     "payments": "payment",
     "refunds": "refund",
     "returns": "return",
@@ -42,9 +45,14 @@ _ROWS = """
     UNION ALL SELECT 'shipments', id FROM shipments WHERE order_id = :id
     UNION ALL SELECT 'shipment_lines', x.id FROM shipment_lines AS x
         JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
-    UNION ALL SELECT 'shipment_lines', entity_id FROM change_log {hint}
-        WHERE entity = 'shipment_lines' AND op = 'D'
-        AND {shipment} IN (SELECT +id FROM shipments WHERE order_id = :id)
+    UNION ALL SELECT 'picks', x.id FROM picks AS x
+        JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
+    UNION ALL SELECT entity, entity_id FROM change_log {hint}
+        WHERE {lost} AND {shipment} IN (SELECT +id FROM shipments WHERE order_id = :id)
+    UNION ALL SELECT 'parcels', x.id FROM parcels AS x
+        JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
+    UNION ALL SELECT 'shipment_labels', x.id FROM shipment_labels AS x
+        JOIN shipments AS s ON s.id = x.shipment_id WHERE s.order_id = :id
     UNION ALL SELECT 'payments', id FROM payments WHERE order_id = :id
     UNION ALL SELECT 'refunds', id FROM refunds WHERE order_id = :id
     UNION ALL SELECT 'returns', id FROM returns WHERE order_id = :id
@@ -62,7 +70,8 @@ def history(
     With it comes the cursor of the next page, None at the end; ``after`` is a cursor from an
     earlier page. An entry has ``at``, ``by``, ``entity``, ``id``, ``number`` or ``line_no`` where
     there is one, ``operation`` (created, changed, deleted), and ``changes``: per column what it was
-    ``before`` and is ``after``. Money is decimal text of the order's currency.
+    ``before`` and is ``after``. Money is decimal text of the order's currency. A change that made
+    no difference (a row written as it was) is left out, so a page may be shorter than ``limit``.
 
     Raises:
         NotFound: there is no such order.
@@ -72,15 +81,16 @@ def history(
         connection, "SELECT currency FROM orders WHERE id = :id", {"id": order_id}
     ).fetchone()[0]
     dialect = connection.dialect.name
-    # Left to itself, SQLite walks through every change of any shipment's lines.
-    hint = "INDEXED BY ix_change_log_gone" if dialect == "sqlite" else ""
+    # Left to itself, SQLite walks through every change of any shipment's lines and picks.
+    hint = "INDEXED BY ix_change_log_lost" if dialect == "sqlite" else ""
     rows = execute(
         connection,
-        f"WITH own AS ({_ROWS.format(shipment=shipment_of(dialect), hint=hint)}),"
+        f"WITH own AS ({_ROWS.format(lost=LOST, shipment=shipment_of(dialect), hint=hint)}),"
         " changes AS (SELECT c.seq, c.entity, c.entity_id, c.op, c.payload, c.changed_by,"
         "  c.occurred_at, lag(c.payload) OVER ("
         "   PARTITION BY c.entity, c.entity_id ORDER BY c.epoch, c.seq) AS was"
-        "  FROM own AS o JOIN change_log AS c"
+        # A row that was deleted may have left its id to a later one.
+        "  FROM (SELECT DISTINCT entity, entity_id FROM own) AS o JOIN change_log AS c"
         "  ON c.entity = o.entity AND c.entity_id = o.entity_id"
         # SQLite gave the ids of deleted lines twice once: to whose shipment they belong counts.
         f"  WHERE c.entity <> 'shipment_lines' OR {shipment_of(dialect, 'c')}"
@@ -89,13 +99,14 @@ def history(
         {"id": order_id, "after": after, "limit": limit + 1},
     ).fetchall()
     page = [_entry(row, currency) for row in rows[:limit]]
-    return page, rows[limit - 1][0] if len(rows) > limit else None
+    cursor = rows[limit - 1][0] if len(rows) > limit else None
+    return [entry for entry in page if entry["changes"]], cursor
 
 
 def _entry(row: Any, currency: str) -> dict[str, Any]:
     seq, entity, entity_id, op, payload, by, at, was = row
     now = _columns(entity, payload)
-    before = now if op == "D" else _columns(entity, was)
+    before = now if op == "D" else {} if op == "I" else _columns(entity, was)
     moment = read_time(at)
     return {
         "seq": seq,

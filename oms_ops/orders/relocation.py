@@ -1,4 +1,7 @@
-"""An order that goes elsewhere: the taxes of that place hold, a nearer warehouse may ship it."""
+"""What is left of an order goes elsewhere: that place's taxes hold, a nearer warehouse may ship it.
+
+What was shipped was taxed where it went, and stays so.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,16 @@ def tax_again(
 ) -> None:
     """Tax the lines and the shipping of ``head`` by the rules of where it goes now.
 
-    Lines whose rate stays keep their tax to the minor unit. The order's totals are to be refreshed.
+    Lines whose rate stays keep their tax to the minor unit. So do lines of which units were
+    shipped, for a line has one rate, and the shipping once anything was. The order's totals are to
+    be refreshed.
     """
     rules, included = seen.rules.rules, bool(head["tax_included"])
     place = (head["ship_country"], head["ship_region"])
     moved = []
     for line in lines:
+        if line["shipped"]:
+            continue
         rate = charges.tax_rate(rules, *place, seen.known[line["sku"]].tax_category)
         if rate != line["tax_rate_ppm"]:
             moved.append((line, rate))
@@ -52,7 +59,7 @@ def tax_again(
             {**stamp, "rows": as_rows(rows)},
         )
     # Shipping of an order whose goods' rates stay was taxed by another system or by this place.
-    if rows and head["shipping_minor"]:
+    if rows and head["shipping_minor"] and not any(line["shipped"] for line in lines):
         rate = charges.tax_rate(rules, *place, charges.SHIPPING)
         tax = charges.taxes([head["shipping_minor"]], [rate], included=included)[0]
         execute(
@@ -68,8 +75,11 @@ def ship_from_the_best(
 ) -> None:
     """Send an order's unpicked shipments from the one warehouse that routing would choose now.
 
-    They stay where they are when routing would use several, or would leave something to wait.
+    They stay where they are when routing would use several, or would leave something to wait, or
+    when the order may not be split and a part of it is on its way.
     """
+    if not head["allow_split"] and _is_under_way(connection, head["id"]):
+        return
     held = execute(
         connection,
         "SELECT s.id, s.warehouse_id, x.sku_id, k.code, x.quantity FROM shipments AS s"
@@ -97,6 +107,16 @@ def ship_from_the_best(
     if leaving:
         code = next(site.code for site in seen.sites if site.id == best)
         reroute.reroute(connection, actor, leaving, to=code, reason="the address changed")
+
+
+def _is_under_way(connection: Connection, order_id: int) -> bool:
+    row = execute(
+        connection,
+        "SELECT count(*) FROM shipments AS s WHERE s.order_id = :id AND s.status <> 'cancelled'"
+        f" AND NOT ({shipments.UNPICKED})",
+        {"id": order_id},
+    ).fetchone()
+    return bool(row[0])
 
 
 def _unpriced(wanted: Sequence[tuple[SkuTerms, int]]) -> Priced:

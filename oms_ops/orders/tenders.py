@@ -78,11 +78,21 @@ def add(
         balance = _balance(connection, order, code)
         part = min(rest, balance["balance_minor"]) if amount is None else amount
         return _redeem(connection, actor, order_id, method, order.currency, part, balance)
+    part = rest if amount is None else amount
+    return expect(connection, actor, order_id, method, order.currency, part)
+
+
+def expect(
+    connection: Connection, actor: Actor, order_id: int, method: str, currency: str, amount: int
+) -> int:
+    """Record that ``amount`` minor units are to come by a method, as the rules say; return the id.
+
+    The order is locked, and open for as much.
+    """
     terms = terms_of(method, store.current(connection).rules, clock.now())
     due_on = date.fromisoformat(terms["due_on"]) if terms["due_on"] else None
-    part = rest if amount is None else amount
     return payments.create(
-        connection, actor, order_id, method, order.currency, part,
+        connection, actor, order_id, method, currency, amount,
         gateway=terms["gateway"], due_on=due_on,
     )  # fmt: skip
 

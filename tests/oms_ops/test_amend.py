@@ -9,8 +9,11 @@ import pytest
 
 from oms_ops.database import run
 from oms_ops.errors import Conflict, NotFound, OutOfStock, ValidationFailed
+from oms_ops.fulfilment import delivery
 from oms_ops.orders.amendment import amend
 from oms_ops.reconcile import reconcile
+from oms_ops.returns import commands as returns
+from oms_ops.returns.commands import ReturnedLine, ReturnRequest
 from oms_ops.rules import store
 from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
 from tests.oms_ops.test_order_life import advance, pay, placed, seen
@@ -174,21 +177,34 @@ def test_every_bad_field_is_named(shop: Shop) -> None:
         )  # fmt: skip
     assert [e.field for e in refusal.value.errors] == [
         "lines[0].quantity",
+        "surprise",
         "lines[1]",
         "lines[2]",
         "lines[3]",
-        "surprise",
+        "lines[3].line_no",
     ]
-    with pytest.raises(ValidationFailed) as refusal:
-        change(shop, order_id, {"sku": "SKU-5", "quantity": 1}, {"sku": "NOPE", "quantity": 1})
-    assert [(e.field, e.code) for e in refusal.value.errors] == [
-        ("lines[0].sku", "inactive_sku"),
-        ("lines[1].sku", "unknown_sku"),
-    ]
-    with pytest.raises(ValidationFailed):
-        change(shop, order_id, {"line_no": 9, "quantity": 1})
     with pytest.raises(NotFound):
-        amend(shop.engine, CLERK, "SO-1", {})
+        amend(shop.engine, CLERK, "SO-1", {"lines": 7})
+
+
+def test_shape_order_and_catalogue_object_in_one_answer(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
+    order_id = placed(shop, ("SKU-1", 2))
+    place = {"name": "Eve", "line1": "Gasse 2", "city": "Berlin", "country": "DE", "phone": "12"}
+    with pytest.raises(ValidationFailed) as refusal:
+        change(
+            shop, order_id, {"line_no": 9, "quantity": 1}, {"sku": "NOPE", "quantity": 1},
+            {"sku": "SKU-5", "quantity": -1}, {"line_no": 0, "quantity": 1}, ship_to=place,
+        )  # fmt: skip
+    assert {(e.field, e.code) for e in refusal.value.errors} == {
+        ("lines[0].line_no", "unknown_line"),
+        ("lines[1].sku", "unknown_sku"),
+        ("lines[2].quantity", "greater_than_equal"),
+        ("lines[2].sku", "inactive_sku"),
+        ("lines[3].line_no", "greater_than"),
+        ("ship_to.phone", "string_too_short"),
+        ("ship_to.postal_code", "required"),
+    }
 
 
 def test_an_address_follows_the_rules_of_its_country(shop: Shop) -> None:
@@ -196,10 +212,12 @@ def test_an_address_follows_the_rules_of_its_country(shop: Shop) -> None:
     order_id = placed(shop, ("SKU-1", 2))
     place = {"name": "Eve", "line1": "Gasse 2", "city": "Berlin", "country": "DE"}
     with pytest.raises(ValidationFailed) as refusal:
-        change(shop, order_id, ship_to={**place, "postal_code": "1"})
-    assert [e.field for e in refusal.value.errors] == ["ship_to.postal_code"]
-    answer = change(shop, order_id, ship_to={**place, "postal_code": "10115"}, note="ring twice")
+        change(shop, order_id, ship_to={**place, "postal_code": "1", "phone": "5555"})
+    assert [e.field for e in refusal.value.errors] == ["ship_to.postal_code", "ship_to.phone"]
+    place |= {"postal_code": "10115", "phone": "030 2270"}
+    answer = change(shop, order_id, ship_to=place, note="ring twice")
     assert answer["order"]["ship_to"]["city"] == "Berlin"
+    assert answer["order"]["ship_to"]["phone"] == "+49302270"
     assert shop.rows("SELECT note FROM orders")[0][0] == "ring twice"
 
 
@@ -247,16 +265,113 @@ def test_the_taxes_of_the_new_place_hold(shop: Shop) -> None:
     assert (answer["order"]["totals"]["owed"], answer["difference"]) == ("10.85", "0.48")
 
 
-def test_what_is_picked_or_over_is_not_amended(shop: Shop) -> None:
+def partly_gone(shop: Shop, *steps: str, **more: Any) -> int:
+    """Return an order whose line 1 (2 units) went through ``steps``, while line 2 (2) waits."""
     shop.stock("SKU-1", 9)
-    order_id = placed(shop, ("SKU-1", 2))
-    advance(shop, order_id, "pick")
-    with pytest.raises(Conflict):
-        change(shop, order_id, {"line_no": 1, "quantity": 1})
+    order_id = placed(shop, ("SKU-1", 2), ("SKU-2", 2), allow_backorder=True, **more)
+    advance(shop, order_id, *steps)
+    return order_id
+
+
+def test_a_parcel_under_way_does_not_keep_the_rest_from_changing(shop: Shop) -> None:
+    order_id = partly_gone(shop, "pick", "pack", "ship")
+    answer = change(shop, order_id, {"line_no": 2, "quantity": 1})
+    assert rows(answer)[1] == ("SKU-2", 2, 0, 1, 1)
+    more = change(shop, order_id, {"line_no": 1, "quantity": 3}, {"sku": "SKU-3", "quantity": 1})
+    assert rows(more) == [
+        ("SKU-1", 3, 1, 0, 0), ("SKU-2", 2, 0, 1, 1), ("SKU-3", 1, 0, 1, 0),
+    ]  # fmt: skip
+    parcel = shop.rows("SELECT min(id) FROM shipments")[0][0]
+    run(shop.engine, lambda c: delivery.deliver(c, ADMIN, [parcel]))
+    done = change(
+        shop, order_id, {"line_no": 1, "quantity": 2}, {"line_no": 2, "quantity": 0},
+        {"line_no": 3, "quantity": 0},
+    )  # fmt: skip
+    assert (done["order"]["status"], done["order"]["fulfilment_status"]) == ("closed", "delivered")
+
+
+@pytest.mark.parametrize("steps", [("pick",), ("pick", "pack"), ("pick", "pack", "ship")])
+def test_units_that_are_picked_or_gone_are_not_taken_away(
+    shop: Shop, steps: tuple[str, ...]
+) -> None:
+    order_id = partly_gone(shop, *steps)
+    before = seen(shop, order_id)
+    with pytest.raises(Conflict) as refusal:
+        change(
+            shop, order_id, {"sku": "SKU-3", "quantity": 1}, {"line_no": 2, "quantity": 1},
+            {"line_no": 1, "quantity": 1},
+        )  # fmt: skip
+    assert [(e.field, e.code) for e in refusal.value.errors] == [
+        ("lines[2].quantity", "being_picked")
+    ]
+    assert seen(shop, order_id) == before
+
+
+def test_an_order_that_is_over_is_not_amended(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
     gone = placed(shop, ("SKU-1", 1))
     change(shop, gone, {"line_no": 1, "quantity": 0})
     with pytest.raises(Conflict):
         change(shop, gone, {"line_no": 1, "quantity": 1})
+
+
+def test_the_address_is_that_of_what_is_not_packed_yet(shop: Shop) -> None:
+    rules = {
+        "taxes": [
+            {"percent": "8.875", "places": ["US-NY"]}, {"percent": "4", "places": ["US-GA"]},
+        ],
+    }  # fmt: skip
+    run(shop.engine, lambda c: store.publish(c, ADMIN, rules))
+    order_id = partly_gone(shop, "pick", "pack")
+    with pytest.raises(Conflict) as refusal:
+        change(shop, order_id, ship_to=NEW_YORK)
+    assert [(e.field, e.code) for e in refusal.value.errors] == [("ship_to", "packed")]
+    advance(shop, order_id, "ship")
+    answer = change(shop, order_id, ship_to=NEW_YORK)["order"]
+    assert answer["ship_to"]["city"] == "New York"
+    # What was shipped was taxed in Georgia.
+    assert [line["tax_percent"] for line in answer["lines"]] == ["4", "8.875"]
+    change(shop, order_id, {"line_no": 2, "quantity": 0})
+    with pytest.raises(Conflict) as refusal:
+        change(shop, order_id, ship_to={**NEW_YORK, "line1": "5th Avenue 2"})
+    assert [(e.field, e.code) for e in refusal.value.errors] == [("ship_to", "nothing_left")]
+
+
+def test_a_part_under_way_keeps_an_unsplit_order_at_its_warehouse(shop: Shop) -> None:
+    order_id = partly_gone(shop, "pick", "pack", "ship")
+    for warehouse in ("ATL", "NYC"):
+        shop.stock("SKU-3", 5, warehouse)
+    change(shop, order_id, {"sku": "SKU-3", "quantity": 1})
+    answer = change(shop, order_id, ship_to=NEW_YORK)
+    assert answer["order"]["warehouse"] == "ATL"
+    assert (shop.level("SKU-3"), shop.level("SKU-3", "NYC")) == ((5, 1), (5, 0))
+
+
+def test_units_added_to_a_line_that_came_back_are_a_line_of_their_own(shop: Shop) -> None:
+    order_id = partly_gone(shop, "pick", "pack", "ship")
+    pay(shop, order_id)
+    line_id = shop.rows("SELECT id FROM order_lines WHERE line_no = 1")[0][0]
+    request = ReturnRequest(order_id, (ReturnedLine(line_id, 1),), "wrong item")
+    run(shop.engine, lambda c: returns.receive(c, CLERK, [request]))
+    answer = change(shop, order_id, {"line_no": 1, "quantity": 3})
+    assert [row[:2] for row in rows(answer)] == [("SKU-1", 2), ("SKU-2", 2), ("SKU-1", 1)]
+
+
+def test_an_amendment_that_changes_nothing_writes_and_tells_nothing(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
+    order_id = placed(shop, ("SKU-1", 2), allow_split=True)
+    before, log = seen(shop, order_id), shop.count("change_log")
+    same = {key: value for key, value in before["ship_to"].items() if value is not None}
+    for how in (
+        {},
+        {"allow_split": True, "ship_to": same},
+        {"payment": {"method": "cash"}},
+    ):
+        answer = change(shop, order_id, {"line_no": 1, "quantity": 2}, **how)
+        assert (answer["changed"], answer["order"]) == (False, before)
+    assert change(shop, order_id)["changed"] is False
+    assert (shop.count("change_log"), shop.count("outbox_messages")) == (log, 1)
+    assert change(shop, order_id, note="ring twice")["changed"] is True
 
 
 def test_the_customer_is_told_once_and_never_of_a_preview(shop: Shop) -> None:

@@ -70,7 +70,7 @@ def picked_units(shop: Shop) -> int:
     return int(found[0][0])
 
 
-def test_an_order_that_is_being_picked_is_not_amended(shop: Shop) -> None:
+def test_units_that_are_being_picked_are_not_amended_away(shop: Shop) -> None:
     shop.stock("SKU-1", 5)
     order_id = placed(shop, ("SKU-1", 3))
     ended = both(shop, steps(shop, order_id, "pick"), amends(order_id, 1))
@@ -88,6 +88,16 @@ def test_without_the_lock_the_picked_parcel_would_be_amended(
     ended = both(shop, steps(shop, order_id, "pick"), amends(order_id, 1))
     assert not isinstance(ended, Conflict)
     assert picked_units(shop) == 1
+
+
+def test_units_added_while_the_others_are_picked_are_a_parcel_of_their_own(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    order_id = placed(shop, ("SKU-1", 3))
+    ended = both(shop, steps(shop, order_id, "pick"), amends(order_id, 5))
+    assert ended["changed"]
+    assert picked_units(shop) == 3
+    assert shop.level("SKU-1") == (5, 5)
+    assert sound(shop)
 
 
 def test_an_order_that_is_being_amended_is_picked_as_it_is_then(shop: Shop) -> None:

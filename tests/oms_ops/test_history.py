@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from oms_ops.database import execute, reading, run
+from oms_ops.fulfilment import labels, picking, waves
+from oms_ops.fulfilment.packing import Packed, pack_checked
+from oms_ops.fulfilment.waves import Limits
 from oms_ops.orders import holds
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.cancellation import cancel_units
@@ -18,6 +21,7 @@ from oms_ops.orders.queries import number_of
 from oms_ops.orders.units import CancelledUnits
 from oms_ops.returns import commands as returns
 from oms_ops.returns.commands import ReturnedLine, ReturnRequest
+from tests.oms_ops.picking import WORKER
 from tests.oms_ops.shop import CLERK, Shop
 from tests.oms_ops.test_order_life import advance, pay, placed, seen
 
@@ -96,6 +100,46 @@ def test_rows_of_another_order_are_not_told_of(shop: Shop) -> None:
     run(shop.engine, lambda c: c.execute(sa.text(reused)))
     again = [e["operation"] for e in of(told(shop, order_id), "shipment_line")]
     assert again == operations
+
+
+def test_it_tells_of_picks_parcels_and_labels(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    order_id = placed(shop, ("SKU-1", 3))
+    for end in (waves.cancel, picking.confirm):
+        wave = run(shop.engine, lambda c: waves.open_wave(c, WORKER, "ATL", Limits()))
+        run(shop.engine, lambda c, e=end, w=wave: e(c, WORKER, w))
+    run(shop.engine, lambda c: pack_checked(c, WORKER, 1, [Packed({"SKU-1": 3}, 500)]))
+    labels.book(shop.engine, WORKER, [1], carrier="manual", tracking_numbers={1: "T-77"})
+    entries = told(shop, order_id)
+    sent = [(entry["operation"], entry["by"]) for entry in of(entries, "pick")]
+    steps = ("created", "deleted", "created", "changed")
+    assert sent == [(step, "wanda") for step in steps]
+    assert of(entries, "pick")[-1]["changes"]["picked"] == {"before": None, "after": 3}
+    (parcel,) = of(entries, "parcel")
+    assert parcel["changes"]["contents"]["after"] == {"SKU-1": 3}
+    label = of(entries, "label")[-1]
+    assert label["changes"]["tracking_number"] == {"before": None, "after": "T-77"}
+
+
+def test_the_file_of_a_label_stays_in_the_database(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    order_id = placed(shop, ("SKU-1", 3))
+    advance(shop, order_id, "pick", "pack")
+    labels.book(shop.engine, WORKER, [1], carrier="manual", tracking_numbers={1: "T-77"})
+    assert "Main Street" in shop.rows("SELECT body FROM shipment_labels")[0][0]
+    logged = shop.rows("SELECT payload FROM change_log WHERE entity = 'shipment_labels'")
+    assert logged
+    for (payload,) in logged:
+        assert "body" not in (json.loads(payload) if isinstance(payload, str) else payload)
+
+
+def test_a_row_that_was_written_as_it_was_is_not_told_of(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    order_id = placed(shop, ("SKU-1", 3))
+    before = told(shop, order_id)
+    statement = "UPDATE orders SET note = note, version = version + 1"
+    run(shop.engine, lambda c: c.execute(sa.text(statement)))
+    assert told(shop, order_id) == before
 
 
 def test_plain_sql_is_told_of_too(shop: Shop) -> None:

@@ -141,6 +141,10 @@ class Order:
     def unpicked(self) -> list[Parcel]:
         return [parcel for parcel in self.parcels if parcel.status == "allocated"]
 
+    def unpicked_of(self, line: Line) -> int:
+        """Return the units of a line that are promised and in no picker's walk."""
+        return sum(parcel.units().get(line.no, 0) for parcel in self.unpicked)
+
     @property
     def is_live(self) -> bool:
         return self.status in ("open", "on_hold")

@@ -126,8 +126,7 @@ class Sales(Base):
     @precondition(lambda self: self.live())
     @rule(data=st.data(), pays=st.booleans())
     def amends(self, data: Any, pays: bool) -> None:
-        unpicked = [each for each in self.live() if not each.is_picked]
-        each = self.pick(data, unpicked or self.live())
+        each = self.pick(data, self.live())
         numbers = data.draw(st.lists(st.sampled_from([None, *sorted(each.lines)]), min_size=1,
                                      max_size=2, unique=True))  # fmt: skip
         changes = [

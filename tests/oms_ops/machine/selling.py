@@ -152,8 +152,7 @@ def cancel(model: Model, act: Act, order: Order) -> None:
 
 def cancel_units(model: Model, act: Act, order: Order, no: int, units: int) -> None:
     line = order.lines[no]
-    unpicked = sum(p.units().get(no, 0) for p in order.unpicked)
-    refuse(not order.is_live or units > line.backordered + unpicked, Conflict)
+    refuse(not order.is_live or units > line.backordered + order.unpicked_of(line), Conflict)
     freed = model.cancel_units(order, line, units)
     model.conclude(order)
     model.settle(order)
@@ -170,7 +169,11 @@ class Change:
 
 
 def amend(model: Model, act: Act, order: Order, changes: Sequence[Change], *, pays: bool) -> None:
-    refuse(not order.is_live or order.is_picked, Conflict)
+    refuse(not order.is_live, Conflict)
+    for change in changes:
+        if change.no is not None:
+            line = order.lines[change.no]
+            refuse(line.kept - change.units > line.backordered + order.unpicked_of(line), Conflict)
     fewer: Counter[Pair] = Counter()
     for change in changes:
         if change.no is not None and change.units < order.lines[change.no].kept:
@@ -188,16 +191,22 @@ def amend(model: Model, act: Act, order: Order, changes: Sequence[Change], *, pa
 
 
 def _longer(order: Order, changes: Sequence[Change]) -> list[tuple[Line, int]]:
-    """Return the lines that get more units, new ones among them, with the units."""
+    """Return the lines that get more units, new ones among them, with the units.
+
+    A line of which units came back gets no longer: a new one has its price.
+    """
     longer = []
     number = max(order.lines)
     for change in changes:
-        if change.no is None:
+        own = None if change.no is None else order.lines[change.no]
+        more = change.units - (own.kept if own else 0)
+        if own is not None and not own.returned and more > 0:
+            longer.append((own, more))
+        elif more > 0:
             number += 1
-            longer.append((Line(number, change.sku, line_of(Wanted(change.sku, 0), order.region)),
-                           change.units))  # fmt: skip
-        elif (more := change.units - order.lines[change.no].kept) > 0:
-            longer.append((order.lines[change.no], more))
+            money = line_of(Wanted(change.sku, 0), order.region)
+            money.unit = own.money.unit if own else money.unit
+            longer.append((Line(number, change.sku, money), more))
     return longer
 
 
