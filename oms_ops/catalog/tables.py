@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from oms_ops.database import Base, Count, Id, Minor, Tracked, UtcDateTime
+from oms_ops.database import KEEPS_IDS, Base, Count, Id, Minor, Tracked, UtcDateTime
 
 
 class Sku(Tracked, Base):
@@ -87,6 +87,8 @@ class Price(Tracked, Base):
     __table_args__ = (
         sa.UniqueConstraint("sku_id", "price_list_id", "min_quantity"),
         sa.CheckConstraint("price_minor >= 0 AND min_quantity >= 1", name="price_in_range"),
+        # Prices are taken off lists.
+        KEEPS_IDS,
     )
 
 

@@ -85,11 +85,16 @@ def _address(
     """Return the address as it is kept, and what its country objects to, whatever else is wrong."""
     given = wanted.ship_to if wanted else None
     if given is None and isinstance(payload.get("ship_to"), dict):
-        try:
-            given = AddressIn.model_validate(payload["ship_to"])
-        except ValidationError:
-            # Its shape is told already.
-            return None, []
+        place = payload["ship_to"]
+        texts = {name: place.get(name) for name in ("country", "city", "region", "postal_code")}
+        if isinstance(place.get("country"), str):
+            # Its shape is told already: the country's rules look at what can be read.
+            legible = {
+                name: text if isinstance(text, str) else None for name, text in texts.items()
+            }
+            given = AddressIn.model_construct(**legible, phone=None)
+            broken = {f"ship_to.{name}" for name, text in texts.items() if text != legible[name]}
+            return None, [f for f in settled_address(given)[1] if f.field not in broken]
     return settled_address(given) if given else (None, [])
 
 

@@ -11,7 +11,7 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-_TABLES = ("shipment_lines", "picks", "purchase_order_lines", "basket_holds")
+_TABLES = ("shipment_lines", "picks", "purchase_order_lines", "basket_holds", "prices")
 
 
 def upgrade() -> None:
