@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.api.parts import MOST_LINES, Caller, Cursor, Database, Limit
 from oms_ops.database import reading, run
-from oms_ops.fulfilment import arrivals
+from oms_ops.fulfilment import arrivals, sending
 from oms_ops.stock import documents, transfers
 from oms_ops.stock.names import Line
 from oms_ops.stock.transfer_receipts import Arrived
@@ -104,7 +104,7 @@ def get_transfer(engine: Database, actor: Caller, transfer: str) -> dict[str, An
 def send_transfer(
     engine: Database, actor: Caller, transfer: str, body: SendBody | None = None
 ) -> dict[str, Any]:
-    """Send a transfer's goods off the floor; what is promised stays."""
+    """Send a transfer's goods off the floor, then from their bins; what is promised stays."""
     number, asked = documents.number_of("TR", transfer), body or SendBody()
     quantities: dict[int, int] | None = None
     if asked.lines is not None:
@@ -113,7 +113,7 @@ def send_transfer(
             quantities[line.line_no] = quantities.get(line.line_no, 0) + line.quantity
 
     def work(connection: Connection) -> dict[str, Any]:
-        arrivals.send_transfer(connection, actor, number, quantities, expected_on=asked.expected_on)
+        sending.send_transfer(connection, actor, number, quantities, expected_on=asked.expected_on)
         return documents.get_transfer(connection, actor, number)
 
     return run(engine, work)
