@@ -20,7 +20,7 @@ from oms_ops.api.parts import (
     refuse_repeated,
 )
 from oms_ops.database import reading, run
-from oms_ops.fulfilment import arrivals
+from oms_ops.fulfilment import arrivals, sending
 from oms_ops.shapes import Body, Note
 from oms_ops.stock import documents, transfers
 from oms_ops.stock.names import Line
@@ -121,7 +121,7 @@ def get_transfer(engine: Database, actor: Caller, transfer: str) -> dict[str, An
 def send_transfer(
     engine: Database, actor: Caller, transfer: str, body: SendBody | None = None
 ) -> dict[str, Any]:
-    """Send a transfer's goods off the floor; what is promised stays."""
+    """Send a transfer's goods off the floor, then from their bins; what is promised stays."""
     number, asked = documents.number_of("TR", transfer), body or SendBody()
     quantities: dict[int, int] | None = None
     if asked.lines is not None:
@@ -129,7 +129,7 @@ def send_transfer(
         quantities = {line.line_no: line.quantity for line in asked.lines}
 
     def work(connection: Connection) -> dict[str, Any]:
-        arrivals.send_transfer(connection, actor, number, quantities, expected_on=asked.expected_on)
+        sending.send_transfer(connection, actor, number, quantities, expected_on=asked.expected_on)
         return documents.transfer(connection, number)
 
     return run(engine, work)

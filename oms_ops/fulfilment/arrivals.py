@@ -6,14 +6,14 @@ units are posted, then they go to whoever waits longest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import SYSTEM, Actor
-from oms_ops.orders import backorders, promises
+from oms_ops.orders import backorders
 from oms_ops.orders.locks import lock_waiting
 from oms_ops.stock import adjustments, baskets, quarantine, transfer_receipts, transfers
 from oms_ops.stock.adjustments import Adjustment
@@ -62,21 +62,6 @@ def dispose(
     )
 
 
-def send_transfer(
-    connection: Connection,
-    actor: Actor,
-    number: str,
-    quantities: Mapping[int, int] | None = None,
-    *,
-    expected_on: date | None = None,
-) -> None:
-    """Send as :func:`oms_ops.stock.transfers.send` does; who waits where it goes is promised it."""
-    pairs = transfers.coming(connection, actor, number)
-    lock_waiting(connection, pairs)
-    transfers.send(connection, actor, number, quantities, expected_on=expected_on)
-    promises.update(connection, actor, pairs, only_sooner=True)
-
-
 def receive_transfer(
     connection: Connection, actor: Actor, number: str, arrived: Sequence[Arrived], note: str = ""
 ) -> int:
@@ -84,7 +69,7 @@ def receive_transfer(
 
     The promises to those that wait on follow: what is lost or damaged may delay them.
     """
-    pairs = transfers.coming(connection, actor, number)
+    pairs = transfers.arriving(connection, actor, number)
     plan = transfer_receipts.plan_receipt(connection, actor, number, arrived, note)
     lock_waiting(connection, pairs)
     plan.post(connection, actor)

@@ -27,7 +27,7 @@ from oms_ops.database import Retry, as_time, autocommit, retryable
 from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import holding, intake, overrides, promises, sites, views, writing
-from oms_ops.orders.idempotency import digest, first_answer
+from oms_ops.orders.idempotency import caller_scope, digest, first_answer
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.pricing import (
     Priced,
@@ -104,11 +104,6 @@ def quote(engine: Engine, actor: Actor, payload: Any) -> dict[str, Any]:
         now = clock.now()
         seen = _look(connection, submission, _Key("", None, ""), now)
         return _answer(_plan(connection, actor, submission, seen, now))
-
-
-def caller_scope(name: str) -> str:
-    """Return the scope of a caller's own keys; no scope of the house's own begins like it."""
-    return f"key:{name}"
 
 
 @dataclass(frozen=True, slots=True)

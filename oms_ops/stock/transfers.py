@@ -94,7 +94,7 @@ def create(
     return str(head.number)
 
 
-def coming(connection: Connection, actor: Actor, number: str) -> set[tuple[int, int]]:
+def arriving(connection: Connection, actor: Actor, number: str) -> set[tuple[int, int]]:
     """Lock a transfer; return the pairs (warehouse id, SKU id) that it brings something of.
 
     Raises:
@@ -113,6 +113,23 @@ def coming(connection: Connection, actor: Actor, number: str) -> set[tuple[int, 
         connection, "SELECT sku_id FROM transfer_lines WHERE transfer_id = :id", {"id": row[0]}
     )
     return {(row[1], line[0]) for line in lines.fetchall()}
+
+
+def leaving(
+    connection: Connection, number: str, quantities: Mapping[int, int] | None
+) -> dict[tuple[int, int], int]:
+    """Return the units by pair (warehouse id, SKU id) that :func:`send` would take."""
+    rows = execute(
+        connection,
+        "SELECT t.from_warehouse_id, l.sku_id, l.line_no, l.quantity FROM transfers AS t"
+        " JOIN transfer_lines AS l ON l.transfer_id = t.id WHERE t.number = :number",
+        {"number": number},
+    )
+    units: dict[tuple[int, int], int] = {}
+    for warehouse_id, sku_id, line_no, planned in rows.fetchall():
+        sent = planned if quantities is None else quantities.get(line_no, 0)
+        units[warehouse_id, sku_id] = units.get((warehouse_id, sku_id), 0) + sent
+    return units
 
 
 def send(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import reading, run
 from oms_ops.errors import Forbidden
@@ -80,7 +81,8 @@ def test_what_can_be_promised_grows_with_each_arrival_and_less_what_is_owed(shop
     shop.stock("SKU-1", 4, "NYC")
     capture(shop.engine, CLERK, order(("SKU-1", 10), allow_backorder=True, warehouse="ATL"))
     line = bought(shop, "SKU-1", 12, FAR.replace(day=20))
-    bought(shop, "SKU-1", 6, date(2020, 1, 1))
+    with clock.at(datetime(2020, 1, 1, 12, tzinfo=UTC)):
+        bought(shop, "SKU-1", 6, date(2020, 1, 1))
     sent(shop, "SKU-1", 3, FAR.replace(day=10))
     sent(shop, "SKU-1", 1, None)
     confirmed = sa.text("UPDATE purchase_order_lines SET confirmed_on = '2999-01-10' WHERE id = :i")

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Engine
 
 from oms_ops.database import make_engine, transaction
 from oms_ops.exchange import inbox
-from oms_ops.orders.capture import caller_scope
+from oms_ops.orders.idempotency import caller_scope
 from oms_ops.reconcile import reconcile
 from oms_ops.setup import _without_foreign_keys, alembic_config, init
 from tests.conftest import administer, named

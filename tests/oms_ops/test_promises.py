@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 from oms_ops import clock
 from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
-from oms_ops.fulfilment import arrivals
+from oms_ops.fulfilment import arrivals, sending
 from oms_ops.notifications.letters import compose
 from oms_ops.orders import holds, promises
 from oms_ops.orders.amendment import amend
@@ -197,7 +197,7 @@ def test_a_transfer_moves_the_promise_as_a_purchase_order_does(shop: Shop) -> No
         number = transfers.create(
             connection, ADMIN, "NYC", "ATL", lines, expected_on=TODAY + timedelta(days=2)
         )
-        arrivals.send_transfer(connection, ADMIN, number)
+        sending.send_transfer(connection, ADMIN, number)
         return number
 
     number = run(shop.engine, work)

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from oms_ops.access.actor import Actor
 from oms_ops.database import make_engine, run
 from oms_ops.errors import Conflict, OmsError, OutOfStock, ValidationFailed
-from oms_ops.fulfilment import arrivals
+from oms_ops.fulfilment import arrivals, sending
 from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
 from oms_ops.stock import floor, levels, transfers
 from oms_ops.stock.names import Line
 from oms_ops.stock.transfer_receipts import Arrived
+from tests.oms_ops.picking import held, opened, put, sold, with_bins
 from tests.oms_ops.shop import CLERK, Shop, order
 
 WORKER = Actor("wanda", "warehouse")
@@ -34,7 +35,7 @@ def planned(shop: Shop, *lines: Line) -> str:
 
 def sent(shop: Shop, *lines: Line) -> str:
     number = planned(shop, *lines)
-    run(shop.engine, lambda c: transfers.send(c, WORKER, number))
+    run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number))
     return number
 
 
@@ -58,7 +59,7 @@ def test_goods_travel_in_parts_and_are_never_in_two_places(shop: Shop) -> None:
     shop.stock("SKU-1", 10)
     number = planned(shop, Line("SKU-1", 6))
     assert shop.level("SKU-1") == (10, 0)
-    run(shop.engine, lambda c: transfers.send(c, WORKER, number))
+    run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number))
     assert (shop.level("SKU-1"), transit(shop), status(shop, number)) == ((4, 0), 6, "in_transit")
     arrive(shop, number, Arrived(1, 4, damaged=1))
     assert (shop.level("SKU-1", "NYC"), transit(shop)) == ((3, 0), 2)
@@ -113,7 +114,7 @@ def test_two_who_receive_the_same_goods_do_not_receive_them_twice(shop: Shop) ->
 def test_less_than_planned_may_be_sent(shop: Shop) -> None:
     shop.stock("SKU-1", 10)
     number = planned(shop, Line("SKU-1", 6), Line("SKU-2", 1))
-    run(shop.engine, lambda c: transfers.send(c, WORKER, number, {1: 2}))
+    run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number, {1: 2}))
     arrive(shop, number, Arrived(1, 2))
     assert status(shop, number) == "received"
     assert sound(shop)
@@ -125,7 +126,7 @@ def test_only_a_draft_is_sent_or_cancelled(shop: Shop) -> None:
     run(shop.engine, lambda c: transfers.cancel(c, WORKER, number))
     assert status(shop, number) == "cancelled"
     with pytest.raises(Conflict):
-        run(shop.engine, lambda c: transfers.send(c, WORKER, number))
+        run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number))
     number = sent(shop, Line("SKU-1", 6))
     with pytest.raises(Conflict):
         run(shop.engine, lambda c: transfers.cancel(c, WORKER, number))
@@ -136,7 +137,7 @@ def test_promised_units_are_not_sent_away(shop: Shop) -> None:
     capture(shop.engine, CLERK, order(("SKU-1", 3)))
     number = planned(shop, Line("SKU-1", 3))
     with pytest.raises(OutOfStock) as refused:
-        run(shop.engine, lambda c: transfers.send(c, WORKER, number))
+        run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number))
     assert [e.message for e in refused.value.errors] == [
         "SKU-1: 3 of 5 are promised, 2 can be taken"
     ]
@@ -150,6 +151,22 @@ def test_what_arrives_goes_to_who_waits_there(shop: Shop) -> None:
     shop.stock("SKU-1", 5)
     assert arrive(shop, sent(shop, Line("SKU-1", 4)), Arrived(1, 4)) == 3
     assert shop.level("SKU-1", "NYC") == (4, 3)
+    assert sound(shop)
+
+
+def test_what_the_floor_lacks_is_picked_from_bins_in_walk_order(shop: Shop) -> None:
+    put(with_bins(shop), ("SKU-1", 3, "A"), ("SKU-1", 2, "B"), ("SKU-1", 4, "C"))
+    shop.stock("SKU-1", 1)
+    sold(shop, ("SKU-1", 1))
+    opened(shop)
+    # The wave is sent for one of B's two: it stays there.
+    sent(shop, Line("SKU-1", 5))
+    assert held(shop) == {("B", "SKU-1"): 1, ("C", "SKU-1"): 4, ("TRANSIT", "SKU-1"): 5}
+    with pytest.raises(OutOfStock) as refused:
+        sent(shop, Line("SKU-1", 5))
+    assert [e.code for e in refused.value.errors] == ["not_available"]
+    sent(shop, Line("SKU-1", 4))
+    assert shop.level("SKU-1") == (1, 1)
     assert sound(shop)
 
 
@@ -186,12 +203,12 @@ def _race(shop: Shop) -> tuple[int, bool]:
         return attempt(lambda: capture(shop.engine, CLERK, order(("SKU-1", 1), warehouse="ATL")))
 
     def send() -> bool:
-        return attempt(lambda: run(shop.engine, lambda c: transfers.send(c, WORKER, number)))
+        return attempt(lambda: run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number)))
 
     with ThreadPoolExecutor(BUYERS + 1) as pool:
-        sending = pool.submit(send)
-        sold = sum(pool.map(buy, range(BUYERS)))
-        return sold, sending.result()
+        leaving = pool.submit(send)
+        bought = sum(pool.map(buy, range(BUYERS)))
+        return bought, leaving.result()
 
 
 def test_send_and_capture_share_the_last_units(shop: Shop) -> None:

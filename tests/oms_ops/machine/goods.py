@@ -11,7 +11,7 @@ from hypothesis.stateful import precondition, rule
 from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import run
-from oms_ops.fulfilment import arrivals, counting, delivery
+from oms_ops.fulfilment import arrivals, counting, delivery, sending
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.fulfilment.delivery import Failed
 from oms_ops.orders import reroute
@@ -197,7 +197,7 @@ class Goods(Base):
             self.model, number, source=source, target=target, sku=sku, units=quantity
         )
         sent = data.draw(st.integers(1, quantity))
-        do = self.service(transfers.send, number, {1: sent})
+        do = self.service(sending.send_transfer, number, {1: sent})
         self.step(handling.send, number, sent, do=do)
         if self.model.transfers[number]["status"] == "in_transit" and data.draw(st.booleans()):
             self.arrive(data, number, data.draw(st.integers(0, 1)))

@@ -193,7 +193,13 @@ def send(model: Model, act: Act, number: str, units: int) -> None:
     refuse(transfer["status"] != "draft", Conflict)
     refuse(not 0 < units <= transfer["units"], ValidationFailed)
     source, sku = transfer["source"], transfer["sku"]
-    refuse(not model.leave(source, f"{source}-STORAGE", sku, units), OutOfStock)
+    loose = model.loose(source, sku)
+    may = units <= model.free(source, sku) and units <= loose + model.binned(source, sku)
+    refuse(not may, OutOfStock)
+    for place in BINS[source]:
+        part = min(max(0, units - loose), model.units[place, sku])
+        model.move(place, f"{source}-STORAGE", sku, part)
+        loose += part
     transfer["status"], transfer["travels"] = "in_transit", units
     model.move(f"{source}-STORAGE", "TRANSIT", sku, units)
 
