@@ -92,7 +92,7 @@ def _address(
             legible = {
                 name: text if isinstance(text, str) else None for name, text in texts.items()
             }
-            given = AddressIn.model_construct(**legible, phone=None)
+            given = AddressIn.model_construct(None, **legible, phone=None)
             broken = {f"ship_to.{name}" for name, text in texts.items() if text != legible[name]}
             return None, [f for f in settled_address(given)[1] if f.field not in broken]
     return settled_address(given) if given else (None, [])

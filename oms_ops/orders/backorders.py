@@ -8,7 +8,7 @@ that serves zones only into these. What a channel must leave to others is left b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +34,7 @@ def fill(
     pairs: Iterable[tuple[int, int]],
     *,
     from_supply: bool = False,
+    sent_away: Collection[int] = (),
 ) -> int:
     """Allocate what is available of ``pairs`` (warehouse id, SKU id) to backordered lines.
 
@@ -41,13 +42,15 @@ def fill(
     the units seen are the units there are. The caller has locked the waiting orders before the
     levels (:func:`oms_ops.orders.locks.lock_waiting`); those that came since are locked here.
     Returns the units allocated; customers are told. The promises of those that wait on follow: with
-    ``from_supply``, when the units are those of purchase orders, they may come later, too.
+    ``from_supply``, when the units are those of purchase orders, they may come later, too. Orders
+    ``sent_away`` from these warehouses a moment ago are served by their home alone.
     """
     wanted_pairs = sorted(set(pairs))
     waiting = lock_waiting(connection, wanted_pairs)
     if not waiting:
         return 0
-    takes = _takes(connection, wanted_pairs, waiting, store.current(connection).rules)
+    rules = store.current(connection).rules
+    takes = _takes(connection, wanted_pairs, waiting, rules, sent_away)
     if takes:
         _allocate(connection, actor, takes)
     served = {take["order_id"] for take in takes}
@@ -89,6 +92,7 @@ def _takes(
     pairs: Sequence[tuple[int, int]],
     waiting: Sequence[int],
     rules: Rules,
+    sent_away: Collection[int],
 ) -> list[dict[str, Any]]:
     """Return what each line of the waiting orders gets: what those that waited longer leave."""
     free: dict[tuple[int, int], int] = {}
@@ -101,7 +105,8 @@ def _takes(
         left = free.setdefault(pair, line["available"])
         need = needs.setdefault(line["order_line_id"], line["backordered"])
         units = min(need, left - rules.reserve_of(line["channel"]))
-        if units <= 0 or not (line["at_home"] or _may_serve(line, sources, rules)):
+        elsewhere = line["order_id"] not in sent_away and _may_serve(line, sources, rules)
+        if units <= 0 or not (line["at_home"] or elsewhere):
             continue
         free[pair] = left - units
         needs[line["order_line_id"]] = need - units

@@ -35,8 +35,8 @@ WHERE bulk_lines.ref = t.ref AND bulk_lines.line_no = t.line_no
 """
 
 #: Short lines of orders that allow no backorder, where no other order to be refused stands before
-#: in the same queue, whichever of its lines is short: what is refused frees all that it claimed,
-#: so those behind it are looked at again in the next round.
+#: in a queue of any of their lines: what is refused frees all that it claimed, so those behind it
+#: are looked at again in the next round, and each is told all that it lacks when its turn comes.
 _FIRST_SHORT = """
 WITH doomed AS (
     SELECT DISTINCT l.ref FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref
@@ -48,7 +48,8 @@ WITH doomed AS (
     JOIN doomed AS d ON d.ref = l.ref
     JOIN bulk_orders AS b ON b.ref = l.ref
 )
-SELECT ref, line_no, take, quantity FROM queue WHERE ref = first_ref AND take < quantity
+SELECT ref, line_no, take, quantity FROM queue
+WHERE take < quantity AND ref NOT IN (SELECT ref FROM queue WHERE ref <> first_ref)
 """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,12 +48,21 @@ def give_codes_back(connection: Connection, parameters: dict[str, Any]) -> None:
     )
 
 
-def give_units_back(connection: Connection, actor: Actor, given_back: GivenBack) -> None:
-    """Release the stock; what was promised goes to whoever waits longest, not to the next buyer."""
+def give_units_back(
+    connection: Connection,
+    actor: Actor,
+    given_back: GivenBack,
+    *,
+    sent_away: Collection[int] = (),
+) -> None:
+    """Release the stock; what was promised goes to whoever waits longest, not to the next buyer.
+
+    Orders that are ``sent_away`` from where the units are do not get them back.
+    """
     pairs = {(q.warehouse_id, q.sku_id) for q in given_back.freed}
     lock_waiting(connection, pairs | given_back.waited)
     ledger.release(connection, actor, given_back.freed)
-    backorders.fill(connection, actor, pairs)
+    backorders.fill(connection, actor, pairs, sent_away=sent_away)
     promises.update(
         connection,
         actor,

@@ -95,7 +95,12 @@ def reroute(
         if line.backordered and each.moved
     }
     replanned.write(connection, actor, plans, reason)
-    consequences.give_units_back(connection, actor, GivenBack(_freed(plans), waited))
+    consequences.give_units_back(
+        connection,
+        actor,
+        GivenBack(_freed(plans), waited),
+        sent_away={each.order.id for each in plans},
+    )
     _allocate(connection, actor, plans)
     return [each.order.id for each in plans]
 
