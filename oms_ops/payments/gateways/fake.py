@@ -23,7 +23,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from oms_ops import clock
-from oms_ops.errors import FieldError, Unauthorised, ValidationFailed
+from oms_ops.errors import FieldError, NotFound, Unauthorised, ValidationFailed
 from oms_ops.payments.gateways.interface import Arrival, Call, Notice, NotNow, Outcome, Uncertain
 from oms_ops.settings import settings
 
@@ -49,6 +49,7 @@ class FakeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="OMS_FAKE_", extra="ignore")
 
+    enabled: bool = False
     file: Path | None = None
     secret: str = Field(default="fake-secret", repr=False)
     milliseconds: int = 0
@@ -249,5 +250,12 @@ def _outcome(act: sqlite3.Row) -> Outcome:
 
 
 def open_gateway() -> Fake:
-    """Return the gateway over the books that the environment names."""
-    return Fake(FakeSettings())
+    """Return the gateway over the books that the environment names.
+
+    Raises:
+        NotFound: ``OMS_FAKE_ENABLED`` is not set: no shop takes play money by accident.
+    """
+    chosen = FakeSettings()
+    if not chosen.enabled:
+        raise NotFound("The fake gateway is not enabled here (OMS_FAKE_ENABLED).")
+    return Fake(chosen)

@@ -18,8 +18,9 @@ from tests.oms_ops.shop import Shop
 
 
 @pytest.fixture
-def till(shop: Shop) -> Iterator[Till]:
+def till(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Till]:
     """Return a shop whose cards go through the fake gateway; its ledgers agree afterwards."""
+    monkeypatch.setenv("OMS_FAKE_ENABLED", "1")
     yield Till(shop)
     assert [finding for finding in reconcile(shop.engine) if finding.count] == []
     gateway.cache_clear()
