@@ -58,6 +58,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "News of your order {order}",
         "What your order {order} waits for {expected}.\nWe had told you {was_promised_on}.",
     ),
+    "payment.refunded": (
+        "Money of your order {order} is on its way back",
+        "We gave back {amount} {currency} of your order {order}: {reason}.",
+    ),
     "shipment.shipped": (
         "Your order {order} is on its way",
         "Parcel {shipment} of your order {order} has left.\nCarrier: {carrier}\n"
