@@ -36,7 +36,7 @@ _OWN = {"id", "number", "order_id", "shipment_id", "order_line_id", "tracking_to
 #: What only the product works out, from the shop's rules.
 _BY_RULES = {
     "orders": {"shipping_minor", "tax_minor", "shipping_tax_minor", "rounding_minor", "total_minor",
-               "routing", "ship_latitude", "ship_longitude", "ship_phone"},
+               "routing", "ship_latitude", "ship_longitude", "ship_phone", "contact_phone"},
     "order_lines": {"tax_minor", "tax_rate_ppm", "rounding_minor"},
     "payments": {"amount_minor"},
     "outbox_messages": {"payload"},
@@ -139,5 +139,5 @@ def count(engine: Engine, sides: Sequence[str], after: int) -> None:
     orders = {side: counts[side]["orders", "I"] for side in sides}
     for side in sides:
         assert {what: n / orders[side] for what, n in counts[side].items()} == _FEED, side
-    assert dict(map(tuple, keys)) == orders
+    assert {scope.removeprefix("key:"): count for scope, count in keys} == orders
     assert messages == sum(orders.values())

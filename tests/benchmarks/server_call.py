@@ -27,7 +27,7 @@ DECLARE
     v_total bigint; v_order bigint; v_number text; v_shipment bigint; v_routing json;
     v_answer jsonb; v_claimed bigint;
 BEGIN
-    IF EXISTS (SELECT 1 FROM idempotency_keys WHERE scope = p_actor AND key = p_key) THEN
+    IF EXISTS (SELECT 1 FROM idempotency_keys WHERE scope = 'key:' || p_actor AND key = p_key) THEN
         RAISE EXCEPTION 'every submission of the benchmark has a key of its own';
     END IF;
     SELECT array_agg(n ->> 'sku'), array_agg((n ->> 'quantity')::bigint)
@@ -54,13 +54,14 @@ BEGIN
     SELECT id INTO v_customer FROM customers WHERE email = v_email;
     v_routing := json_build_object(
         'rule', 'single_warehouse_fills_all', 'warehouse', v_site_code);
-    INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,
-        ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,
+    INSERT INTO orders (channel, customer_id, contact_name, warehouse_id, status, placed_at,
+        ship_name, ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,
         base_currency, exchange_rate, gross_minor, discount_minor, shipping_minor,
         shipping_tax_minor, tax_minor, rounding_minor, total_minor, tax_included, allow_backorder,
         allow_split, ship_complete, rules_id, routing, tracking_token, version, changed_by,
         changed_at)
-    VALUES (p_order ->> 'channel', v_customer, v_site, 'open', v_now, v_to ->> 'name',
+    VALUES (p_order ->> 'channel', v_customer, p_order -> 'customer' ->> 'name', v_site,
+        'open', v_now, v_to ->> 'name',
         v_to ->> 'line1', v_to ->> 'city', v_to ->> 'region', v_to ->> 'postal_code',
         v_to ->> 'country', v_currency, v_currency, '1', v_total, 0, 0, 0, 0, 0, v_total, false,
         false, false, false, 1, v_routing, p_token, 1, p_actor, v_now)
@@ -90,7 +91,8 @@ BEGIN
         'status', 'open', 'hold_reason', NULL, 'cancel_reason', NULL, 'payment_status', 'unpaid',
         'fulfilment_status', 'allocated', 'currency', v_currency, 'base_currency', v_currency,
         'exchange_rate', '1', 'tax_included', false,
-        'customer', jsonb_build_object('email', v_email), 'placed_at', v_now,
+        'customer', jsonb_build_object('email', v_email,
+            'name', p_order -> 'customer' ->> 'name', 'phone', NULL), 'placed_at', v_now,
         'warehouse', v_site_code, 'promised_on', NULL, 'allow_backorder', false,
         'allow_split', false, 'ship_complete', false, 'note', NULL, 'routing', v_routing,
         'ship_to', jsonb_build_object('line2', NULL, 'phone', NULL) || v_to,
@@ -112,7 +114,7 @@ BEGIN
     VALUES ('order.confirmed', v_email, json_build_object('order', v_number,
         'total', bench_money(v_total), 'currency', v_currency), v_now, 0);
     INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)
-    VALUES (p_actor, p_key, p_digest, v_answer::json, v_now);
+    VALUES ('key:' || p_actor, p_key, p_digest, v_answer::json, v_now);
     UPDATE stock_levels AS l SET allocated = l.allocated + d.units, version = l.version + 1,
         changed_by = p_actor, changed_at = v_now
     FROM (SELECT s.id, n.units FROM unnest(v_skus, v_units) AS n(sku_id, units)

@@ -35,7 +35,8 @@ _ID = "(SELECT max(id) FROM orders)"
 _TRIGGER = f"""
 CREATE TEMP TRIGGER bench_place INSTEAD OF INSERT ON bench_order BEGIN
     SELECT RAISE(ABORT, 'every submission of the benchmark has a key of its own')
-        WHERE EXISTS (SELECT 1 FROM idempotency_keys WHERE scope = NEW.actor AND key = NEW.key);
+        WHERE EXISTS (SELECT 1 FROM idempotency_keys
+            WHERE scope = 'key:' || NEW.actor AND key = NEW.key);
     DELETE FROM bench_lines;
     DELETE FROM bench_head;
     INSERT INTO bench_lines (place, sku_id, code, name, units, price, list, cost)
@@ -56,14 +57,15 @@ CREATE TEMP TRIGGER bench_place INSTEAD OF INSERT ON bench_order BEGIN
                 ON v.sku_id = n.sku_id AND v.warehouse_id = w.id
             WHERE coalesce(v.on_hand - v.allocated, 0) < n.units)
         ORDER BY w.region <> NEW.doc ->> '$.ship_to.region', w.rank, w.id LIMIT 1;
-    INSERT INTO orders (channel, customer_id, warehouse_id, status, placed_at, ship_name,
-        ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,
+    INSERT INTO orders (channel, customer_id, contact_name, warehouse_id, status, placed_at,
+        ship_name, ship_line1, ship_city, ship_region, ship_postal_code, ship_country, currency,
         base_currency, exchange_rate, gross_minor, discount_minor, shipping_minor,
         shipping_tax_minor, tax_minor, rounding_minor, total_minor, tax_included, allow_backorder,
         allow_split, ship_complete, rules_id, routing, tracking_token, version, changed_by,
         changed_at)
     SELECT NEW.doc ->> 'channel', (SELECT id FROM customers WHERE email =
-            NEW.doc ->> '$.customer.email'), h.site_id, 'open', NEW.now,
+            NEW.doc ->> '$.customer.email'), NEW.doc ->> '$.customer.name', h.site_id, 'open',
+        NEW.now,
         NEW.doc ->> '$.ship_to.name', NEW.doc ->> '$.ship_to.line1', NEW.doc ->> '$.ship_to.city',
         NEW.doc ->> '$.ship_to.region', NEW.doc ->> '$.ship_to.postal_code',
         NEW.doc ->> '$.ship_to.country', NEW.doc ->> 'currency', NEW.doc ->> 'currency', '1',
@@ -92,12 +94,13 @@ CREATE TEMP TRIGGER bench_place INSTEAD OF INSERT ON bench_order BEGIN
         'total', {_MONEY.format("o.total_minor")}, 'currency', o.currency), NEW.now, 0
     FROM orders AS o WHERE o.id = {_ID};
     INSERT INTO idempotency_keys (scope, key, request_hash, response, created_at)
-    SELECT NEW.actor, NEW.key, NEW.digest, json_object(
+    SELECT 'key:' || NEW.actor, NEW.key, NEW.digest, json_object(
         'number', o.number, 'external_id', NULL, 'channel', o.channel, 'version', 1,
         'status', 'open', 'hold_reason', NULL, 'cancel_reason', NULL, 'payment_status', 'unpaid',
         'fulfilment_status', 'allocated', 'currency', o.currency, 'base_currency', o.currency,
         'exchange_rate', '1', 'tax_included', json('false'),
-        'customer', json_object('email', NEW.doc ->> '$.customer.email'), 'placed_at', NEW.now,
+        'customer', json_object('email', NEW.doc ->> '$.customer.email',
+            'name', NEW.doc ->> '$.customer.name', 'phone', NULL), 'placed_at', NEW.now,
         'warehouse', h.site, 'promised_on', NULL, 'allow_backorder', json('false'),
         'allow_split', json('false'), 'ship_complete', json('false'), 'note', NULL,
         'routing', json(h.routing), 'ship_to',
@@ -151,7 +154,8 @@ class ViewCall:
         finally:
             fcntl.flock(self.queue, fcntl.LOCK_UN)
         row = self.connection.execute(
-            "SELECT response FROM idempotency_keys WHERE scope = ? AND key = ?", (self.actor, key)
+            "SELECT response FROM idempotency_keys WHERE scope = ? AND key = ?",
+            (f"key:{self.actor}", key),
         ).fetchone()
         answer: dict[str, Any] = json.loads(row[0])
         return answer

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from oms_ops.database import run
+from oms_ops.errors import ValidationFailed
 from oms_ops.fulfilment import arrivals
 from oms_ops.purchasing import orders, receipts, suppliers
 from oms_ops.purchasing.orders import PurchaseLine
@@ -66,11 +67,13 @@ def test_parts_foreign_costs_and_returns_leave_a_mean_of_what_was_paid(shop: Sho
     assert wrong(shop) == []
 
 
-def test_a_cost_without_an_exchange_rate_is_not_guessed(shop: Shop) -> None:
+def test_nothing_is_bought_at_a_cost_without_an_exchange_rate(shop: Shop) -> None:
     bought(shop, 6, Delivered(6, unit_cost_minor=100))
     terms = TermIn(currency="EUR", unit_cost=Decimal("2.00"), moq=6, pack_multiple=6)
     run(shop.engine, lambda c: suppliers.put_terms(c, BUYER, "ACME", "SKU-1", terms))
-    bought(shop, 6, Delivered(6))
+    with pytest.raises(ValidationFailed) as refusal:
+        bought(shop, 6, Delivered(6))
+    assert "no_exchange_rate" in {error.code for error in refusal.value.errors}
     assert average(shop) == 1_000_000
     assert wrong(shop) == []
 

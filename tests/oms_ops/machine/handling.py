@@ -78,7 +78,7 @@ def reroute(model: Model, act: Act, order: Order, parcel: Parcel) -> None:
             order.lines[no].backordered += units
     else:
         _plan(model, order, other, want)
-    model.fill(freed)
+    model.fill(freed, sent_away=order)
 
 
 def _plan(model: Model, order: Order, warehouse: str, want: Counter[int]) -> None:

@@ -228,15 +228,19 @@ class Model:
 
     # --- Promises ---------------------------------------------------------------------------
 
-    def fill(self, pairs: Iterable[Pair]) -> None:
-        """Give what is free to open orders that wait for it, at home or where they may be split."""
+    def fill(self, pairs: Iterable[Pair], sent_away: Order | None = None) -> None:
+        """Give what is free to open orders that wait for it, at home or where they may be split.
+
+        An order that was ``sent_away`` from there a moment ago is served at home alone.
+        """
         free = {pair: self.free(*pair) for pair in set(pairs)}
         queue = [
             (order.place, line.no, warehouse != order.home, warehouse, order, line)
             for order in self.orders.values()
             for line in order.lines.values()
             for warehouse, sku in free
-            if sku == line.sku and (order.split or warehouse == order.home)
+            if sku == line.sku
+            and ((order.split and order is not sent_away) or warehouse == order.home)
         ]
         for *_, warehouse, order, line in sorted(queue, key=lambda each: each[:4]):
             units = min(free[warehouse, line.sku], line.backordered)
