@@ -21,6 +21,7 @@ from oms_ops.api import (
     drafts,
     fulfilment,
     imports,
+    metrics,
     orders,
     payments,
     purchasing,
@@ -71,6 +72,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         webhooks.router,
     ):
         app.include_router(router, prefix="/v1")
+    app.state.metrics = metrics.Kept()
+    app.include_router(metrics.router)
     app.include_router(tracking.router)
     app.add_exception_handler(OmsError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
