@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 
 from oms_ops.database import make_engine, transaction
 from oms_ops.reconcile import reconcile
+from oms_ops.setup import _without_foreign_keys as without_foreign_keys
 from oms_ops.setup import alembic_config, init
 from tests.conftest import administer, named
 
@@ -85,6 +86,25 @@ def test_what_a_shop_holds_survives_the_second_revision(first_revision: Engine) 
             ("SO-10000002", 1000, 0),
         ]
         assert {"W-QUARANTINE", "TRANSIT", "SCRAP"} <= set(places)
+
+
+def test_drafts_survive_the_revision_that_lets_them_be_placing(first_revision: Engine) -> None:
+    with without_foreign_keys(first_revision), transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0002")
+        connection.execute(
+            sa.text(
+                "INSERT INTO drafts (id, status, document, created_at, changed_by, changed_at)"
+                " VALUES (7, 'open', '{}', :now, 't', :now)"
+            ),
+            {"now": "2026-01-01T00:00:00.000000Z"},
+        )
+    init(first_revision)
+    with transaction(first_revision) as connection:
+        connection.exec_driver_sql("UPDATE drafts SET status = 'placing'")
+        found = connection.exec_driver_sql("SELECT number, status, attempt FROM drafts").all()
+        assert [tuple(row) for row in found] == [("DR-10000007", "placing", 0)]
+    with pytest.raises(sa.exc.IntegrityError), transaction(first_revision) as connection:
+        connection.exec_driver_sql("UPDATE drafts SET status = 'nowhere'")
 
 
 def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engine) -> None:
