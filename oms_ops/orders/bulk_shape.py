@@ -181,7 +181,7 @@ def _text_tests(name: str, longest: int) -> Iterator[_Test]:
     )
     yield (
         name,
-        "invalid",
+        "not_storable",
         "holds a character that cannot be stored",
         text.str.contains("\x00", literal=True),
     )

@@ -44,7 +44,10 @@ def _edit(page: AppTest, edits: dict[int, dict[str, Any]]) -> AppTest:
 
 def _orders(database: Engine) -> list[dict[str, Any]]:
     with reading(database) as connection:
-        return [orders.get(connection, o["number"]) for o in orders.listing(connection)]
+        return [
+            orders.get(connection, o["number"])
+            for o in orders.listing(connection, operations.ADMIN)
+        ]
 
 
 def _approve_elsewhere(database: Engine, line: Any) -> str:
