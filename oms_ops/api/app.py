@@ -22,6 +22,7 @@ from oms_ops.api import (
     fulfilment,
     imports,
     inbox,
+    metrics,
     orders,
     payments,
     purchasing,
@@ -73,6 +74,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         webhooks.router,
     ):
         app.include_router(router, prefix="/v1")
+    app.state.metrics = metrics.Kept()
+    app.include_router(metrics.router)
     app.include_router(tracking.router)
     app.add_exception_handler(OmsError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops import clock
 from oms_ops.access.actor import SYSTEM
 from oms_ops.catalog.tables import Sku, Supplier, SupplierTerm
+from oms_ops.customers.phones import phone_number
 from oms_ops.customers.tables import Customer
 from oms_ops.database import make_engine, run
 from oms_ops.orders.bulk import capture_many
@@ -99,8 +100,9 @@ def _catalogue(connection: Connection) -> None:
     connection.execute(
         sa.insert(Customer.__table__),
         [
-            {"email": email(number), "name": f"Person {number}", "phone": phone(number),
-             "created_at": clock.now(), **stamp}
+            {"email": email(number), "name": f"Person {number}",
+             # As the shop keeps it: who is known as she is, is not written again.
+             "phone": phone_number(phone(number), "US"), "created_at": clock.now(), **stamp}
             for number in range(CUSTOMERS)
         ],
     )  # fmt: skip

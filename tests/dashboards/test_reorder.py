@@ -16,7 +16,7 @@ from dashboards.lib import snapshot as reader
 from dashboards.lib.reorder_panels import editor_key
 from dashboards.queries import reorder as lines_of
 from oms_ops import clock
-from oms_ops.access.actor import SYSTEM, Actor
+from oms_ops.access.actor import Actor
 from oms_ops.database import reading, run
 from oms_ops.feed.reader import Cursor
 from oms_ops.purchasing import orders, reorder
@@ -44,7 +44,10 @@ def _edit(page: AppTest, edits: dict[int, dict[str, Any]]) -> AppTest:
 
 def _orders(database: Engine) -> list[dict[str, Any]]:
     with reading(database) as connection:
-        return [orders.get(connection, o["number"]) for o in orders.listing(connection, SYSTEM)]
+        return [
+            orders.get(connection, o["number"])
+            for o in orders.listing(connection, operations.ADMIN)
+        ]
 
 
 def _approve_elsewhere(database: Engine, line: Any) -> str:

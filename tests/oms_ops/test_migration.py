@@ -113,6 +113,25 @@ def test_ids_go_on_after_all_that_there_ever_were(first_revision: Engine) -> Non
         assert lines.scalar_one() == (8 if connection.dialect.name == "sqlite" else 2)
 
 
+def test_drafts_survive_the_revision_that_lets_them_be_placing(first_revision: Engine) -> None:
+    with _without_foreign_keys(first_revision), transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0005")
+        connection.execute(
+            sa.text(
+                "INSERT INTO drafts (id, status, document, created_at, changed_by, changed_at)"
+                " VALUES (7, 'open', '{}', :now, 't', :now)"
+            ),
+            {"now": "2026-01-01T00:00:00.000000Z"},
+        )
+    init(first_revision)
+    with transaction(first_revision) as connection:
+        connection.exec_driver_sql("UPDATE drafts SET status = 'placing'")
+        found = connection.exec_driver_sql("SELECT number, status, attempt FROM drafts").all()
+        assert [tuple(row) for row in found] == [("DR-10000007", "placing", 0)]
+    with pytest.raises(sa.exc.IntegrityError), transaction(first_revision) as connection:
+        connection.exec_driver_sql("UPDATE drafts SET status = 'nowhere'")
+
+
 def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engine) -> None:
     init(first_revision)
     for broken in (
