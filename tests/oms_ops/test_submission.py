@@ -13,8 +13,10 @@ from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.database import run
 from oms_ops.errors import Conflict, ValidationFailed
 from oms_ops.orders import submission
+from oms_ops.orders.amendment import amend
 from oms_ops.orders.capture import capture
 from oms_ops.regions import code_of
+from oms_ops.stock import warehouses
 from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
 from tests.oms_ops.test_order_rules import put_sku
 from tests.oms_ops.test_pricing import publish
@@ -185,3 +187,15 @@ def test_a_city_is_asked_for_where_the_country_does(
         assert faults(shop, body) == {(field, "required") for field in wrong}
     else:
         assert capture(shop.engine, CLERK, body)["ship_to"]["city"] is None
+
+
+def test_an_amended_address_and_a_warehouse_keep_the_regions_code(shop: Shop) -> None:
+    shop.stock("SKU-1", 1)
+    body = order(("SKU-1", 1))
+    number = capture(shop.engine, CLERK, body)["number"]
+    to = {**body["ship_to"], "region": "new york", "postal_code": "10001", "phone": "2125550100"}
+    answer = amend(shop.engine, CLERK, number, {"ship_to": to})["order"]
+    assert (answer["ship_to"]["region"], answer["ship_to"]["phone"]) == ("NY", "+12125550100")
+    place = {"line1": "", "city": "Tokyo", "region": "Tokyo", "postal_code": "1", "country": "JP"}
+    run(shop.engine, lambda c: warehouses.create(c, ADMIN, code="TYO", name="T", **place))
+    assert shop.rows("SELECT region FROM warehouses WHERE code = 'TYO'")[0][0] == "13"
