@@ -39,10 +39,11 @@ def shopify(
     topic: Annotated[str, Header(alias="X-Shopify-Topic")] = "",
     webhook_id: Annotated[str, Header(alias="X-Shopify-Webhook-Id")] = "",
 ) -> JSONResponse:
-    """Take a webhook of Shopify: stored once, then captured or cancelled.
+    """Take a webhook of Shopify: stored once, then captured, collected or cancelled.
 
-    200: done (a repeat changes nothing), or of a topic that nothing is made of. 202: stored, but it
-    could not be made into an order; the problem is in the answer and it is tried again.
+    200: done (a repeat changes nothing), or of a topic that nothing is made of. 202: stored, but
+    what it asks for could not be done; the problem is in the answer and in ``/v1/inbox``, and it is
+    tried again.
     """
     if not webhooks.is_signed(body, signature, settings().shopify_secret):
         raise Unauthorised("The message is not signed with the shop's secret.")

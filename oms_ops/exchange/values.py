@@ -134,7 +134,10 @@ def _sources(table: Table, mapping: FileMapping, specs: Mapping[str, Spec]) -> d
 
 
 def _unmapped(table: Table, mapping: FileMapping, specs: Mapping[str, Spec]) -> list[FieldError]:
-    """Find the columns that nobody would read: what they say would be lost without a word."""
+    """Find the columns that nobody would read: what they say would be lost without a word.
+
+    A column that says nothing (a separator at the end of every line makes one) may be there.
+    """
     read = {source if isinstance(source := mapping.fields.get(name, name), str) else name
             for name in specs}  # fmt: skip
     known = {*read, *mapping.ignore, *REPORT_COLUMNS}
@@ -144,7 +147,7 @@ def _unmapped(table: Table, mapping: FileMapping, specs: Mapping[str, Spec]) -> 
     return [
         FieldError(f"columns.{name}", "unmapped_column", message)
         for name in table.columns
-        if name not in known
+        if name not in known and table.frame[name].null_count() < table.frame.height
     ]
 
 

@@ -315,6 +315,8 @@ def test_a_column_that_nobody_reads_stops_the_file_unless_it_is_to_be_ignored(sh
     assert shop.count("imports") == 0
     for ignored in ('["colour", "size"]', '["*"]'):
         assert taken(shop, row, header=header, document=f"ignore = {ignored}").complete
+    # A separator at the end of each line makes a column that says nothing.
+    assert taken(shop, line("B", "SKU-1", 1) + ",", header=f"{HEADER},").counts == {"order": 1}
 
 
 def test_a_discount_code_is_refused_rather_than_charged_at_the_full_price(shop: Shop) -> None:
