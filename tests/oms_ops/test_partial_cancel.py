@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oms_ops.access.actor import Actor
 from oms_ops.database import run
 from oms_ops.errors import Conflict, ValidationFailed
 from oms_ops.orders import amounts, holds, tenders
@@ -226,3 +227,13 @@ def test_cuts_of_a_line_sum_to_the_whole(shop: Shop) -> None:
     owed = [int(step.replace(".", "")) for step in steps]
     assert all(before >= after for before, after in pairwise(owed))
     assert owed[-1] == 0
+
+
+def test_who_may_cancel_need_not_be_allowed_to_take_payments(shop: Shop) -> None:
+    """What was paid goes back because the order is cancelled, not because somebody refunds it."""
+    shop.stock("SKU-1", 5)
+    order_id = placed(shop, ("SKU-1", 2))
+    pay(shop, order_id)
+    desk = Actor("desk", "clerk", frozenset({"orders:write"}))
+    run(shop.engine, lambda c: cancel(c, desk, [order_id], "no"))
+    assert seen(shop, order_id)["payment_status"] == "refunded"
