@@ -233,7 +233,11 @@ class PayPalGateway:
         return None if payment is None else self._order(payment)
 
     def _order(self, payment: str) -> dict[str, Any]:
-        return self._client.ask(lambda sdk: sdk.orders.get_order({"id": payment}))
+        order = self._client.ask(lambda sdk: sdk.orders.get_order({"id": payment}))
+        if order["id"] != payment or not order["status"]:
+            # "Lists nothing" would be read as "never done".
+            raise Uncertain("PayPal's answer is not the order that was asked for.")
+        return order
 
 
 def _check(call: Call) -> None:

@@ -38,7 +38,7 @@ from tests.oms_ops.payments.paypal_books import Books, Json, Refusal
 CLIENT, SECRET, WEBHOOK = "shop-client", "hush-hush-secret", "8PT597110X687430LKGECATA"
 CERTIFICATE = "/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270"
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
-Fault = Literal["500", "401", "429", "cut", "slow", "garbled"]
+Fault = Literal["500", "401", "429", "cut", "slow", "garbled", "empty"]
 
 
 class PayPalServer:
@@ -201,7 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         if fault == "slow":
             time.sleep(server.slow_seconds)
-        return self._send(status, b"<html>" if fault == "garbled" else document)
+        lost = {"garbled": b"<html>", "empty": b"{}"}
+        return self._send(status, lost.get(fault or "", document))
 
     def _token(self, server: PayPalServer) -> tuple[int, Json]:
         known = base64.b64encode(f"{CLIENT}:{SECRET}".encode()).decode()
