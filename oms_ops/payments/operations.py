@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
 from oms_ops.errors import Conflict
 from oms_ops.money import to_text
@@ -112,7 +112,9 @@ def authorise(
 
     Raises:
         Conflict: the payment has no gateway to ask, is authorised, or nothing of it is open.
+        Forbidden: the role may not write payments.
     """
+    actor.require(PAYMENTS_WRITE)
     payment = ledger.lock(connection, [payment_id])[payment_id]
     if payment["gateway"] not in GATEWAYS:
         raise Conflict(f"Payment {payment_id} is settled by hand: there is nothing to authorise.")

@@ -172,3 +172,22 @@ def test_events_alone_bring_the_ledger_to_the_same_place(
     assert till.money(order_id) == ("0.00", "3.98", "3.98", "0.00")
     with till.later(minutes=5):
         assert collecting.perform(till.engine) == 0
+
+
+def test_what_is_declined_is_not_asked_again_without_end(till: Till) -> None:
+    """Neither the capture of a parcel that left nor the refund of a cancelled order."""
+    order_id = till.sell(("SKU-1", 2))
+    till.authorise(order_id)
+    till.ship(order_id)
+    till.fake.break_next("capture", *["declined"] * 20)
+    assert collecting.perform(till.engine) == 1
+    other = till.sell(("SKU-2", 1))
+    payment_id = till.authorise(other)
+    with till.fake.books() as books:
+        books.execute("DELETE FROM faults")
+    run(till.engine, lambda c: payments.capture(c, CLERK, [payment_id]))
+    collecting.perform(till.engine)
+    till.fake.break_next("refund", *["declined"] * 20)
+    run(till.engine, lambda c: cancel(c, CLERK, [other], "no"))
+    assert collecting.perform(till.engine) == 1
+    assert till.operations()[-1] == ("refund", "failed")
