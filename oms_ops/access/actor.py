@@ -14,7 +14,10 @@ ORDERS_READ = "orders:read"
 #: Sending what is allocated from another warehouse: clerks decide it, warehouses reject it.
 ORDERS_ROUTE = "orders:route"
 FULFIL = "fulfilment:write"
+PAYMENTS_READ = "payments:read"
 PAYMENTS_WRITE = "payments:write"
+#: Making what is spent like money: gift cards, store credit, and corrections of both.
+BALANCES_WRITE = "balances:write"
 RETURNS_WRITE = "returns:write"
 #: Posting what a count found; always somebody else than who counted.
 STOCK_APPROVE = "stock:approve"
@@ -33,7 +36,9 @@ _EVERYTHING = _READS | {
     ORDERS_WRITE,
     ORDERS_ROUTE,
     FULFIL,
+    PAYMENTS_READ,
     PAYMENTS_WRITE,
+    BALANCES_WRITE,
     RETURNS_WRITE,
     STOCK_WRITE,
     STOCK_APPROVE,
@@ -49,13 +54,21 @@ PERMISSIONS = frozenset(_EVERYTHING)
 #: What each role may do.
 ROLES: dict[str, frozenset[str]] = {
     "admin": _EVERYTHING,
-    "clerk": _READS | {ORDERS_WRITE, ORDERS_ROUTE, PAYMENTS_WRITE, RETURNS_WRITE},
+    "clerk": _READS
+    | {
+        ORDERS_WRITE,
+        ORDERS_ROUTE,
+        PAYMENTS_READ,
+        PAYMENTS_WRITE,
+        BALANCES_WRITE,
+        RETURNS_WRITE,
+    },
     "warehouse": _READS
     | {ORDERS_ROUTE, FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
-    "support": _READS | {RETURNS_WRITE},
-    "analyst": _READS,
-    "engineer": _READS,
+    "support": _READS | {PAYMENTS_READ, RETURNS_WRITE},
+    "analyst": _READS | {PAYMENTS_READ},
+    "engineer": _READS | {PAYMENTS_READ},
 }
 
 
@@ -71,11 +84,20 @@ class Actor:
     scopes: frozenset[str] | None = None
 
     def require(self, permission: str) -> None:
-        """Raise Forbidden unless the role has ``permission``."""
+        """Raise Forbidden unless the role (and the key's scopes) permit it."""
         if permission not in ROLES.get(self.role, frozenset()):
             raise Forbidden(f"{self.name} has role {self.role!r}, which lacks {permission}")
         if self.scopes is not None and permission not in self.scopes:
             raise Forbidden(f"The key of {self.name} has no scope {permission}")
+
+
+    def may(self, permission: str) -> bool:
+        """Tell whether :meth:`require` would let it pass."""
+        try:
+            self.require(permission)
+        except Forbidden:
+            return False
+        return True
 
 
 #: The shop itself, for what no person asked for: history loads, the worker.

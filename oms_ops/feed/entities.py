@@ -42,6 +42,7 @@ ENTITIES = (
     "payment_operations",
     "balances",
     "balance_entries",
+    "refund_items",
 )
 
 #: What opens something to whoever holds it stays in the database: a customer's page, a gift card, a

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
 from oms_ops.errors import Conflict
 from oms_ops.money import to_text
@@ -62,7 +62,7 @@ class Wanted:
     amount_minor: int
     refund_id: int | None = None
     target: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     return_url: str | None = None
 
 
@@ -112,7 +112,9 @@ def authorise(
 
     Raises:
         Conflict: the payment has no gateway to ask, is authorised, or nothing of it is open.
+        Forbidden: the role may not write payments.
     """
+    actor.require(PAYMENTS_WRITE)
     payment = ledger.lock(connection, [payment_id])[payment_id]
     if payment["gateway"] not in GATEWAYS:
         raise Conflict(f"Payment {payment_id} is settled by hand: there is nothing to authorise.")
@@ -298,6 +300,18 @@ def postpone(connection: Connection, operation_id: int, problem: str) -> None:
         "UPDATE payment_operations SET problem = :problem WHERE id = :id"
         " AND status IN ('pending', 'waiting')",
         {"id": operation_id, "problem": problem[:500]},
+    )
+
+
+def hurry(connection: Connection, operation_id: int) -> bool:
+    """Let an open operation be taken up at once; tell whether it is open."""
+    return bool(
+        execute(
+            connection,
+            "UPDATE payment_operations SET next_attempt_at = NULL WHERE id = :id"
+            " AND status IN ('pending', 'waiting')",
+            {"id": operation_id},
+        ).rowcount
     )
 
 
