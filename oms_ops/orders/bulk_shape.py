@@ -19,7 +19,7 @@ from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
 from oms_ops.orders.intake import Email
 from oms_ops.orders.pricing import MOST_MINOR
-from oms_ops.payments.tables import PAYMENT_METHODS
+from oms_ops.payments.tables import CAPTURE_METHODS
 from oms_ops.stock.names import MOST_UNITS
 
 if TYPE_CHECKING:
@@ -135,8 +135,8 @@ def _order_tests(channels: list[str], live: bool) -> Iterator[_Test]:
     if channels:
         message = f"one of {', '.join(channels)}"
         yield "channel", "unknown_channel", message, ~pl.col("channel").is_in(channels)
-    methods = pl.col("payment_method").is_in(PAYMENT_METHODS)
-    yield "payment_method", "string_pattern_mismatch", f"one of {PAYMENT_METHODS}", ~methods
+    methods = pl.col("payment_method").is_in(CAPTURE_METHODS)
+    yield "payment_method", "string_pattern_mismatch", f"one of {CAPTURE_METHODS}", ~methods
     latest = clock.now() + (timedelta() if live else _AHEAD)
     yield "placed_at", "invalid", "is in the future", pl.col("placed_at") > latest
 

@@ -23,7 +23,7 @@ from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn, Paymen
 from oms_ops.orders.look import look
 from oms_ops.orders.pricing import Priced, price
 from oms_ops.orders.terms import SkuTerms
-from oms_ops.payments.tables import PAYMENT_METHODS
+from oms_ops.payments.tables import CAPTURE_METHODS
 from oms_ops.rules.document import Rules
 from oms_ops.rules.store import Version
 
@@ -37,7 +37,7 @@ _BY_RULE = ("shipping_minor", "shipping_tax_minor")
 _ORDER = OrderIn.model_construct(external_id=None, channel="")
 _NOBODY = CustomerIn.model_construct(email="", name="")
 _LINE = LineIn.model_construct()
-_PAYMENTS = {method: PaymentIn(method=method) for method in PAYMENT_METHODS}
+_PAYMENTS = {method: PaymentIn(method=method) for method in CAPTURE_METHODS}
 
 
 @dataclass(slots=True)

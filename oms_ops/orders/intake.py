@@ -28,6 +28,7 @@ from oms_ops import clock
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
+from oms_ops.payments.tables import CAPTURE_METHODS
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -133,7 +134,7 @@ class PaymentIn(_In):
 
     method: Annotated[
         str,
-        StringConstraints(pattern=r"^(bank_transfer|card|cash|gift_card|invoice|paypal)$"),
+        StringConstraints(pattern=rf"^({'|'.join(sorted(CAPTURE_METHODS))})$"),
     ]
 
 

@@ -14,6 +14,8 @@ from oms_ops.stock.tables import one_of
 PAYMENT_METHODS = (
     "card", "paypal", "bank_transfer", "cash", "invoice", "gift_card", "store_credit",
 )  # fmt: skip
+#: What an order can be captured with: credit is looked up and added after it.
+CAPTURE_METHODS = PAYMENT_METHODS[:-1]
 EVENT_KINDS = (
     "authorised", "captured", "voided", "refunded", "credited", "failed", "charged_back",
     "charge_back_reversed",
