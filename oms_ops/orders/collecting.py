@@ -112,7 +112,10 @@ def _settle(connection: Connection, claimed: Claimed, outcome: Outcome | Lost) -
     lock_orders(connection, [claimed.order_id])
     if not settling.settle(connection, claimed.gateway, claimed.id, outcome):
         return 0
-    follow(connection, [claimed.order_id])
+    # What was declined is not asked again at once, or for ever: the next news of the order does it,
+    # or a person (:mod:`oms_ops.orders.remedies`).
+    if outcome.state != "declined":
+        follow(connection, [claimed.order_id])
     return 1
 
 

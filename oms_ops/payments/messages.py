@@ -196,9 +196,10 @@ def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
     if row[2] == "settled":
         return _flag(connection, message, found, f"a {row[1]} that was settled failed later")
     outcome = Outcome("declined", found.notice.reference, code="failed_at_gateway")
-    news = settling.settle(connection, message.gateway, row[0], outcome)
+    settling.settle(connection, message.gateway, row[0], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
-    return news
+    # Nothing follows: it would ask the gateway for the same again, and hear the same, for ever.
+    return False
 
 
 def _operation(connection: Connection, found: Match) -> dict[str, Any] | None:

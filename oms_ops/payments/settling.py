@@ -70,6 +70,7 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
             "UPDATE refunds SET amount_minor = :told WHERE id = :id",
             {"told": told, "id": operation["refund_id"]},
         )
+        _resize_items(connection, actor, operation["refund_id"], told)
     reference = operation["gateway_reference"] or operation["key"]
     _do(connection, actor.name, operation, told, reference)
 
@@ -84,6 +85,33 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
     actor.require(PAYMENTS_WRITE)
     operation = _flagged(connection, operation_id)
     _fail(connection, actor.name, operation, "dismissed", f"dismissed by {actor.name}")
+
+
+def _resize_items(connection: Connection, actor: Actor, refund_id: int, told: int) -> None:
+    """Let what a refund is for sum to what it is now: the last items give way, or the last takes.
+
+    An item keeps one minor unit at least, so that the refund is still known to be for it.
+    """
+    rows = execute(
+        connection,
+        "SELECT id, amount_minor FROM refund_items WHERE refund_id = :id ORDER BY id DESC",
+        {"id": refund_id},
+    ).fetchall()
+    change = told - sum(amount for _, amount in rows)
+    for item_id, amount in rows:
+        kept = max(1, amount + change)
+        change -= kept - amount
+        execute(
+            connection,
+            "UPDATE refund_items SET amount_minor = :kept, version = version + 1,"
+            " changed_by = :by, changed_at = :now WHERE id = :id AND amount_minor <> :kept",
+            {
+                "id": item_id,
+                "kept": kept,
+                "by": actor.name,
+                "now": as_time(connection, clock.now()),
+            },
+        )
 
 
 def _flagged(connection: Connection, operation_id: int) -> dict[str, Any]:
@@ -261,18 +289,20 @@ def _refund(connection: Connection, by: str, refund_id: int, status: str) -> Non
 
 
 def tell_refunded(connection: Connection, refund_id: int) -> None:
-    """Tell the customer that money is on its way back."""
+    """Tell the customer that money is on its way back, or that it is in her store credit."""
     row = execute(
         connection,
-        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason FROM refunds AS r"
+        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.destination"
+        " FROM refunds AS r"
         " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
         " WHERE r.id = :id",
         {"id": refund_id},
     ).fetchone()
-    number, email, amount, currency, reason = row
+    number, email, amount, currency, reason, destination = row
     payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
                "reason": reason}  # fmt: skip
-    outbox.post(connection, "payment.refunded", email, payload)
+    kind = "payment.credited" if destination == "store_credit" else "payment.refunded"
+    outbox.post(connection, kind, email, payload)
 
 
 def _give_up_authorising(connection: Connection, by: str, payment_id: int) -> None:
