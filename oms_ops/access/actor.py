@@ -90,7 +90,6 @@ class Actor:
         if self.scopes is not None and permission not in self.scopes:
             raise Forbidden(f"The key of {self.name} has no scope {permission}")
 
-
     def may(self, permission: str) -> bool:
         """Tell whether :meth:`require` would let it pass."""
         try:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from oms_ops.api.parts import Database
 from oms_ops.errors import FieldError, Unauthorised, ValidationFailed
 from oms_ops.exchange import inbox, webhooks
+from oms_ops.payments import messages
 from oms_ops.settings import settings
 
 router = APIRouter(tags=["webhooks"])
@@ -54,3 +55,19 @@ def shopify(
     if message.problem is not None:
         answer["problem"] = message.problem
     return JSONResponse(answer, 200 if message.is_done else 202)
+
+
+@router.post("/webhooks/{gateway}", responses={401: {}, 404: {}})
+def payment_gateway(
+    request: Request,
+    engine: Database,
+    gateway: str,
+    body: Annotated[bytes, Depends(_raw)],
+) -> dict[str, Any]:
+    """Take a message of a payment gateway: verified and stored now, folded by the worker.
+
+    ``stored``, or ``known`` where it came before: whatever else is said, the gateway sends it
+    again.
+    """
+    new = messages.receive(engine, gateway, dict(request.headers), body)
+    return {"status": "stored" if new else "known"}

@@ -80,6 +80,22 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Your parcel came back to us",
         "Parcel {shipment} of your order {order} came back to us. We will write to you.",
     ),
+    "payment.refunded": (
+        "{amount} {currency} go back to you",
+        "We have sent {amount} {currency} of your order {order} back to where you paid from.\n"
+        "The reason: {reason}.\n"
+        "Until it is on your account, your bank may take some days.",
+    ),
+    "payment.credited": (
+        "{amount} {currency} of store credit for you",
+        "{amount} {currency} of your order {order} are now store credit of yours.\n"
+        "The reason: {reason}.\nYou can pay your next order with it.",
+    ),
+    "credit.issued": (
+        "{amount} {currency} of store credit for you",
+        "You have {amount} {currency} of new store credit with us.\nThe reason: {reason}.\n"
+        "You can pay your next order with it.",
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.queries import order_id
 from oms_ops.orders.tables import Draft
+from oms_ops.payments import cards
 
 _MOST_CHARACTERS = 200_000
 #: No name of a key begins like this, so no caller's own keys are in the way.
@@ -146,6 +147,9 @@ def _checked(document: Any) -> dict[str, Any]:
         raise ValidationFailed(
             "The draft has bad fields.", [FieldError("document", "invalid", message)]
         )
+    # A draft may be wrong in every way but this one: it would be stored.
+    if faults := cards.faults(document.get("payment"), ("document", "payment")):
+        raise ValidationFailed("The draft has bad fields.", faults)
     return document
 
 

@@ -28,6 +28,7 @@ from oms_ops import clock
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults, phone_number
+from oms_ops.payments import cards
 from oms_ops.payments.tables import CAPTURE_METHODS
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -192,7 +193,14 @@ def parse(payload: Any) -> tuple[OrderIn | None, list[FieldError]]:
         order = OrderIn.model_validate(payload)
     except ValidationError as error:
         faults = [field_error(fault) for fault in error.errors(include_url=False)]
-        return None, faults + _place_faults(payload)
+        seen = card_faults(payload)
+        told = {fault.field for fault in seen}
+        faults = [
+            fault
+            for fault in faults
+            if fault.field not in told and not cards.looks_like_card(fault.field)
+        ]
+        return None, faults + seen + _place_faults(payload)
     phones, faults = _phones(order)
     to = order.ship_to
     faults += _ship_to_faults(to.country, to.region, to.postal_code)
@@ -201,6 +209,12 @@ def parse(payload: Any) -> tuple[OrderIn | None, list[FieldError]]:
     if faults:
         return None, faults
     return _with_phones(order, phones), []
+
+
+def card_faults(payload: Any) -> list[FieldError]:
+    """Return where the payment of a payload holds what looks like a card number."""
+    payment = payload.get("payment") if isinstance(payload, dict) else None
+    return cards.faults(payment, ("payment",))
 
 
 def _place_faults(payload: Any) -> list[FieldError]:

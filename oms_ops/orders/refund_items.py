@@ -118,7 +118,7 @@ def paid(connection: Connection, order_id: int) -> Paid:
             columns=columns,
             tax_included=included,
         )
-    shipping_back = connection.execute(
+    shipping_back: int = connection.execute(
         sa.text(
             "SELECT CAST(coalesce(sum(x.amount_minor), 0) AS bigint) FROM refund_items AS x"
             " JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
@@ -128,7 +128,7 @@ def paid(connection: Connection, order_id: int) -> Paid:
     ).scalar_one()
     total = rows[0].total if rows else 0
     shipping = max(0, total - sum(line.cost for line in lines.values()))
-    return Paid(lines, shipping, int(shipping_back))
+    return Paid(lines, shipping, shipping_back)
 
 
 def store(

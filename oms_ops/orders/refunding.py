@@ -81,10 +81,11 @@ def plan(connection: Connection, actor: Actor, order_id: int, wanted: Wanted) ->
         Conflict: the tenders have less left to refund.
         Forbidden: the role may not see payments.
     """
-    actor.require(PAYMENTS_READ)
+    if not actor.may(PAYMENTS_WRITE):
+        actor.require(PAYMENTS_READ)
     if order_id not in lock_orders(connection, [order_id]):
         raise NotFound(f"There is no order {order_id}.")
-    currency = connection.execute(
+    currency: str = connection.execute(
         sa.text("SELECT currency FROM orders WHERE id = :id"), {"id": order_id}
     ).scalar_one()
     held = standing(connection, [order_id]).get(order_id)
@@ -103,8 +104,10 @@ def plan(connection: Connection, actor: Actor, order_id: int, wanted: Wanted) ->
     return Plan(order_id, currency, items, _parts(connection, tenders, due), paid.lines)
 
 
-def refund(connection: Connection, actor: Actor, order_id: int, wanted: Wanted) -> list[int]:
-    """Give a part of an order back; return the ids of the refunds, one a tender and capture.
+def refund(
+    connection: Connection, actor: Actor, order_id: int, wanted: Wanted
+) -> tuple[Plan, list[int]]:
+    """Give a part of an order back; return what, and the refunds' ids: one a tender and capture.
 
     What gateways collected is asked of them after the transaction; the rest is settled, and the
     customer told.
@@ -122,7 +125,7 @@ def refund(connection: Connection, actor: Actor, order_id: int, wanted: Wanted) 
     refund_ids = refunds.refund(connection, actor, requests)
     refund_items.store(connection, actor, made.items, refund_ids)
     tell(connection, refund_ids)
-    return refund_ids
+    return made, refund_ids
 
 
 def tell(connection: Connection, refund_ids: Sequence[int]) -> None:
@@ -131,9 +134,7 @@ def tell(connection: Connection, refund_ids: Sequence[int]) -> None:
         settling.tell_refunded(connection, refund_id)
 
 
-def _parts(
-    connection: Connection, tenders: Sequence[Tender], due: int
-) -> list[tuple[int, int]]:
+def _parts(connection: Connection, tenders: Sequence[Tender], due: int) -> list[tuple[int, int]]:
     return spread_back(tenders, due, store.current(connection).rules.payments.refund_order)
 
 
@@ -198,7 +199,9 @@ def _line(line: Line, asked: LineBack, currency: str) -> Item | FieldError:
         message = f"{to_text(line.left, currency)} {currency} is left of the line"
         where = "line_no" if asked.amount is None and units is None else "amount"
         return FieldError(where, "too_large", message)
-    return Item("line", amount, line.id, rest if units is None and asked.amount is None else units or 0)
+    if units is None:
+        units = rest if asked.amount is None else 0
+    return Item("line", amount, line.id, units)
 
 
 def shown(made: Plan) -> dict[str, Any]:

@@ -88,30 +88,36 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
 
 
 def _resize_items(connection: Connection, actor: Actor, refund_id: int, told: int) -> None:
-    """Let what a refund is for sum to what it is now: the last items give way, or the last takes.
+    """Let what a refund is for sum to what it is now.
 
-    An item keeps one minor unit at least, so that the refund is still known to be for it.
+    Where less went back the last items give way; what went back beyond them is good will.
     """
+    stamp = {"by": actor.name, "now": as_time(connection, clock.now())}
     rows = execute(
         connection,
         "SELECT id, amount_minor FROM refund_items WHERE refund_id = :id ORDER BY id DESC",
         {"id": refund_id},
     ).fetchall()
     change = told - sum(amount for _, amount in rows)
-    for item_id, amount in rows:
-        kept = max(1, amount + change)
-        change -= kept - amount
+    if rows and change > 0:
         execute(
             connection,
-            "UPDATE refund_items SET amount_minor = :kept, version = version + 1,"
-            " changed_by = :by, changed_at = :now WHERE id = :id AND amount_minor <> :kept",
-            {
-                "id": item_id,
-                "kept": kept,
-                "by": actor.name,
-                "now": as_time(connection, clock.now()),
-            },
+            "INSERT INTO refund_items (refund_id, kind, quantity, amount_minor, version,"
+            " changed_by, changed_at) VALUES (:id, 'goodwill', 0, :amount, 1, :by, :now)",
+            {"id": refund_id, "amount": change, **stamp},
         )
+    for item_id, amount in rows:
+        gone = min(amount, max(0, -change))
+        change += gone
+        if gone == amount:
+            execute(connection, "DELETE FROM refund_items WHERE id = :id", {"id": item_id})
+        elif gone:
+            execute(
+                connection,
+                "UPDATE refund_items SET amount_minor = amount_minor - :gone,"
+                " version = version + 1, changed_by = :by, changed_at = :now WHERE id = :id",
+                {"id": item_id, "gone": gone, **stamp},
+            )
 
 
 def _flagged(connection: Connection, operation_id: int) -> dict[str, Any]:
