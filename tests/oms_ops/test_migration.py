@@ -97,3 +97,24 @@ def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engin
     ):
         with pytest.raises(sa.exc.IntegrityError), transaction(first_revision) as connection:
             connection.exec_driver_sql(broken)
+
+
+def test_a_refund_of_a_cancellation_is_known_as_one_by_a_column(first_revision: Engine) -> None:
+    with transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0003")
+        now = {"now": "2026-01-01T00:00:00.000000Z"}
+        for statement in (
+            "INSERT INTO payments (id, order_id, gateway, method, currency, created_at, changed_by,"
+            " changed_at) VALUES (1, 1, 'manual', 'cash', 'USD', :now, 't', :now)",
+            *(
+                "INSERT INTO refunds (id, payment_id, order_id, status, reason, currency,"
+                " amount_minor, requested_at, changed_by, changed_at) VALUES"
+                f" ({place}, 1, 1, 'failed', '{reason}', 'USD', 1, :now, 't', :now)"
+                for place, reason in ((1, "order cancelled"), (2, "late"))
+            ),
+        ):
+            connection.execute(sa.text(statement), now)
+    init(first_revision)
+    with first_revision.connect() as connection:
+        found = connection.exec_driver_sql("SELECT lowers_cost FROM refunds ORDER BY id")
+        assert [bool(row[0]) for row in found] == [True, False]

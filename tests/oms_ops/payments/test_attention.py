@@ -13,8 +13,8 @@ from oms_ops.cli import app
 from oms_ops.database import run
 from oms_ops.orders import collecting
 from oms_ops.orders.cancellation import cancel
-from oms_ops.payments import messages
 from oms_ops.payments import commands as payments
+from oms_ops.payments import messages
 from oms_ops.settings import settings
 from tests.oms_ops.payments.desk import Desk, number
 from tests.oms_ops.payments.till import Till
@@ -69,6 +69,20 @@ def test_what_the_gateway_declines_is_not_asked_again_for_ever(desk: Desk, kind:
     assert needs(desk) == []
     assert desk.till.operations().count((kind, "settled")) == 1
     assert desk.post(f"/payment-operations/{again}/retry").status_code == 409
+
+
+def test_a_refund_that_the_gateway_takes_back_is_not_asked_again_by_itself(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    desk.pay(order_id)
+    desk.till.fake.break_next("refund", "waiting")
+    run(desk.till.engine, lambda c: cancel(c, CLERK, [order_id], "no"))
+    collecting.perform(desk.till.engine)
+    key = desk.till.shop.rows("SELECT key FROM payment_operations WHERE kind = 'refund'")[0][0]
+    tell(desk, kind="failed", key=key, payment=None, reference="fr_x", target=None, amount=398,
+         currency="USD")  # fmt: skip
+    assert desk.till.operations().count(("refund", "failed")) == 1
+    assert ("refund", "pending") not in desk.till.operations()
+    assert needs(desk) == [("refund_failed", ["retry", "dismiss"])]
 
 
 def test_a_retry_asks_under_a_new_key_and_the_refund_settles(desk: Desk) -> None:

@@ -31,9 +31,7 @@ def test_money_is_held_at_the_order_and_collected_when_the_parcel_leaves(till: T
 def test_each_parcel_collects_its_share_and_the_last_one_the_rest_exactly(till: Till) -> None:
     till.shop.stock("SKU-1", 2, "ATL")
     till.shop.stock("SKU-2", 1, "NYC")
-    order_id = till.sell(
-        ("SKU-1", 2), ("SKU-2", 1), stock=1, allow_split=True, shipping="1.01"
-    )
+    order_id = till.sell(("SKU-1", 2), ("SKU-2", 1), stock=1, allow_split=True, shipping="1.01")
     till.authorise(order_id)
     parcels = len(till.shop.rows("SELECT id FROM shipments WHERE order_id = :i", i=order_id))
     for place in range(parcels):

@@ -152,7 +152,8 @@ def test_a_token_that_is_no_card_number_is_taken(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    "payment", [{"method": "card", "number": CARD}, {"method": CARD}, CARD, {CARD: 1, "method": "card"}]
+    "payment",
+    [{"method": "card", "number": CARD}, {"method": CARD}, CARD, {CARD: 1, "method": "card"}],
 )
 def test_an_order_with_card_data_is_refused_with_a_code_of_its_own(
     desk: Desk, payment: Any

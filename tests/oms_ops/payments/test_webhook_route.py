@@ -19,9 +19,7 @@ def outside(till: Till) -> TestClient:
     return TestClient(Desk(till).app)
 
 
-def test_a_message_is_stored_once_and_folded_by_the_worker(
-    till: Till, outside: TestClient
-) -> None:
+def test_a_message_is_stored_once_and_folded_by_the_worker(till: Till, outside: TestClient) -> None:
     order_id = till.sell(("SKU-1", 2))
     till.fake.break_next("authorise", "lost_after")
     till.authorise(order_id)
