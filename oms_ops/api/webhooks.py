@@ -57,7 +57,7 @@ def shopify(
     return JSONResponse(answer, 200 if message.is_done else 202)
 
 
-@router.post("/webhooks/{gateway}", responses={401: {}, 404: {}})
+@router.post("/webhooks/{gateway}", responses={401: {}, 404: {}, 503: {}})
 def payment_gateway(
     request: Request,
     engine: Database,

@@ -33,7 +33,6 @@ from oms_ops.orders.amendment_shape import AmendmentIn, parse
 from oms_ops.orders.locks import lock_orders
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.units import CancelledUnits
-from oms_ops.payments import commands as payments
 
 
 class _Undo(Exception):
@@ -116,8 +115,7 @@ def apply(
     tenders.settle(connection, actor, [order_id])
     to_pay = max(0, tenders.uncovered(connection, order_id))
     if wanted.payment is not None and to_pay:
-        method = wanted.payment.method
-        payments.create(connection, actor, order_id, method, head["currency"], to_pay)
+        tenders.expect(connection, actor, order_id, wanted.payment.method, to_pay)
     back = _refunded(connection, order_id) - refunded
     return _answer(connection, before, to_pay, back)
 

@@ -79,11 +79,18 @@ def add(
         balance = _balance(connection, order, code)
         part = min(rest, balance["balance_minor"]) if amount is None else amount
         return _redeem(connection, actor, order_id, method, order.currency, part, balance)
+    return expect(connection, actor, order_id, method, rest if amount is None else amount)
+
+
+def expect(connection: Connection, actor: Actor, order_id: int, method: str, amount: int) -> int:
+    """Record a payment of ``amount`` minor units as the rules say of its method; return its id."""
+    currency: str = connection.execute(
+        sa.text("SELECT currency FROM orders WHERE id = :id"), {"id": order_id}
+    ).scalar_one()
     terms = terms_of(method, store.current(connection).rules, clock.now())
     due_on = date.fromisoformat(terms["due_on"]) if terms["due_on"] else None
-    part = rest if amount is None else amount
     return payments.create(
-        connection, actor, order_id, method, order.currency, part,
+        connection, actor, order_id, method, currency, amount,
         gateway=terms["gateway"], due_on=due_on,
     )  # fmt: skip
 

@@ -12,7 +12,8 @@ from oms_ops import clock
 from oms_ops.cli import app
 from oms_ops.database import run
 from oms_ops.orders import collecting
-from oms_ops.orders.cancellation import cancel
+from oms_ops.orders.cancellation import cancel, cancel_units
+from oms_ops.orders.units import CancelledUnits
 from oms_ops.payments import commands as payments
 from oms_ops.payments import messages
 from oms_ops.settings import settings
@@ -97,7 +98,7 @@ def test_a_retry_asks_under_a_new_key_and_the_refund_settles(desk: Desk) -> None
 
 
 def test_a_refund_that_went_back_another_way_is_not_retried(desk: Desk) -> None:
-    order_id = desk.till.sell(("SKU-1", 2))
+    order_id = desk.till.sell(("SKU-1", 2), ("SKU-2", 5))
     desk.pay(order_id)
     path = f"/orders/{number(order_id)}/refunds"
     desk.till.fake.break_next("refund", "declined")
@@ -111,17 +112,19 @@ def test_a_refund_that_went_back_another_way_is_not_retried(desk: Desk) -> None:
     assert needs(desk) == []
 
 
-def test_a_cancelled_orders_refund_is_not_retried_after_the_news_did_it(desk: Desk) -> None:
-    order_id = desk.till.sell(("SKU-1", 2))
+def test_the_refund_of_a_cancellation_is_not_retried_after_the_news_did_it(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2), ("SKU-2", 5))
     desk.pay(order_id)
     desk.till.fake.break_next("refund", "declined")
-    run(desk.till.engine, lambda c: cancel(c, CLERK, [order_id], "no"))
+    gone = CancelledUnits(order_id, 1, 2)
+    run(desk.till.engine, lambda c: cancel_units(c, CLERK, [gone], "no"))
     collecting.perform(desk.till.engine)
     failed = operation(desk)
     run(desk.till.engine, lambda c: collecting.follow(c, [order_id]))
     collecting.perform(desk.till.engine)
     assert desk.till.money(order_id)[3] == "3.98"
-    assert desk.post(f"/payment-operations/{failed}/retry").status_code == 409
+    refused = desk.post(f"/payment-operations/{failed}/retry")
+    assert refused.status_code == 409
     assert desk.till.money(order_id)[3] == "3.98"
 
 

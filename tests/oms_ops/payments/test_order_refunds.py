@@ -70,6 +70,13 @@ def test_lines_shipping_and_goodwill_go_back_together_and_are_remembered(desk: D
     }
 
 
+def test_units_after_an_amount_give_back_the_rest_of_the_line(desk: Desk) -> None:
+    order_id = sold(desk)
+    assert ask(desk, order_id, {"lines": [{"line_no": 1, "amount": "5.00"}]}).is_success
+    rest = ask(desk, order_id, {"lines": [{"line_no": 1, "quantity": 3}]}).json()
+    assert rest["amount"] == "0.97"
+
+
 def test_everything_brings_the_order_to_the_cent(desk: Desk) -> None:
     order_id = sold(desk, shipping="5.00", discount="0.01")
     assert ask(desk, order_id, {"lines": [{"line_no": 1, "quantity": 1}]}).is_success

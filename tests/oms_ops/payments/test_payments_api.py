@@ -204,3 +204,14 @@ def test_a_key_with_one_scope_does_only_that(desk: Desk) -> None:
     assert narrow.post(path, json={"method": "cash"}).status_code == 201
     gift = narrow.post("/v1/gift-cards", json={"currency": "USD", "amount": "1"})
     assert gift.status_code == 403
+
+
+def test_what_an_amended_order_costs_more_is_paid_through_the_gateway_too(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 1))
+    body = {
+        "lines": [{"line_no": 1, "quantity": 2}],
+        "payment": {"method": "card"},
+    }
+    amended = desk.post(f"/orders/{number(order_id)}/amend", body)
+    assert amended.is_success, amended.text
+    assert [row.gateway for row in desk.till.payments(order_id)] == ["fake", "fake"]

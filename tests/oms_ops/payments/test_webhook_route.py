@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from oms_ops import clock
 from oms_ops.orders import collecting
+from oms_ops.payments.gateways.interface import NotNow
 from tests.oms_ops.payments.desk import Desk
 from tests.oms_ops.payments.till import Till
 
@@ -51,4 +52,15 @@ def test_what_is_not_the_gateways_is_refused_and_not_stored(
     assert outside.post(path, content=big, headers=headers).status_code == 422
     headers, body = till.fake.signed("fe_2", b"\x00\xff no json")
     assert outside.post(path, content=body, headers=headers).status_code == 422
+    assert till.shop.count("gateway_messages") == 0
+
+
+def test_a_message_that_cannot_be_verified_now_is_to_be_sent_again(
+    till: Till, outside: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise NotNow("its certificate cannot be fetched")
+
+    monkeypatch.setattr(till.fake, "verify", away)
+    assert outside.post("/v1/webhooks/fake", content=b"{}").status_code == 503
     assert till.shop.count("gateway_messages") == 0
