@@ -20,6 +20,7 @@ carriers_app = typer.Typer(no_args_is_help=True, help="Who carries parcels.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
 inbox_app = typer.Typer(no_args_is_help=True, help="Messages from other systems.")
+payments_app = typer.Typer(no_args_is_help=True, help="Money in and out.")
 routing_app = typer.Typer(no_args_is_help=True, help="Which warehouse ships what.")
 rules_app = typer.Typer(no_args_is_help=True, help="The shop's rules.")
 warehouse_app = typer.Typer(no_args_is_help=True, help="Buildings that ship and receive.")
@@ -27,6 +28,7 @@ app.add_typer(warehouse_app, name="warehouse")
 app.add_typer(carriers_app, name="carriers")
 app.add_typer(key_app, name="key")
 app.add_typer(inbox_app, name="inbox")
+app.add_typer(payments_app, name="payments")
 app.add_typer(routing_app, name="routing")
 app.add_typer(rules_app, name="rules")
 app.add_typer(demo_app, name="demo")
@@ -327,6 +329,39 @@ def routing_reroute(
             f"{row['order']} line {row['line_no']}: {row['quantity']} {row['sku']}"
             f" {row['status']} at {row['warehouse']} {row['shipment'] or ''}".rstrip()
         )
+
+
+@payments_app.command("attention")
+def payments_attention() -> None:
+    """List what of the money needs a person; exit status 1 if something does."""
+    from oms_ops.access.actor import SYSTEM
+    from oms_ops.database import reading
+    from oms_ops.payments import attention
+
+    with reading(_engine()) as connection:
+        found = attention.listing(connection, SYSTEM)
+    for each in found:
+        about = [
+            each["order"] or "",
+            f"payment {each['payment']}" if each["payment"] else "",
+            f"operation {each['operation']}" if each["operation"] else "",
+            f"message {each['message']}" if each["message"] else "",
+            f"{each['amount']} {each['currency']}" if each["amount"] else "",
+        ]
+        typer.echo(f"{each['kind']}: {', '.join(filter(None, about))}: {each['problem'] or ''}")
+        typer.echo(f"  {each['how']}")
+    if found:
+        raise typer.Exit(1)
+
+
+@payments_app.command("work")
+def payments_work() -> None:
+    """Fold what gateways have told and ask them what is due, once."""
+    from oms_ops.orders import collecting
+
+    engine = _engine()
+    heard, settled = collecting.hear(engine), collecting.perform(engine)
+    typer.echo(f"{heard} messages looked at, {settled} operations settled")
 
 
 @app.command()

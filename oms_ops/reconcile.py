@@ -180,6 +180,21 @@ _RULES = {
         SELECT count(*) FROM payments AS p LEFT JOIN settled AS s ON s.payment_id = p.id
         LEFT JOIN told AS t ON t.payment_id = p.id
         WHERE coalesce(s.amount, 0) <> coalesce(t.amount, 0)""",
+    "what a refund is for sums to its amount": """
+        WITH items AS (
+            SELECT refund_id, sum(amount_minor) AS amount FROM refund_items GROUP BY refund_id
+        )
+        SELECT count(*) FROM refunds AS r JOIN items AS i ON i.refund_id = r.id
+        WHERE i.amount <> r.amount_minor""",
+    "no line is refunded more than it was paid for": """
+        WITH items AS (
+            SELECT x.order_line_id, sum(x.amount_minor) AS amount FROM refund_items AS x
+            JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'
+            WHERE x.kind = 'line' GROUP BY x.order_line_id
+        )
+        SELECT count(*) FROM items AS i JOIN order_lines AS l ON l.id = i.order_line_id
+        JOIN orders AS o ON o.id = l.order_id
+        WHERE i.amount > l.net_minor + CASE WHEN o.tax_included THEN 0 ELSE l.tax_minor END""",
     "a balance is the sum of its entries": """
         WITH entered AS (
             SELECT balance_id, sum(amount_minor) AS amount FROM balance_entries GROUP BY balance_id

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
@@ -16,7 +18,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OMS_", extra="ignore")
 
     home: Path = Path("var")
-    database_url: str = ""
+    database_url: str = Field(default="", repr=False)
     timezone: str = "America/New_York"
     currency: str = "USD"
     public_url: str = "http://127.0.0.1:8000"
@@ -77,5 +79,14 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """Return the settings of this process, read once."""
-    return Settings()
+    """Return the settings of this process, read once.
+
+    What the environment does not say may be in files of the folder ``OMS_SECRETS_DIR``, each named
+    as its variable in small letters.
+    """
+    return Settings(**secrets_folder())
+
+
+def secrets_folder() -> dict[str, Any]:
+    """Return Pydantic's own parameter for the folder of secrets; type checkers do not know it."""
+    return {"_secrets_dir": os.environ.get("OMS_SECRETS_DIR") or None}

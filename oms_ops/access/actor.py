@@ -17,7 +17,10 @@ ORDERS_ROUTE = "orders:route"
 #: code. Who has no more than ``orders:write`` sells at the shop's terms.
 PRICES_OVERRIDE = "prices:override"
 FULFIL = "fulfilment:write"
+PAYMENTS_READ = "payments:read"
 PAYMENTS_WRITE = "payments:write"
+#: Making what is spent like money: gift cards, store credit, and corrections of both.
+BALANCES_WRITE = "balances:write"
 RETURNS_WRITE = "returns:write"
 #: Posting what a count found; always somebody else than who counted.
 STOCK_APPROVE = "stock:approve"
@@ -44,7 +47,9 @@ _EVERYTHING = _READS | {
     ORDERS_ROUTE,
     PRICES_OVERRIDE,
     FULFIL,
+    PAYMENTS_READ,
     PAYMENTS_WRITE,
+    BALANCES_WRITE,
     RETURNS_WRITE,
     STOCK_WRITE,
     STOCK_APPROVE,
@@ -68,16 +73,18 @@ ROLES: dict[str, frozenset[str]] = {
         ORDERS_WRITE,
         ORDERS_ROUTE,
         PRICES_OVERRIDE,
+        PAYMENTS_READ,
         PAYMENTS_WRITE,
+        BALANCES_WRITE,
         RETURNS_WRITE,
         CUSTOMERS_WRITE,
     },
     "warehouse": _READS
     | {ORDERS_ROUTE, FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
-    "support": _READS | {RETURNS_WRITE, CUSTOMERS_WRITE},
-    "analyst": _READS,
-    "engineer": _READS,
+    "support": _READS | {PAYMENTS_READ, RETURNS_WRITE, CUSTOMERS_WRITE},
+    "analyst": _READS | {PAYMENTS_READ},
+    "engineer": _READS | {PAYMENTS_READ},
 }
 
 
@@ -98,7 +105,7 @@ class Actor:
         return scoped and permission in ROLES.get(self.role, frozenset())
 
     def require(self, permission: str) -> None:
-        """Raise Forbidden unless the role has ``permission``."""
+        """Raise Forbidden unless the role (and the key's scopes) permit it."""
         if permission not in ROLES.get(self.role, frozenset()):
             raise Forbidden(f"{self.name} has role {self.role!r}, which lacks {permission}")
         if self.scopes is not None and permission not in self.scopes:

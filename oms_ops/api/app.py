@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from starlette.exceptions import HTTPException
 
 from oms_ops.api import (
+    balances,
     baskets,
     bins,
     catalog,
@@ -25,6 +26,7 @@ from oms_ops.api import (
     metrics,
     orders,
     payments,
+    payments_desk,
     purchasing,
     returns,
     routing,
@@ -57,6 +59,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         routing.router,
         rules.router,
         payments.router,
+        payments_desk.router,
+        balances.router,
         waves.router,
         fulfilment.router,
         returns.router,

@@ -1,179 +1,163 @@
-"""Routes of the payments."""
+"""Routes of the payments: tenders of an order, and what is done with each."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter
-from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
 from sqlalchemy.engine import Connection, Engine
 
-from oms_ops.access.actor import ORDERS_READ, PAYMENTS_WRITE, Actor
-from oms_ops.api.parts import Caller, Database, Key, Money, Once
+from oms_ops.access.actor import PAYMENTS_WRITE, Actor
+from oms_ops.api.money_bodies import AuthoriseBody, CaptureBody, PaymentBody, RefundBody, minor
+from oms_ops.api.once import IdempotencyKey, once
+from oms_ops.api.parts import Caller, Database, Key
 from oms_ops.database import reading, run
-from oms_ops.errors import FieldError, ValidationFailed
-from oms_ops.money import to_minor
-from oms_ops.orders import collecting, queries, tenders
+from oms_ops.orders import collecting, queries, refunding, tenders
+from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import commands, operations, overview
 from oms_ops.payments.commands import RefundRequest
-from oms_ops.shapes import Body
 
 router = APIRouter(tags=["payments"])
 
 
-class PaymentBody(Body):
-    """How an order, or ``amount`` of it, is going to be paid; ``code`` is a gift card's."""
-
-    method: str
-    amount: Money | None = None
-    code: Annotated[str, Field(max_length=100)] | None = None
-
-
-class AuthoriseBody(Body):
-    """What stands for the customer's means of payment; it came from the gateway's own form.
-
-    ``return_url`` is where the gateway sends her back to when she was asked something.
-    """
-
-    token: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    return_url: Annotated[str, Field(max_length=500, pattern="^https?://")] | None = None
-
-    @field_validator("token")
-    @classmethod
-    def _no_card(cls, value: str | None) -> str | None:
-        digits = "".join(c for c in value or "" if c not in " -")
-        if digits.isdecimal() and 12 <= len(digits) <= 19:
-            # It stands in no answer and no log.
-            raise PydanticCustomError("card_number", "card numbers are not taken here")
-        return value
-
-
-class CaptureBody(Body):
-    """How much is to be collected; all that is open if not said."""
-
-    amount: Money | None = None
-
-
-class RefundBody(Body):
-    """How much goes back, and why."""
-
-    amount: Money
-    reason: str
-
-
-def _minor(amount: Decimal, currency: str) -> int:
-    try:
-        minor = to_minor(amount, currency)
-    except ValueError as error:
-        raise ValidationFailed(
-            "The amount is wrong.", [FieldError("amount", "invalid_amount", str(error))]
-        ) from None
-    if minor <= 0:
-        raise ValidationFailed(
-            "The amount is wrong.", [FieldError("amount", "not_positive", "more than zero")]
-        )
-    return minor
-
-
 @router.get("/orders/{number}/payments")
 def list_payments(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
-    """Show the tenders of an order, each with its events, refunds and what is asked of gateways."""
+    """Show the payments of an order: sums, events, what was asked of gateways, refunds."""
+    overview.permit(actor)
     with reading(engine) as connection:
-        order_id = queries.named(connection, actor, ORDERS_READ, number)
-        return {"data": overview.of_order(connection, actor, order_id)}
+        order_id = queries.order_id(connection, number)
+        return {"data": overview.of_order(connection, actor, order_id), "next": None}
 
 
 @router.post("/orders/{number}/payments", status_code=201)
 def create_payment(
-    engine: Database, actor: Caller, number: str, body: PaymentBody
+    engine: Database,
+    actor: Caller,
+    number: str,
+    body: PaymentBody,
+    idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
     """Record how an order is going to be paid: by default, all of it that is still open.
 
-    A gift card and store credit pay at once.
+    A gift card (by its ``code``) and store credit pay at once.
     """
 
     def work(connection: Connection) -> dict[str, Any]:
         order_id = queries.named(connection, actor, PAYMENTS_WRITE, number)
-        currency = queries.get(connection, number)["currency"]
-        amount = None if body.amount is None else _minor(body.amount, currency)
+        order = queries.get(connection, number)
+        amount = None if body.amount is None else minor(body.amount, order["currency"])
         payment_id = tenders.add(connection, actor, order_id, body.method, amount, code=body.code)
-        return overview.one(connection, actor, payment_id)
+        return overview.of_payment(connection, actor, payment_id)
 
-    return run(engine, work)
+    asked = body.model_dump(mode="json")
+    return once(engine, actor, idempotency_key, (f"orders/{number}/payments", asked), work)
 
 
 @router.post("/payments/{payment_id}/authorise")
 def authorise_payment(
-    engine: Database, actor: Caller, payment_id: Key, body: AuthoriseBody | None = None
+    engine: Database, actor: Caller, payment_id: Key, body: AuthoriseBody
 ) -> dict[str, Any]:
-    """Ask the gateway to hold the money; ``action`` says what the customer has to do, if anything.
+    """Ask the gateway to hold the money; ``action`` is what the customer has to do, if anything.
 
-    What the gateway has not answered stands under ``operations`` and is asked again by the worker.
+    ``status`` is that of the question: ``settled`` (held), ``waiting`` (for the customer),
+    ``pending`` (the gateway has not answered yet and is asked again), ``failed`` or ``flagged``.
     """
-    wanted = body or AuthoriseBody()
 
-    def work(connection: Connection) -> None:
-        actor.require(PAYMENTS_WRITE)
-        commands.get(connection, payment_id)
-        operations.authorise(
-            connection, actor, payment_id, token=wanted.token, return_url=wanted.return_url
+    def work(connection: Connection) -> int:
+        _locked(connection, actor, payment_id)
+        return operations.authorise(
+            connection, actor, payment_id, token=body.token, return_url=body.return_url
         )
 
-    run(engine, work)
-    return _carried_out(engine, actor, payment_id)
+    operation_id = run(engine, work)
+    answer = performed(engine, actor, payment_id)
+    asked = next(each for each in answer["operations"] if each["id"] == operation_id)
+    told = {name: asked.get(name) for name in ("status", "action", "code", "problem")}
+    return {**answer, "operation": operation_id, **told}
 
 
 @router.post("/payments/{payment_id}/capture")
 def capture_payment(
-    engine: Database, actor: Caller, payment_id: Key, body: CaptureBody | None = None
+    engine: Database,
+    actor: Caller,
+    payment_id: Key,
+    body: CaptureBody | None = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
-    """Collect the money that a gateway holds, or record that it has arrived."""
+    """Collect what a gateway holds, or record that the money has arrived; all, or ``amount``."""
+    wanted = body or CaptureBody()
 
-    def work(connection: Connection) -> None:
-        actor.require(PAYMENTS_WRITE)
-        payment = commands.get(connection, payment_id)
-        asked = body.amount if body else None
-        amount = None if asked is None else _minor(asked, payment["currency"])
+    def work(connection: Connection) -> dict[str, Any]:
+        payment = _locked(connection, actor, payment_id)
+        amount = None if wanted.amount is None else minor(wanted.amount, payment["currency"])
         commands.capture(connection, actor, [payment_id], amount)
+        return overview.of_payment(connection, actor, payment_id)
 
-    run(engine, work)
-    return _carried_out(engine, actor, payment_id)
+    asked = (f"payments/{payment_id}/capture", wanted.model_dump(mode="json"))
+    return once(
+        engine, actor, idempotency_key, asked, work,
+        finish=lambda _: performed(engine, actor, payment_id),
+    )  # fmt: skip
 
 
 @router.post("/payments/{payment_id}/void")
 def void_payment(engine: Database, actor: Caller, payment_id: Key) -> dict[str, Any]:
-    """Record that the money will not be collected; a gateway lets go of what it holds."""
+    """Record that the money will not be collected; a gateway is asked to let go of it."""
 
     def work(connection: Connection) -> None:
-        actor.require(PAYMENTS_WRITE)
-        commands.get(connection, payment_id)
+        _locked(connection, actor, payment_id)
         commands.void(connection, actor, [payment_id])
 
     run(engine, work)
-    return _carried_out(engine, actor, payment_id)
+    return performed(engine, actor, payment_id)
 
 
 @router.post("/payments/{payment_id}/refunds", status_code=201)
 def refund_payment(
-    engine: Database, actor: Caller, payment_id: Key, body: RefundBody, once: Once
+    engine: Database,
+    actor: Caller,
+    payment_id: Key,
+    body: RefundBody,
+    idempotency_key: IdempotencyKey = None,
 ) -> dict[str, Any]:
-    """Give money back, at most what was captured; with an Idempotency-Key, once however often."""
+    """Give money back, at most what was captured.
+
+    ``made`` are the refunds, one a capture: ``settled``; ``pending`` while the gateway has not said
+    so; ``failed`` where it declined.
+    """
 
     def work(connection: Connection) -> dict[str, Any]:
-        actor.require(PAYMENTS_WRITE)
-        payment = commands.get(connection, payment_id)
-        amount = _minor(body.amount, payment["currency"])
-        commands.refund(connection, actor, [RefundRequest(payment_id, amount, body.reason)])
-        return overview.one(connection, actor, payment_id)
+        payment = _locked(connection, actor, payment_id)
+        request = RefundRequest(payment_id, minor(body.amount, payment["currency"]), body.reason)
+        refund_ids = commands.refund(connection, actor, [request])
+        refunding.tell(connection, refund_ids)
+        return _with_made(overview.of_payment(connection, actor, payment_id), refund_ids)
 
-    once.run(engine, actor, work)
-    return _carried_out(engine, actor, payment_id)
+    def finish(answer: dict[str, Any]) -> dict[str, Any]:
+        refund_ids = [each["id"] for each in answer["made"]]
+        return _with_made(performed(engine, actor, payment_id), refund_ids)
+
+    asked = (f"payments/{payment_id}/refunds", body.model_dump(mode="json"))
+    return once(engine, actor, idempotency_key, asked, work, finish=finish)
 
 
-def _carried_out(engine: Engine, actor: Actor, payment_id: int) -> dict[str, Any]:
-    """Ask the gateway for what was reserved, and return the payment as it then is."""
+def performed(engine: Engine, actor: Actor, payment_id: int) -> dict[str, Any]:
+    """Carry out now what is asked of the payment's gateway; return the payment as it is then.
+
+    What the gateway does not answer is pending; the worker asks again.
+    """
     collecting.perform(engine, payment_ids=[payment_id])
     with reading(engine) as connection:
-        return overview.one(connection, actor, payment_id)
+        return overview.of_payment(connection, actor, payment_id)
+
+
+def _locked(connection: Connection, actor: Actor, payment_id: int) -> dict[str, Any]:
+    """Lock the payment's order, as all do who change payments; return the payment."""
+    actor.require(PAYMENTS_WRITE)
+    lock_orders(connection, [commands.get(connection, payment_id)["order_id"]])
+    return commands.get(connection, payment_id)
+
+
+def _with_made(payment: dict[str, Any], refund_ids: list[int]) -> dict[str, Any]:
+    made = [each for each in payment["refunds"] if each["id"] in refund_ids]
+    return {**payment, "made": made}

@@ -58,13 +58,17 @@ def shopify(
     return JSONResponse(answer, 200 if message.is_done else 202)
 
 
-@router.post("/webhooks/{gateway}", responses={401: {}, 404: {}})
+@router.post("/webhooks/{gateway}", responses={401: {}, 404: {}, 503: {}})
 def payment_gateway(
-    engine: Database, request: Request, gateway: str, body: Annotated[bytes, Depends(_raw)]
+    request: Request,
+    engine: Database,
+    gateway: str,
+    body: Annotated[bytes, Depends(_raw)],
 ) -> dict[str, Any]:
-    """Take an event of a payment gateway: verified and stored; the worker folds it.
+    """Take a message of a payment gateway: verified and stored now, folded by the worker.
 
-    A repeat changes nothing. 401: it is not signed by the gateway, or too old.
+    ``stored``, or ``known`` where it came before: whatever else is said, the gateway sends it
+    again.
     """
-    is_new = messages.receive(engine, gateway, request.headers, body)
-    return {"status": "stored" if is_new else "known"}
+    new = messages.receive(engine, gateway, dict(request.headers), body)
+    return {"status": "stored" if new else "known"}

@@ -43,6 +43,7 @@ ENTITIES = (
     "balances",
     "balance_entries",
     "shipment_labels",
+    "refund_items",
 )
 
 #: What stays in the database: what opens something to whoever holds it (a customer's page, a gift

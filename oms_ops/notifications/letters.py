@@ -58,10 +58,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "News of your order {order}",
         "What your order {order} waits for {expected}.\nWe had told you {was_promised_on}.",
     ),
-    "payment.refunded": (
-        "Money of your order {order} is on its way back",
-        "We gave back {amount} {currency} of your order {order}: {reason}.",
-    ),
     "shipment.shipped": (
         "Your order {order} is on its way",
         "Parcel {shipment} of your order {order} has left.\nCarrier: {carrier}\n"
@@ -83,6 +79,22 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "shipment.returned": (
         "Your parcel came back to us",
         "Parcel {shipment} of your order {order} came back to us. We will write to you.",
+    ),
+    "payment.refunded": (
+        "{amount} {currency} go back to you",
+        "We have sent {amount} {currency} of your order {order} back to where you paid from.\n"
+        "The reason: {reason}.\n"
+        "Until it is on your account, your bank may take some days.",
+    ),
+    "payment.credited": (
+        "{amount} {currency} of store credit for you",
+        "{amount} {currency} of your order {order} are now store credit of yours.\n"
+        "The reason: {reason}.\nYou can pay your next order with it.",
+    ),
+    "credit.issued": (
+        "{amount} {currency} of store credit for you",
+        "You have {amount} {currency} of new store credit with us.\nThe reason: {reason}.\n"
+        "You can pay your next order with it.",
     ),
 }
 

@@ -134,8 +134,7 @@ def apply(
         tenders.settle(connection, actor, [order_id])
     to_pay = max(0, tenders.uncovered(connection, order_id))
     if wanted.payment is not None and to_pay:
-        method = wanted.payment.method
-        tenders.expect(connection, actor, order_id, method, head["currency"], to_pay)
+        tenders.expect(connection, actor, order_id, wanted.payment.method, to_pay)
     back = _refunded(connection, order_id) - refunded
     return _answer(connection, before, to_pay, back, is_changed=is_changed)
 

@@ -113,7 +113,7 @@ def _settle(connection: Connection, claimed: Claimed, outcome: Outcome | Lost) -
     if not settling.settle(connection, claimed.gateway, claimed.id, outcome):
         return 0
     # What was declined is not asked again at once, or for ever: the next news of the order does it,
-    # or a person.
+    # or a person (:mod:`oms_ops.orders.remedies`).
     if outcome.state != "declined":
         follow(connection, [claimed.order_id])
     return 1

@@ -21,6 +21,7 @@ from oms_ops.orders import idempotency
 from oms_ops.orders import queries as orders
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.tables import Draft
+from oms_ops.payments import cards
 from oms_ops.shapes import refuse_unstorable
 
 _MOST_CHARACTERS = 200_000
@@ -171,6 +172,9 @@ def _checked(document: Any) -> dict[str, Any]:
     except ValueError as error:
         fault = FieldError("document", "not_storable", str(error))
         raise ValidationFailed("The draft has bad fields.", [fault]) from None
+    # A draft may be wrong in every way but this one: it would be stored.
+    if faults := cards.faults(document.get("payment"), ("document", "payment")):
+        raise ValidationFailed("The draft has bad fields.", faults)
     return document
 
 

@@ -30,11 +30,14 @@ def once(
     key: str | None,
     request: Any,
     work: Callable[[], dict[str, Any]],
+    *,
+    kept: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return what ``work`` answers, or for a key that came before its first answer.
 
     ``request`` is everything that makes a repeat the same: what is asked for, of which thing, and
     the body. A key is its caller's own, whatever he uses it for. Without one, ``work`` is done.
+    ``kept`` returns the answer as it is remembered: without what is told only once.
 
     Raises:
         KeyReused: the key came before with another request.
@@ -54,14 +57,19 @@ def once(
             raise Retry("whoever had the key has given it up")
         return first_answer(row[0], row[1], asked)
     answer = work()
-    execute(
-        connection,
-        "UPDATE idempotency_keys SET response = :response WHERE scope = :scope AND key = :key",
-        {"scope": scope, "key": key, "response": as_json(answer)},
-    )
+    keep(connection, actor, key, kept(answer) if kept else answer)
     # As a repeat will read it: dates and numbers are JSON's.
     plain: dict[str, Any] = json.loads(as_json(answer))
     return plain
+
+
+def keep(connection: Connection, actor: Actor, key: str, answer: dict[str, Any]) -> None:
+    """Remember another answer for a key: what became of it after it was first answered."""
+    execute(
+        connection,
+        "UPDATE idempotency_keys SET response = :response WHERE scope = :scope AND key = :key",
+        {"scope": caller_scope(actor.name), "key": key, "response": as_json(answer)},
+    )
 
 
 def spend(connection: Connection, scope: str, key: str) -> bool:

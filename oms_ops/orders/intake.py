@@ -24,6 +24,7 @@ from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults
+from oms_ops.payments import cards
 from oms_ops.payments.tables import CAPTURE_METHODS
 from oms_ops.shapes import Amount, Note, Strict, Text
 from oms_ops.texts import MaybeText, given
@@ -157,6 +158,12 @@ class OrderIn(Strict):
         if value not in EXPONENTS:
             raise ValueError(f"currency {value!r} is not accepted")
         return value
+
+
+def card_faults(payload: Any) -> list[FieldError]:
+    """Return where the payment of a payload holds what looks like a card number."""
+    payment = payload.get("payment") if isinstance(payload, dict) else None
+    return cards.faults(payment, ("payment",))
 
 
 def settled_address(to: AddressIn) -> tuple[AddressIn, list[FieldError]]:

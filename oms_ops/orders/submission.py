@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from oms_ops.errors import FieldError
-from oms_ops.orders.intake import OrderIn, settled_address, settled_phone
+from oms_ops.orders.intake import OrderIn, card_faults, settled_address, settled_phone
+from oms_ops.payments import cards
 from oms_ops.shapes import field_error, storable
 
 #: What stands where something required is missing or wrong; it is spoiled.
@@ -81,9 +82,17 @@ def read(payload: Any) -> Submission:
         order = OrderIn.model_validate(payload)
     except ValidationError as error:
         found = error.errors(include_url=False)
-        faults = [field_error(fault) for fault in found]
+        faults = _without_cards(payload, [field_error(fault) for fault in found])
         return _contacts(_legible(payload, faults, [fault["loc"] for fault in found]))
     return _contacts(Submission(payload, order, [], order))
+
+
+def _without_cards(payload: Any, faults: list[FieldError]) -> list[FieldError]:
+    """Tell of card numbers, and never repeat one in what else is told."""
+    seen = card_faults(payload)
+    told = {fault.field for fault in seen}
+    kept = [f for f in faults if f.field not in told and not cards.looks_like_card(f.field)]
+    return kept + seen
 
 
 def _contacts(read: Submission) -> Submission:

@@ -14,6 +14,7 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, ids
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
+from oms_ops.orders.amounts import owed_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import balances, refunds
 from oms_ops.payments import commands as payments
@@ -78,17 +79,14 @@ def add(
         balance = _balance(connection, order, code)
         part = min(rest, balance["balance_minor"]) if amount is None else amount
         return _redeem(connection, actor, order_id, method, order.currency, part, balance)
-    part = rest if amount is None else amount
-    return expect(connection, actor, order_id, method, order.currency, part)
+    return expect(connection, actor, order_id, method, rest if amount is None else amount)
 
 
-def expect(
-    connection: Connection, actor: Actor, order_id: int, method: str, currency: str, amount: int
-) -> int:
-    """Record that ``amount`` minor units are to come by a method, as the rules say; return the id.
-
-    The order is locked, and open for as much.
-    """
+def expect(connection: Connection, actor: Actor, order_id: int, method: str, amount: int) -> int:
+    """Record a payment of ``amount`` minor units as the rules say of its method; return its id."""
+    currency: str = connection.execute(
+        sa.text("SELECT currency FROM orders WHERE id = :id"), {"id": order_id}
+    ).scalar_one()
     terms = terms_of(method, store.current(connection).rules, clock.now())
     due_on = date.fromisoformat(terms["due_on"]) if terms["due_on"] else None
     return payments.create(
@@ -167,7 +165,7 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
         surplus = max(0, held.open - max(0, owed[order_id] - held.collected))
         due = max(0, held.collected - owed[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):
-            back.append(RefundRequest(payment_id, part, UNITS_CANCELLED))
+            back.append(RefundRequest(payment_id, part, UNITS_CANCELLED, lowers_cost=True))
         for tender in reversed(held.tenders):
             if part := min(surplus, tender.open):
                 surplus -= part
@@ -197,11 +195,30 @@ def spread_back(
     return parts
 
 
+def surplus(connection: Connection, order_id: int) -> int:
+    """Return the minor units that were collected beyond what an order costs; its row is locked."""
+    held = standing(connection, [order_id]).get(order_id, _NOTHING)
+    return max(0, held.collected - _owed(connection, [order_id])[order_id])
+
+
 def _owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+    """Return per order what it costs now, in minor units.
+
+    Where more of a line was refunded than the line still costs, units were cancelled that had been
+    refunded before: what is too much of that went back already, and is not to go back again.
+    """
+    still = owed_sql("l", "l.quantity - l.cancelled", "o.tax_included")
     rows = connection.execute(
         sa.text(
-            "SELECT id, total_minor - cancelled_minor AS owed FROM orders"
-            f" WHERE id IN ({ids(connection, 'ids')})"
+            "SELECT o.id, o.total_minor - o.cancelled_minor + coalesce((SELECT CAST(sum("
+            f"CASE WHEN i.amount > {still} THEN i.amount - {still} ELSE 0 END) AS bigint)"
+            " FROM order_lines AS l JOIN (SELECT x.order_line_id,"
+            "  CAST(sum(x.amount_minor) AS bigint) AS amount FROM refund_items AS x"
+            "  JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
+            f"  WHERE r.order_id IN ({ids(connection, 'ids')}) AND x.kind = 'line'"
+            "  GROUP BY x.order_line_id) AS i ON i.order_line_id = l.id"
+            " WHERE l.order_id = o.id), 0) AS owed FROM orders AS o"
+            f" WHERE o.id IN ({ids(connection, 'ids')})"
         ),
         {"ids": as_ids(order_ids)},
     )

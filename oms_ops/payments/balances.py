@@ -10,22 +10,26 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.access.actor import PAYMENTS_WRITE, Actor
-from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
+from oms_ops.access.actor import BALANCES_WRITE, PAYMENTS_READ, Actor
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, read_time, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import EXPONENTS, to_text
+from oms_ops.notifications import outbox
 from oms_ops.settings import settings
 
 #: Letters and digits that are not taken for one another.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _GROUPS, _GROUP = 4, 4
+
+#: SQL on a balance ``b`` and what changes it in ``r``: it never goes negative.
+BALANCE_GUARD = "b.balance_minor + r.amount >= 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Issued:
     """A new gift card or credit; ``code`` is told this once, None for a credit."""
 
     id: int
-    code: str | None
+    code: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +64,9 @@ def issue_card(
 
     Raises:
         ValidationFailed: with every bad field.
-        Forbidden: the role may not write payments.
+        Forbidden: the role may not write balances.
     """
-    actor.require(PAYMENTS_WRITE)
+    actor.require(BALANCES_WRITE)
     _check(currency, amount_minor, expires_on)
     code = "-".join(
         "".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS)
@@ -95,30 +99,72 @@ def issue_credit(
     amount_minor: int,
     reason: str,
 ) -> Issued:
-    """Give a customer store credit; a customer has one credit a currency.
+    """Give a customer store credit, and tell her; a customer has one credit a currency.
 
     Raises:
         ValidationFailed: with every bad field.
-        Forbidden: the role may not write payments.
+        Forbidden: the role may not write balances.
     """
-    actor.require(PAYMENTS_WRITE)
+    actor.require(BALANCES_WRITE)
     _check(currency, amount_minor, None)
     credit = _credits(connection, actor, {(customer_id, currency)})[customer_id, currency]
     _add(connection, actor, [_Entry(credit, "issued", amount_minor, reason=reason)])
+    (email,) = execute(
+        connection, "SELECT email FROM customers WHERE id = :id", {"id": customer_id}
+    ).fetchone()
+    payload = {"amount": to_text(amount_minor, currency), "currency": currency, "reason": reason}
+    outbox.post(connection, "credit.issued", email, payload)
     return Issued(credit, None)
 
 
 def adjust(
     connection: Connection, actor: Actor, balance_id: int, amount_minor: int, reason: str
 ) -> None:
-    """Correct a balance by signed minor units.
+    """Correct a balance by signed minor units, which are not zero.
 
     Raises:
         Conflict: it would become negative.
-        Forbidden: the role may not write payments.
+        Forbidden: the role may not write balances.
     """
-    actor.require(PAYMENTS_WRITE)
+    actor.require(BALANCES_WRITE)
     _add(connection, actor, [_Entry(balance_id, "adjusted", amount_minor, reason=reason)])
+
+
+def close(connection: Connection, actor: Actor, balance_id: int) -> None:
+    """Let a gift card pay nothing any more; what is on it stays, to be corrected or looked at.
+
+    Raises:
+        Conflict: it is closed already.
+        Forbidden: the role may not write balances.
+    """
+    actor.require(BALANCES_WRITE)
+    closed = execute(
+        connection,
+        "UPDATE balances SET is_active = false, version = version + 1, changed_by = :actor,"
+        " changed_at = :now WHERE id = :id AND is_active",
+        {"id": balance_id, **_stamp(connection, actor)},
+    ).rowcount
+    if not closed:
+        raise Conflict("The gift card is closed already.")
+
+
+def by_number(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
+    """Return a gift card by its number, which opens nothing.
+
+    Raises:
+        NotFound: there is no such card.
+        Forbidden: the role may not see payments.
+    """
+    actor.require(PAYMENTS_READ)
+    found = _select(connection, "b.number = :number AND b.kind = 'gift_card'", number=number)
+    if not found:
+        raise NotFound(f"There is no gift card {number!r}.")
+    return found[0]
+
+
+def by_id(connection: Connection, balance_id: int) -> dict[str, Any]:
+    """Return a balance that is there."""
+    return _select(connection, "b.id = :id", id=balance_id)[0]
 
 
 def find_card(connection: Connection, code: str) -> dict[str, Any]:
@@ -223,7 +269,7 @@ def _add(
         "UPDATE balances AS b SET balance_minor = b.balance_minor + r.amount,"
         " version = b.version + 1, changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
-        f" WHERE b.id = r.id AND b.balance_minor + r.amount >= 0{guard if usable else ''}",
+        f" WHERE b.id = r.id AND {BALANCE_GUARD}{guard if usable else ''}",
         {
             "rows": as_rows({"id": i, "amount": amount} for i, amount in sorted(totals.items())),
             "today": clock.now().astimezone(settings().zone).date().isoformat(),
@@ -312,6 +358,20 @@ def _check(currency: str, amount_minor: int, expires_on: date | None) -> None:
         faults.append(FieldError("expires_on", "invalid", "is in the past"))
     if faults:
         raise ValidationFailed("The balance has bad fields.", faults)
+
+
+def shown_entry(entry: dict[str, Any], currency: str) -> dict[str, Any]:
+    """Return an entry of a balance as callers see it."""
+    moment = read_time(entry["occurred_at"])
+    return {
+        "kind": entry["kind"],
+        "amount": to_text(entry["amount_minor"], currency),
+        "payment": entry["payment_id"],
+        "refund": entry["refund_id"],
+        "reason": entry["reason"],
+        "at": moment.isoformat() if moment else None,
+        "by": entry["changed_by"],
+    }
 
 
 def shown(balance: dict[str, Any]) -> dict[str, Any]:

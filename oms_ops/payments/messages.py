@@ -16,9 +16,10 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.database import as_rows, as_time, execute, rowset, run
+from oms_ops.errors import Unavailable
 from oms_ops.money import to_text
 from oms_ops.payments import ledger, settling
-from oms_ops.payments.gateways.interface import Notice, Outcome
+from oms_ops.payments.gateways.interface import Notice, NotNow, Outcome, Uncertain
 from oms_ops.payments.gateways.registry import gateway
 from oms_ops.payments.ledger import Event
 
@@ -55,8 +56,12 @@ def receive(engine: Engine, name: str, headers: Mapping[str, str], body: bytes) 
         NotFound: there is no such gateway.
         Unauthorised: the message is not its, or too old.
         ValidationFailed: it cannot be read.
+        Unavailable: it cannot be verified now (some gateways have to be asked); it is sent again.
     """
-    arrival = gateway(name).verify(headers, body, clock.now())
+    try:
+        arrival = gateway(name).verify(headers, body, clock.now())
+    except (NotNow, Uncertain) as error:
+        raise Unavailable("The message cannot be verified now; send it again.") from error
     # JSON holds no NUL, and a text that does could not be stored.
     text = body.decode("utf-8", "replace").replace("\x00", "\ufffd")
 
@@ -198,7 +203,7 @@ def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
     outcome = Outcome("declined", found.notice.reference, code="failed_at_gateway")
     settling.settle(connection, message.gateway, row[0], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
-    # Nothing follows: what failed is not asked again at once.
+    # Nothing follows: it would ask the gateway for the same again, and hear the same, for ever.
     return False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -62,7 +62,7 @@ class Wanted:
     amount_minor: int
     refund_id: int | None = None
     target: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     return_url: str | None = None
 
 
@@ -300,6 +300,18 @@ def postpone(connection: Connection, operation_id: int, problem: str) -> None:
         "UPDATE payment_operations SET problem = :problem WHERE id = :id"
         " AND status IN ('pending', 'waiting')",
         {"id": operation_id, "problem": problem[:500]},
+    )
+
+
+def hurry(connection: Connection, operation_id: int) -> bool:
+    """Let an open operation be taken up at once; tell whether it is open."""
+    return bool(
+        execute(
+            connection,
+            "UPDATE payment_operations SET next_attempt_at = NULL WHERE id = :id"
+            " AND status IN ('pending', 'waiting')",
+            {"id": operation_id},
+        ).rowcount
     )
 
 

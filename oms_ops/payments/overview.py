@@ -1,135 +1,200 @@
-"""Payments as callers see them: sums, what happened, what is asked of gateways, what went back."""
+"""What people see of payments: each tender with its sums, events, operations and refunds."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import ORDERS_READ, PAYMENTS_WRITE, Actor
-from oms_ops.database import as_ids, execute, ids, read_time
+from oms_ops.access.actor import PAYMENTS_READ, PAYMENTS_WRITE, Actor
+from oms_ops.database import as_ids, ids, read_time
 from oms_ops.errors import NotFound
 from oms_ops.money import to_text
-from oms_ops.payments.operations import open_amount
+from oms_ops.payments.operations import OPEN
 
-_SUMS = ("amount", "authorised", "captured", "refunded", "credited", "voided", "charged_back")
+_SUMS = (
+    "amount", "authorised", "captured", "capturing", "refunded", "refunding", "credited", "voided",
+    "charged_back",
+)  # fmt: skip
+
+
+def permit(actor: Actor) -> None:
+    """Raise Forbidden unless the actor may see payments; who may write them may."""
+    if not actor.permits(PAYMENTS_WRITE):
+        actor.require(PAYMENTS_READ)
 
 
 def of_order(connection: Connection, actor: Actor, order_id: int) -> list[dict[str, Any]]:
     """Return the payments of an order, the oldest first.
 
     Raises:
-        Forbidden: the actor may not read orders.
+        Forbidden: the role may not see payments.
     """
-    actor.require(ORDERS_READ)
-    rows = execute(
-        connection, "SELECT id FROM payments WHERE order_id = :id ORDER BY id", {"id": order_id}
-    )
-    return _shown(connection, actor, [row[0] for row in rows.fetchall()])
+    return _payments(connection, actor, "p.order_id = :id", order_id)
 
 
-def one(connection: Connection, actor: Actor, payment_id: int) -> dict[str, Any]:
-    """Return one payment; what its customer has to do is shown to those who may take payments.
+def of_payment(connection: Connection, actor: Actor, payment_id: int) -> dict[str, Any]:
+    """Return one payment.
 
     Raises:
         NotFound: there is no such payment.
+        Forbidden: the role may not see payments.
     """
-    found = _shown(connection, actor, [payment_id])
+    found = _payments(connection, actor, "p.id = :id", payment_id)
     if not found:
         raise NotFound(f"There is no payment {payment_id}.")
     return found[0]
 
 
-def _shown(connection: Connection, actor: Actor, payment_ids: list[int]) -> list[dict[str, Any]]:
-    events = _grouped(connection, "payment_events", payment_ids)
-    operations = _grouped(connection, "payment_operations", payment_ids)
-    refunds = _grouped(connection, "refunds", payment_ids)
-    return [
-        _payment(
-            row,
-            events.get(row["id"], []),
-            operations.get(row["id"], []),
-            refunds.get(row["id"], []),
-            may_act=actor.permits(PAYMENTS_WRITE),
-        )
-        for row in _rows(connection, "payments", "id", payment_ids)
-    ]
+def _payments(
+    connection: Connection, actor: Actor, condition: str, value: int
+) -> list[dict[str, Any]]:
+    permit(actor)
+    rows = connection.execute(
+        sa.text(
+            f"SELECT p.*, {OPEN} AS open_minor, o.number, b.number AS balance"
+            " FROM payments AS p JOIN orders AS o ON o.id = p.order_id"
+            " LEFT JOIN balances AS b ON b.id = p.balance_id"
+            f" WHERE {condition} ORDER BY p.id"
+        ),
+        {"id": value},
+    ).mappings()
+    result = {row["id"]: _payment(dict(row)) for row in rows}
+    for name, parts in (
+        ("events", _events(connection, result)),
+        ("operations", _operations(connection, actor, result)),
+        ("refunds", _refunds(connection, result)),
+    ):
+        for payment_id, payment in result.items():
+            payment[name] = parts.get(payment_id, [])
+    return list(result.values())
 
 
-def _payment(
-    row: dict[str, Any],
-    events: list[dict[str, Any]],
-    operations: list[dict[str, Any]],
-    refunds: list[dict[str, Any]],
-    *,
-    may_act: bool,
-) -> dict[str, Any]:
-    currency = row["currency"]
-
-    def money(minor: int) -> str:
-        return to_text(minor, currency)
-
-    waiting = [each["action"] for each in operations if each["status"] == "waiting"]
-    action = waiting[-1] if waiting and may_act else None
+def _payment(row: dict[str, Any]) -> dict[str, Any]:
     return {
-        **{name: row[name] for name in ("id", "gateway", "method", "currency")},
-        **{name: money(row[f"{name}_minor"]) for name in _SUMS},
-        "open": money(open_amount(row)),
+        "id": row["id"],
+        "order": row["number"],
+        "method": row["method"],
+        "gateway": row["gateway"],
+        "currency": row["currency"],
+        **{name: to_text(row[f"{name}_minor"], row["currency"]) for name in (*_SUMS, "open")},
+        "gateway_reference": row["gateway_reference"],
+        "balance": row["balance"],
         "due_on": str(row["due_on"]) if row["due_on"] else None,
-        "action": json.loads(action) if isinstance(action, str) else action,
-        "events": [
-            {
-                "kind": each["kind"],
-                "amount": money(each["amount_minor"]),
-                "reference": each["gateway_reference"],
-                "at": _iso(each["occurred_at"]),
-                "by": each["changed_by"],
-            }
-            for each in events
-        ],
-        "operations": [
-            {
-                **{name: each[name] for name in ("id", "kind", "status", "attempts", "code")},
-                "amount": money(each["amount_minor"]),
-                "problem": each["problem"],
-                "requested_at": _iso(each["requested_at"]),
-                "settled_at": _iso(each["settled_at"]),
-            }
-            for each in operations
-        ],
-        "refunds": [
-            {
-                **{name: each[name] for name in ("id", "status", "destination", "reason")},
-                "amount": money(each["amount_minor"]),
-                "requested_at": _iso(each["requested_at"]),
-                "refunded_at": _iso(each["refunded_at"]),
-            }
-            for each in refunds
-        ],
+        "created_at": _iso(row["created_at"]),
     }
 
 
-def _grouped(
-    connection: Connection, table: str, payment_ids: list[int]
-) -> dict[int, list[dict[str, Any]]]:
-    found: dict[int, list[dict[str, Any]]] = {}
-    for row in _rows(connection, table, "payment_id", payment_ids):
-        found.setdefault(row["payment_id"], []).append(row)
-    return found
-
-
 def _rows(
-    connection: Connection, table: str, column: str, payment_ids: Iterable[int]
-) -> list[dict[str, Any]]:
-    cursor = execute(
+    connection: Connection, statement: str, payments: dict[int, dict[str, Any]]
+) -> Sequence[Any]:
+    within = f"IN ({ids(connection, 'ids')})"
+    query = sa.text(statement.format(within=within))
+    return connection.execute(query, {"ids": as_ids(payments)}).all()
+
+
+def _events(
+    connection: Connection, payments: dict[int, dict[str, Any]]
+) -> dict[int, list[dict[str, Any]]]:
+    result: dict[int, list[dict[str, Any]]] = {}
+    for row in _rows(
         connection,
-        f"SELECT * FROM {table} WHERE {column} IN ({ids(connection, 'ids')}) ORDER BY id",
-        {"ids": as_ids(payment_ids)},
-    )
-    names = [each[0] for each in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        "SELECT * FROM payment_events WHERE payment_id {within} ORDER BY occurred_at, id",
+        payments,
+    ):
+        result.setdefault(row.payment_id, []).append(
+            {
+                "kind": row.kind,
+                "amount": to_text(row.amount_minor, row.currency),
+                "gateway_reference": row.gateway_reference,
+                "at": _iso(row.occurred_at),
+                "by": row.changed_by,
+            }
+        )
+    return result
+
+
+def _operations(
+    connection: Connection, actor: Actor, payments: dict[int, dict[str, Any]]
+) -> dict[int, list[dict[str, Any]]]:
+    may_act = actor.permits(PAYMENTS_WRITE)
+    result: dict[int, list[dict[str, Any]]] = {}
+    for row in _rows(
+        connection,
+        "SELECT * FROM payment_operations WHERE payment_id {within} ORDER BY id",
+        payments,
+    ):
+        operation = {
+            "id": row.id,
+            "kind": row.kind,
+            "status": row.status,
+            "amount": to_text(row.amount_minor, row.currency),
+            "told": None if row.told_minor is None else to_text(row.told_minor, row.currency),
+            "refund": row.refund_id,
+            "attempts": row.attempts,
+            "code": row.code,
+            "problem": row.problem,
+            "gateway_reference": row.gateway_reference,
+            "requested_at": _iso(row.requested_at),
+            "next_attempt_at": _iso(row.next_attempt_at) if row.settled_at is None else None,
+            "settled_at": _iso(row.settled_at),
+            "by": row.changed_by,
+        }
+        if may_act:
+            # It opens the payment to whoever has it: the customer's browser, by way of the shop.
+            operation["action"] = _json(row.action)
+        result.setdefault(row.payment_id, []).append(operation)
+    return result
+
+
+def _refunds(
+    connection: Connection, payments: dict[int, dict[str, Any]]
+) -> dict[int, list[dict[str, Any]]]:
+    result: dict[int, list[dict[str, Any]]] = {}
+    by_id: dict[int, dict[str, Any]] = {}
+    for row in _rows(
+        connection,
+        "SELECT r.*, t.number AS rma FROM refunds AS r LEFT JOIN returns AS t ON t.id = r.return_id"
+        " WHERE r.payment_id {within} ORDER BY r.id",
+        payments,
+    ):
+        by_id[row.id] = {
+            "id": row.id,
+            "status": row.status,
+            "amount": to_text(row.amount_minor, row.currency),
+            "destination": row.destination,
+            "reason": row.reason,
+            "return": row.rma,
+            "items": [],
+            "requested_at": _iso(row.requested_at),
+            "refunded_at": _iso(row.refunded_at),
+            "by": row.changed_by,
+        }
+        result.setdefault(row.payment_id, []).append(by_id[row.id])
+    for row in _rows(
+        connection,
+        "SELECT x.*, r.currency, l.line_no FROM refund_items AS x"
+        " JOIN refunds AS r ON r.id = x.refund_id"
+        " LEFT JOIN order_lines AS l ON l.id = x.order_line_id"
+        " WHERE r.payment_id {within} ORDER BY x.id",
+        payments,
+    ):
+        by_id[row.refund_id]["items"].append(
+            {
+                "kind": row.kind,
+                "line_no": row.line_no,
+                "quantity": row.quantity,
+                "amount": to_text(row.amount_minor, row.currency),
+            }
+        )
+    return result
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _iso(value: Any) -> str | None:

@@ -21,14 +21,12 @@ from oms_ops.payments import balances, ledger, operations
 from oms_ops.payments.gateways.registry import BALANCE, GATEWAYS
 from oms_ops.payments.operations import REFUNDABLE, Wanted
 
-#: The reasons of refunds that lower what an order costs.
 ORDER_CANCELLED = "order cancelled"
 UNITS_CANCELLED = "units cancelled"
 #: SQL on a refund: it lowers what the order costs, and is not given up.
-LOWERS_COST = (
-    f"(return_id IS NULL AND status <> 'failed'"
-    f" AND reason IN ('{ORDER_CANCELLED}', '{UNITS_CANCELLED}'))"
-)
+LOWERS_COST = "(lowers_cost AND status <> 'failed')"
+#: SQL on a payment ``p`` and what is asked of it in ``r``: so much can go back.
+REFUND_GUARD = f"{REFUNDABLE} >= r.amount AND r.amount > 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,7 @@ class RefundRequest:
     """``amount_minor`` to give back from one payment, for one return if there is one.
 
     ``destination`` is ``original``, or ``store_credit`` for money that stays with the shop.
+    ``lowers_cost``: units were cancelled, and the order costs so much less.
     """
 
     payment_id: int
@@ -43,6 +42,7 @@ class RefundRequest:
     reason: str
     return_id: int | None = None
     destination: str = "original"
+    lowers_cost: bool = False
 
 
 def refund(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> list[int]:
@@ -84,7 +84,7 @@ def _reserve(connection: Connection, actor: Actor, wanted: dict[int, int]) -> di
         "UPDATE payments AS p SET refunding_minor = p.refunding_minor + r.amount,"
         " version = p.version + 1, changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
-        f" WHERE p.id = r.payment_id AND {REFUNDABLE} >= r.amount AND r.amount > 0"
+        f" WHERE p.id = r.payment_id AND {REFUND_GUARD}"
         # SQLite names what it returns without the table.
         " RETURNING id, gateway",
         {
@@ -217,6 +217,7 @@ def _insert(
         "reason": "text",
         "return_id": "bigint",
         "destination": "text",
+        "lowers_cost": "boolean",
     }
     rows = as_rows(
         {
@@ -225,6 +226,7 @@ def _insert(
             "reason": r.reason,
             "return_id": r.return_id,
             "destination": r.destination,
+            "lowers_cost": r.lowers_cost,
         }
         for r in requests
     )
@@ -232,9 +234,11 @@ def _insert(
     stored = execute(
         connection,
         "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
-        " currency, amount_minor, requested_at, refunded_at, version, changed_by, changed_at)"
+        " currency, amount_minor, lowers_cost, requested_at, refunded_at, version, changed_by,"
+        " changed_at)"
         " SELECT p.id, p.order_id, r.return_id, :status, r.destination, r.reason, p.currency,"
-        f" r.amount, :now, CASE WHEN :is_settled = 1 THEN {settled} END, 1, :actor, :now"
+        f" r.amount, r.lowers_cost, :now, CASE WHEN :is_settled = 1 THEN {settled} END, 1,"
+        " :actor, :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
         " JOIN payments AS p ON p.id = r.payment_id"
         " RETURNING id, payment_id, amount_minor, return_id, destination, reason",
@@ -253,6 +257,48 @@ def _insert(
         alike[r.payment_id, r.amount_minor, r.return_id, r.destination, r.reason].pop()
         for r in requests
     ]
+
+
+def settled(connection: Connection, refund_ids: Sequence[int]) -> list[int]:
+    """Return those of some refunds that are settled."""
+    rows = execute(
+        connection,
+        f"SELECT id FROM refunds WHERE id IN ({ids(connection, 'ids')}) AND status = 'settled'"
+        " ORDER BY id",
+        {"ids": as_ids(refund_ids)},
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
+def ask_again(connection: Connection, actor: Actor, refund_id: int) -> int:
+    """Ask the gateway again for a refund that it declined; return the new operation.
+
+    The caller holds the order's row, and has checked that the money is still to go back.
+
+    Raises:
+        Conflict: the refund is not failed, or its payment or capture has less left.
+    """
+    row = execute(
+        connection,
+        "SELECT payment_id, amount_minor, reason, return_id, status FROM refunds WHERE id = :id",
+        {"id": refund_id},
+    ).fetchone()
+    if row is None or row[4] != "failed":
+        raise Conflict(f"Refund {refund_id} did not fail.")
+    payment_id, amount = row[0], row[1]
+    _reserve(connection, actor, {payment_id: amount})
+    # A refund is of one capture: what no single one has left is to be refunded anew, in parts.
+    roomy = [c for c in _left_of_captures(connection, [payment_id])[payment_id] if c[1] >= amount]
+    if not roomy:
+        raise Conflict("No capture of the payment has so much left to refund.")
+    execute(
+        connection,
+        "UPDATE refunds SET status = 'pending', version = version + 1, changed_by = :actor,"
+        " changed_at = :now WHERE id = :id",
+        {"id": refund_id, **_stamp(connection, actor)},
+    )
+    wanted = Wanted(payment_id, "refund", amount, refund_id=refund_id, target=roomy[0][0])
+    return operations.insert(connection, actor, [wanted])[0]
 
 
 def refundable(

@@ -70,6 +70,7 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
             "UPDATE refunds SET amount_minor = :told WHERE id = :id",
             {"told": told, "id": operation["refund_id"]},
         )
+        _resize_items(connection, actor, operation["refund_id"], told)
     reference = operation["gateway_reference"] or operation["key"]
     _do(connection, actor.name, operation, told, reference)
 
@@ -84,6 +85,39 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
     actor.require(PAYMENTS_WRITE)
     operation = _flagged(connection, operation_id)
     _fail(connection, actor.name, operation, "dismissed", f"dismissed by {actor.name}")
+
+
+def _resize_items(connection: Connection, actor: Actor, refund_id: int, told: int) -> None:
+    """Let what a refund is for sum to what it is now.
+
+    Where less went back the last items give way; what went back beyond them is good will.
+    """
+    stamp = {"by": actor.name, "now": as_time(connection, clock.now())}
+    rows = execute(
+        connection,
+        "SELECT id, amount_minor FROM refund_items WHERE refund_id = :id ORDER BY id DESC",
+        {"id": refund_id},
+    ).fetchall()
+    change = told - sum(amount for _, amount in rows)
+    if rows and change > 0:
+        execute(
+            connection,
+            "INSERT INTO refund_items (refund_id, kind, quantity, amount_minor, version,"
+            " changed_by, changed_at) VALUES (:id, 'goodwill', 0, :amount, 1, :by, :now)",
+            {"id": refund_id, "amount": change, **stamp},
+        )
+    for item_id, amount in rows:
+        gone = min(amount, max(0, -change))
+        change += gone
+        if gone == amount:
+            execute(connection, "DELETE FROM refund_items WHERE id = :id", {"id": item_id})
+        elif gone:
+            execute(
+                connection,
+                "UPDATE refund_items SET amount_minor = amount_minor - :gone,"
+                " version = version + 1, changed_by = :by, changed_at = :now WHERE id = :id",
+                {"id": item_id, "gone": gone, **stamp},
+            )
 
 
 def _flagged(connection: Connection, operation_id: int) -> dict[str, Any]:
@@ -261,18 +295,20 @@ def _refund(connection: Connection, by: str, refund_id: int, status: str) -> Non
 
 
 def tell_refunded(connection: Connection, refund_id: int) -> None:
-    """Tell the customer that money is on its way back."""
+    """Tell the customer that money is on its way back, or that it is in her store credit."""
     row = execute(
         connection,
-        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason FROM refunds AS r"
+        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.destination"
+        " FROM refunds AS r"
         " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
         " WHERE r.id = :id",
         {"id": refund_id},
     ).fetchone()
-    number, email, amount, currency, reason = row
+    number, email, amount, currency, reason, destination = row
     payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
                "reason": reason}  # fmt: skip
-    outbox.post(connection, "payment.refunded", email, payload)
+    kind = "payment.credited" if destination == "store_credit" else "payment.refunded"
+    outbox.post(connection, kind, email, payload)
 
 
 def _give_up_authorising(connection: Connection, by: str, payment_id: int) -> None:

@@ -69,5 +69,7 @@ def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[i
     """Void what was not captured and refund what was, for orders that are cancelled whole."""
     found = [t for each in standing(connection, order_ids).values() for t in each.tenders]
     commands.give_up(connection, actor, [(t.payment_id, t.open) for t in found if t.open])
-    back = [RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED) for t in found]
+    back = [
+        RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED, lowers_cost=True) for t in found
+    ]
     refunds.give_back(connection, actor, [request for request in back if request.amount_minor])

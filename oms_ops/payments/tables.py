@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from oms_ops.database import Base, Count, Id, Minor, Tracked, UtcDateTime, numbered
+from oms_ops.database import KEEPS_IDS, Base, Count, Id, Minor, Tracked, UtcDateTime, numbered
 from oms_ops.stock.tables import one_of
 
 PAYMENT_METHODS = (
@@ -23,6 +23,8 @@ EVENT_KINDS = (
 REFUND_STATUSES = ("pending", "settled", "failed")
 #: Where the money of a refund goes: back to where it came from, or into the customer's credit.
 REFUND_DESTINATIONS = ("original", "store_credit")
+#: What money goes back for: units of a line, what sending cost, or nothing but good will.
+REFUND_ITEM_KINDS = ("line", "shipping", "goodwill")
 OPERATION_KINDS = ("authorise", "capture", "void", "refund")
 #: ``flagged``: the gateway did something else than it was asked; a person decides.
 OPERATION_STATUSES = ("pending", "waiting", "settled", "failed", "flagged")
@@ -111,7 +113,10 @@ class PaymentEvent(Base):
 
 
 class Refund(Tracked, Base):
-    """Money that goes back to the customer, with the return that caused it, if one did."""
+    """Money that goes back to the customer, with the return that caused it, if one did.
+
+    ``lowers_cost``: units of the order were cancelled, and it costs so much less.
+    """
 
     __tablename__ = "refunds"
 
@@ -126,6 +131,7 @@ class Refund(Tracked, Base):
     amount_minor: Mapped[Minor]
     requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
     refunded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lowers_cost: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
 
     __table_args__ = (
         one_of("status", REFUND_STATUSES),
@@ -134,6 +140,31 @@ class Refund(Tracked, Base):
         sa.CheckConstraint(
             "(status = 'settled') = (refunded_at IS NOT NULL)", name="settled_has_a_moment"
         ),
+    )
+
+
+class RefundItem(Tracked, Base):
+    """What a refund, or a part of it, is for; the items of a refund sum to its amount.
+
+    The items of a refund that failed do not count: the money did not go back. ``quantity`` is how
+    many units of the line were meant, 0 where only an amount was.
+    """
+
+    __tablename__ = "refund_items"
+
+    id: Mapped[Id]
+    refund_id: Mapped[int] = mapped_column(sa.ForeignKey("refunds.id"), index=True)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    order_line_id: Mapped[int | None] = mapped_column(sa.ForeignKey("order_lines.id"), index=True)
+    quantity: Mapped[Count]
+    amount_minor: Mapped[Minor]
+
+    __table_args__ = (
+        one_of("kind", REFUND_ITEM_KINDS),
+        sa.CheckConstraint("(kind = 'line') = (order_line_id IS NOT NULL)", name="line_is_named"),
+        sa.CheckConstraint("quantity >= 0 AND amount_minor > 0", name="amount_positive"),
+        # What a gateway gave back less of loses items.
+        KEEPS_IDS,
     )
 
 

@@ -36,7 +36,7 @@ LIKELY: dict[str, list[Any]] = {
     "code": ["SKU-1", "SO-10000001", "SH-10000001"],
 }  # fmt: skip
 NUMBERS = ["SO-10000001", "WV-10000001", "PO-10000001", "1", "2", "ATL", "SKU-1", "pick", "nothing",
-           "%00", "9" * 30]  # fmt: skip
+           "%00", "9" * 30, "BA-10000001", "bob@example.com", "fake"]  # fmt: skip
 
 
 class Drawn:

@@ -170,3 +170,24 @@ def test_messages_that_nothing_tried_again_are_tried_by_the_worker(first_revisio
     with first_revision.connect() as connection:
         tried = connection.exec_driver_sql("SELECT attempts FROM inbox_messages ORDER BY id")
         assert list(tried.scalars()) == [1, 0]
+
+
+def test_a_refund_of_a_cancellation_is_known_as_one_by_a_column(first_revision: Engine) -> None:
+    with _without_foreign_keys(first_revision), transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0007")
+        now = {"now": "2026-01-01T00:00:00.000000Z"}
+        for statement in (
+            "INSERT INTO payments (id, order_id, gateway, method, currency, created_at, changed_by,"
+            " changed_at) VALUES (1, 1, 'manual', 'cash', 'USD', :now, 't', :now)",
+            *(
+                "INSERT INTO refunds (id, payment_id, order_id, status, reason, currency,"
+                " amount_minor, requested_at, changed_by, changed_at) VALUES"
+                f" ({place}, 1, 1, 'failed', '{reason}', 'USD', 1, :now, 't', :now)"
+                for place, reason in ((1, "order cancelled"), (2, "late"))
+            ),
+        ):
+            connection.execute(sa.text(statement), now)
+    init(first_revision)
+    with first_revision.connect() as connection:
+        found = connection.exec_driver_sql("SELECT lowers_cost FROM refunds ORDER BY id")
+        assert [bool(row[0]) for row in found] == [True, False]

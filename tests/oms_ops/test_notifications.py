@@ -182,3 +182,25 @@ def test_a_letter_says_what_is_known_and_leaves_out_the_rest() -> None:
     # A header cannot be smuggled in.
     with pytest.raises(ValueError, match="mail server"):
         Smtp("http://localhost", "shop@example.com")
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "subject", "says"),
+    [
+        ("payment.refunded",
+         {"order": "SO-1", "amount": "3.98", "currency": "USD", "reason": "late"},
+         "3.98 USD go back to you", "of your order SO-1 back to where you paid from"),
+        ("payment.credited",
+         {"order": "SO-1", "amount": "3.98", "currency": "USD", "reason": "late"},
+         "3.98 USD of store credit for you", "of your order SO-1 are now store credit"),
+        ("credit.issued", {"amount": "5.00", "currency": "EUR", "reason": "sorry"},
+         "5.00 EUR of store credit for you", "The reason: sorry."),
+    ],
+)  # fmt: skip
+def test_a_customer_reads_of_her_money(
+    kind: str, payload: dict[str, str], subject: str, says: str
+) -> None:
+    letter = compose(kind, payload)
+    assert letter.subject == subject
+    assert says in letter.text
+    assert "{" not in letter.text

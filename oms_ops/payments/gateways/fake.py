@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from oms_ops import clock
 from oms_ops.errors import FieldError, NotFound, Unauthorised, ValidationFailed
 from oms_ops.payments.gateways.interface import Arrival, Call, Notice, NotNow, Outcome, Uncertain
-from oms_ops.settings import settings
+from oms_ops.settings import secrets_folder, settings
 
 #: What can go wrong with a call. ``lost_after``: done, and the answer is lost; ``lost_before``: the
 #: call never arrives; ``refused``: not now; ``declined``; ``wrong_amount``: one minor unit less is
@@ -53,6 +53,11 @@ class FakeSettings(BaseSettings):
     file: Path | None = None
     secret: str = Field(default="fake-secret", repr=False)
     milliseconds: int = 0
+
+    @classmethod
+    def read(cls) -> FakeSettings:
+        """Return the settings of the environment and of ``OMS_SECRETS_DIR``."""
+        return cls(**secrets_folder())
 
 
 class Fake:
@@ -255,7 +260,7 @@ def open_gateway() -> Fake:
     Raises:
         NotFound: ``OMS_FAKE_ENABLED`` is not set: no shop takes play money by accident.
     """
-    chosen = FakeSettings()
+    chosen = FakeSettings.read()
     if not chosen.enabled:
         raise NotFound("The fake gateway is not enabled here (OMS_FAKE_ENABLED).")
     return Fake(chosen)

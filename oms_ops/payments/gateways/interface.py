@@ -8,7 +8,7 @@ called between transactions, and may be called again with the same key at any ti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -44,7 +44,7 @@ class Call:
     order: str
     payment: str | None = None
     target: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     final: bool = True
     return_url: str | None = None
 
@@ -68,7 +68,7 @@ class Outcome:
     payment: str | None = None
     amount_minor: int | None = None
     currency: str | None = None
-    action: Mapping[str, str] | None = None
+    action: Mapping[str, str] | None = field(default=None, repr=False)
     code: str | None = None
     message: str | None = None
 

@@ -32,5 +32,9 @@ def gateway(name: str) -> Gateway:
     if name not in GATEWAYS:
         raise NotFound(f"There is no payment gateway {name!r}.")
     module, _, opener = GATEWAYS[name].partition(":")
-    opened: Gateway = getattr(import_module(module), opener)()
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        raise NotFound(f"The library of the payment gateway {name!r} is not installed.") from error
+    opened: Gateway = getattr(found, opener)()
     return opened

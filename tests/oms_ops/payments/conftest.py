@@ -17,13 +17,20 @@ from tests.oms_ops.payments.till import Till
 from tests.oms_ops.shop import Shop
 
 
-@pytest.fixture
-def till(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Till]:
-    """Return a shop whose cards go through the fake gateway; its ledgers agree afterwards."""
+@pytest.fixture(autouse=True)
+def _play_money(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the fake gateway be opened, anew in each test."""
     monkeypatch.setenv("OMS_FAKE_ENABLED", "1")
+    gateway.cache_clear()
+    yield
+    gateway.cache_clear()
+
+
+@pytest.fixture
+def till(shop: Shop) -> Iterator[Till]:
+    """Return a shop whose cards go through the fake gateway; its ledgers agree afterwards."""
     yield Till(shop)
     assert [finding for finding in reconcile(shop.engine) if finding.count] == []
-    gateway.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,94 +1,217 @@
-"""Payments over HTTP: held, collected and given back; gift cards; what gateways send."""
+"""Payments over HTTP: what the desk asks for, what it is told, what it is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
-from oms_ops.access import keys
-from oms_ops.api.app import create_app
-from oms_ops.database import run
 from oms_ops.orders import collecting
-from oms_ops.payments import balances
+from tests.oms_ops.payments.desk import Desk, codes, number
 from tests.oms_ops.payments.till import Till
-from tests.oms_ops.shop import CLERK
+from tests.oms_ops.shop import order
+
+CARD = "4242424242424242"
 
 
 @pytest.fixture
-def client(till: Till) -> Iterator[TestClient]:
-    key = run(till.engine, lambda c: keys.create(c, "clerk", "carla"))
-    headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(till.engine), headers=headers) as made:
-        yield made
+def desk(till: Till) -> Desk:
+    return Desk(till)
 
 
-def test_a_card_is_held_collected_and_refunded(till: Till, client: TestClient) -> None:
-    order_id = till.sell(("SKU-1", 2))
-    path = f"/v1/payments/{till.payment(order_id)}"
-    held = client.post(f"{path}/authorise", json={"token": "tok_1"}).json()
-    assert (held["authorised"], held["open"]) == ("3.98", "3.98")
-    taken = client.post(f"{path}/capture", json={"amount": "1.00"}).json()
-    assert (taken["captured"], taken["open"]) == ("1.00", "2.98")
-    wanted = {"amount": "0.40", "reason": "late"}
-    headers = {"Idempotency-Key": "r-1"}
-    for _ in range(2):
-        back = client.post(f"{path}/refunds", json=wanted, headers=headers).json()
-        assert back["refunded"] == "0.40"
-    assert client.post(f"{path}/void").status_code == 409
-    listed = client.get(f"/v1/orders/SO-{10_000_000 + order_id}/payments").json()["data"]
-    assert [e["kind"] for e in listed[0]["events"]] == ["authorised", "captured", "refunded"]
+def test_a_card_is_authorised_captured_and_refunded_within_the_requests(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    payment_id = desk.till.payment(order_id)
+    held = desk.post(f"/payments/{payment_id}/authorise", {"token": "tok_1"}).json()
+    assert (held["status"], held["action"], held["authorised"]) == ("settled", None, "3.98")
+    taken = desk.post(f"/payments/{payment_id}/capture", {"amount": "3.00"}).json()
+    assert (taken["captured"], taken["open"]) == ("3.00", "0.98")
+    back = desk.post(f"/payments/{payment_id}/refunds", {"amount": "1.00", "reason": "late"})
+    assert back.status_code == 201
+    assert [each["status"] for each in back.json()["made"]] == ["settled"]
+    (shown,) = desk.get(f"/orders/{number(order_id)}/payments", role="support").json()["data"]
+    assert (shown["refunded"], shown["method"], shown["gateway"]) == ("1.00", "card", "fake")
+    assert [each["kind"] for each in shown["events"]] == ["authorised", "captured", "refunded"]
+    assert [each["kind"] for each in shown["operations"]] == ["authorise", "capture", "refund"]
 
 
-def test_who_has_to_do_something_is_told_what(till: Till, client: TestClient) -> None:
-    order_id = till.sell(("SKU-1", 2))
-    till.fake.break_next("authorise", "waiting")
-    answer = client.post(f"/v1/payments/{till.payment(order_id)}/authorise").json()
-    assert answer["action"] == {"redirect_url": "https://fake.example/fp_1"}
-    logged = till.shop.rows("SELECT payload FROM change_log WHERE entity = 'payment_operations'")
-    assert logged
-    assert "fake.example" not in str([row[0] for row in logged])
+def test_what_the_gateway_has_not_said_is_shown_as_pending(desk: Desk) -> None:
+    payment_id = desk.pay(desk.till.sell(("SKU-1", 2)))
+    desk.till.fake.break_next("refund", "lost_after")
+    back = desk.post(f"/payments/{payment_id}/refunds", {"amount": "1.00", "reason": "late"}).json()
+    assert [each["status"] for each in back["made"]] == ["pending"]
+    assert (back["refunded"], back["refunding"]) == ("0.00", "1.00")
+    with desk.till.later(minutes=5):
+        collecting.perform(desk.till.engine)
 
 
-@pytest.mark.parametrize("number", ["4242424242424242", "4242 4242 4242 4242"])
-def test_no_card_number_is_taken(till: Till, client: TestClient, number: str) -> None:
-    order_id = till.sell(("SKU-1", 2))
-    path = f"/v1/payments/{till.payment(order_id)}/authorise"
-    refused = client.post(path, json={"token": number})
-    assert refused.status_code == 422
-    assert refused.json()["errors"][0]["code"] == "card_number"
-    assert number not in refused.text
-    assert client.post(path, json={"card": {"number": number}}).status_code == 422
+def test_what_the_customer_has_to_do_is_told_only_to_who_takes_payments(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    desk.till.fake.break_next("authorise", "waiting")
+    payment_id = desk.till.payment(order_id)
+    asked = desk.post(
+        f"/payments/{payment_id}/authorise",
+        {"token": "tok_1", "return_url": "https://shop.example/back"},
+    ).json()
+    assert asked["status"] == "waiting"
+    assert "redirect_url" in asked["action"]
+    path = f"/orders/{number(order_id)}/payments"
+    assert "redirect_url" in desk.get(path).text
+    for role in ("support", "analyst", "engineer"):
+        shown = desk.get(path, role=role)
+        assert shown.is_success
+        assert "redirect_url" not in shown.text
+    assert desk.get(path, role="warehouse").status_code == 403
 
 
-def test_a_gift_card_pays_its_part_and_gets_it_back(till: Till, client: TestClient) -> None:
-    order_id = till.sell(("SKU-1", 2), payment=None)
-    card = run(till.engine, lambda c: balances.issue_card(c, CLERK, "USD", 150))
-    path = f"/v1/orders/SO-{10_000_000 + order_id}"
-    wanted = {"method": "gift_card", "code": card.code}
-    paid = client.post(f"{path}/payments", json=wanted).json()
-    assert (paid["amount"], paid["captured"]) == ("1.50", "1.50")
-    assert client.post(f"{path}/payments", json=wanted).status_code == 409
-    rest = client.post(f"{path}/payments", json={"method": "invoice"}).json()
-    assert (rest["amount"], rest["due_on"] is not None) == ("2.48", True)
-    assert client.post(f"{path}/cancel", json={"reason": "no"}).status_code == 200
-    with till.engine.connect() as connection:
-        assert balances.find_card(connection, card.code or "")["balance_minor"] == 150
+def test_a_void_lets_go_of_what_the_gateway_holds(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    payment_id = desk.till.authorise(order_id)
+    assert desk.post(f"/payments/{payment_id}/void").json()["voided"] == "3.98"
+    assert desk.till.operations()[-1] == ("void", "settled")
 
 
-def test_a_message_is_stored_before_it_is_answered_and_folded_later(
-    till: Till, client: TestClient
+def test_an_order_is_paid_by_gift_card_credit_and_invoice(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 10), payment=None)
+    path = f"/orders/{number(order_id)}/payments"
+    card = desk.post("/gift-cards", {"currency": "USD", "amount": "5"}).json()
+    used = desk.post(path, {"method": "gift_card", "code": card["code"].lower()})
+    assert used.status_code == 201
+    assert (used.json()["captured"], used.json()["balance"]) == ("5.00", card["number"])
+    credit = {"currency": "USD", "amount": "4", "reason": "sorry"}
+    assert desk.post("/customers/bob@example.com/credit", credit).status_code == 201
+    paid = desk.post(path, {"method": "store_credit", "amount": "3"}).json()
+    assert paid["captured"] == "3.00"
+    invoice = desk.post(path, {"method": "invoice"}).json()
+    assert invoice["amount"] == "11.90"
+    assert invoice["due_on"] is not None
+    left = desk.get("/customers/bob@example.com/credit", role="support").json()
+    assert left["credits"][0]["balance"] == "1.00"
+    assert [each["amount"] for each in left["credits"][0]["entries"]] == ["4.00", "-3.00"]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_the_same_key_gets_the_first_answer_and_doubles_nothing(
+    desk: Desk, *, at_once: bool
 ) -> None:
-    order_id = till.sell(("SKU-1", 2))
-    till.fake.break_next("authorise", "lost_after")
-    till.authorise(order_id)
-    ((headers, body),) = till.fake.events()
-    forged = {**headers, "fake-signature": "0"}
-    assert client.post("/v1/webhooks/fake", content=body, headers=forged).status_code == 401
-    assert client.post("/v1/webhooks/nobody", content=body, headers=headers).status_code == 404
-    answers = [client.post("/v1/webhooks/fake", content=body, headers=headers) for _ in range(2)]
-    assert [answer.json()["status"] for answer in answers] == ["stored", "known"]
-    assert till.money(order_id)[1] == "0.00"
-    collecting.hear(till.engine)
-    assert till.money(order_id)[1] == "3.98"
+    order_id = desk.till.sell(("SKU-1", 4))
+    payment_id = desk.pay(order_id)
+    body = {"amount": "1.00", "reason": "late"}
+
+    def ask(_: int) -> Any:
+        return desk.post(f"/payments/{payment_id}/refunds", body, key="k1")
+
+    if at_once:
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(ask, range(6)))
+    else:
+        answers = [ask(0), ask(1)]
+        assert answers[0].json() == answers[1].json()
+    assert {answer.status_code for answer in answers} == {201}
+    assert desk.till.money(order_id)[3] == "1.00"
+    other = desk.post(f"/payments/{payment_id}/refunds", {**body, "amount": "2"}, key="k1")
+    assert other.json()["type"].endswith("idempotency_key_reused")
+    # A refusal leaves no key behind.
+    path = f"/payments/{payment_id}/refunds"
+    assert desk.post(path, {**body, "amount": "99"}, key="k2").status_code == 409
+    assert desk.post(path, body, key="k2").status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"token": CARD}, {"token": "card_number"}),
+        ({"token": "4242 4242-4242 4242"}, {"token": "card_number"}),
+        ({"token": f"tok_{CARD}"}, {"token": "card_number"}),
+        ({"token": "tok_1", "number": CARD}, {"number": "card_number"}),
+        ({"token": "tok_1", "card": {"no": CARD}, "return_url": "x"},
+         {"card.no": "card_number", "card": "unknown_field",
+          "return_url": "string_pattern_mismatch"}),
+        ({"token": "tok_1", CARD: "x"}, {"body": "card_number"}),
+        ({"token": "tok_1", "cvc": "123"}, {"cvc": "unknown_field"}),
+    ],
+)  # fmt: skip
+def test_no_card_data_is_taken(
+    desk: Desk, caplog: pytest.LogCaptureFixture, body: Any, expected: Any
+) -> None:
+    caplog.set_level("DEBUG")
+    payment_id = desk.till.payment(desk.till.sell(("SKU-1", 2)))
+    refused = desk.post(f"/payments/{payment_id}/authorise", body)
+    assert codes(refused) == expected
+    assert CARD not in refused.text.replace(" ", "").replace("-", "")
+    assert CARD not in caplog.text
+    assert desk.till.operations() == []
+
+
+def test_a_token_that_is_no_card_number_is_taken(desk: Desk) -> None:
+    for token in ("pm_1NqX2eLkdIwHu7ixraBm864M", "4242424242424241", "5O190127TN364715T"):
+        payment_id = desk.till.payment(desk.till.sell(("SKU-1", 1)))
+        asked = desk.post(f"/payments/{payment_id}/authorise", {"token": token})
+        assert asked.is_success, asked.text
+
+
+@pytest.mark.parametrize(
+    "payment",
+    [{"method": "card", "number": CARD}, {"method": CARD}, CARD, {CARD: 1, "method": "card"}],
+)
+def test_an_order_with_card_data_is_refused_with_a_code_of_its_own(
+    desk: Desk, payment: Any
+) -> None:
+    submitted = order(("SKU-1", 1), payment=payment)
+    refused = desk.post("/orders", submitted)
+    assert "card_number" in codes(refused).values()
+    assert CARD not in refused.text
+    draft = desk.post("/drafts", submitted)
+    assert "card_number" in codes(draft).values()
+    assert desk.till.shop.count("drafts") == 0
+    assert desk.till.shop.count("orders") == 0
+
+
+def test_who_may_not_is_refused_by_the_service(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    payment_id = desk.pay(order_id)
+    asked: list[tuple[str, Any]] = [
+        (f"/orders/{number(order_id)}/payments", {"method": "cash"}),
+        (f"/payments/{payment_id}/authorise", {"token": "t"}),
+        (f"/payments/{payment_id}/capture", None),
+        (f"/payments/{payment_id}/void", None),
+        (f"/payments/{payment_id}/refunds", {"amount": "1", "reason": "x"}),
+        (f"/orders/{number(order_id)}/refunds", {"reason": "x", "goodwill": "1"}),
+        ("/gift-cards", {"currency": "USD", "amount": "1"}),
+        ("/customers/bob@example.com/credit", {"currency": "USD", "amount": "1", "reason": "x"}),
+        ("/payment-operations/1/accept", None),
+        ("/payment-operations/1/dismiss", None),
+        ("/payment-operations/1/retry", None),
+    ]
+    for role in ("support", "engineer", "warehouse"):
+        for path, body in asked:
+            assert desk.post(path, body, role=role).status_code == 403, (role, path)
+
+
+def test_a_key_with_one_scope_does_only_that(desk: Desk) -> None:
+    from fastapi.testclient import TestClient
+
+    from oms_ops.access import keys
+    from oms_ops.database import run
+
+    order_id = desk.till.sell(("SKU-1", 2), payment=None)
+    key = run(
+        desk.till.engine, lambda c: keys.create(c, "clerk", "narrow", scopes=["payments:write"])
+    )
+    narrow = TestClient(desk.app, headers={"Authorization": f"Bearer {key}"})
+    path = f"/v1/orders/{number(order_id)}/payments"
+    assert narrow.post(path, json={"method": "cash"}).status_code == 201
+    gift = narrow.post("/v1/gift-cards", json={"currency": "USD", "amount": "1"})
+    assert gift.status_code == 403
+
+
+def test_what_an_amended_order_costs_more_is_paid_through_the_gateway_too(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 1))
+    body = {
+        "lines": [{"line_no": 1, "quantity": 2}],
+        "payment": {"method": "card"},
+    }
+    amended = desk.post(f"/orders/{number(order_id)}/amend", body)
+    assert amended.is_success, amended.text
+    assert [row.gateway for row in desk.till.payments(order_id)] == ["fake", "fake"]

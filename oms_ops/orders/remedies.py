@@ -1,0 +1,144 @@
+"""What a person does about an operation that went wrong: accept, dismiss, retry; then what follows.
+
+The order's row is locked first, as by everything that changes the payments of one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PAYMENTS_WRITE, Actor
+from oms_ops.database import as_time, execute
+from oms_ops.errors import Conflict, NotFound
+from oms_ops.money import to_text
+from oms_ops.orders import collecting, refund_items, tenders
+from oms_ops.orders.locks import lock_orders
+from oms_ops.payments import ledger, operations, refunds, settling
+
+
+def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
+    """Count what the gateway did though it was asked for something else; return the payment.
+
+    Raises:
+        NotFound: there is no such operation.
+        Conflict: it is not flagged.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    operation = _locked(connection, operation_id)
+    settling.accept(connection, actor, operation_id)
+    collecting.follow(connection, [operation["order_id"]])
+    return int(operation["payment_id"])
+
+
+def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
+    """Put an operation aside that failed, or that was flagged and did nothing; return the payment.
+
+    Raises:
+        NotFound: there is no such operation.
+        Conflict: it is neither flagged nor failed.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    operation = _locked(connection, operation_id)
+    if operation["status"] == "failed":
+        _mark(connection, actor, operation_id, "dismissed")
+    else:
+        settling.dismiss(connection, actor, operation_id)
+    return int(operation["payment_id"])
+
+
+def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
+    """Ask again for what failed, under a new key, or at once for what waits; return the payment.
+
+    A refund is asked for again only where its money is still to go back: not where the same was
+    refunded since.
+
+    Raises:
+        NotFound: there is no such operation.
+        Conflict: it is settled or flagged, was retried or dismissed, or is not wanted any more.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    operation = _locked(connection, operation_id)
+    payment_id = int(operation["payment_id"])
+    if operations.hurry(connection, operation_id):
+        return payment_id
+    if operation["status"] != "failed" or operation["code"] in ("retried", "dismissed"):
+        state = operation["code"] if operation["status"] == "failed" else operation["status"]
+        raise Conflict(f"Operation {operation_id} is {state}: there is nothing to retry.")
+    if operation["kind"] == "authorise":
+        raise Conflict("The customer's means of payment is not kept: authorise the payment again.")
+    if operation["kind"] == "refund":
+        _still_due(connection, operation)
+        refunds.ask_again(connection, actor, operation["refund_id"])
+    elif operation["kind"] == "capture":
+        operations.capture(connection, actor, [(payment_id, operation["amount_minor"])])
+    elif not operations.release(connection, actor, [payment_id]):
+        raise Conflict("The gateway holds nothing for the payment that is to be let go of.")
+    _mark(connection, actor, operation_id, "retried")
+    return payment_id
+
+
+def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
+    """Lock an operation's order and payment; return the operation as it is then."""
+    found = execute(
+        connection,
+        "SELECT p.id, p.order_id FROM payment_operations AS x"
+        " JOIN payments AS p ON p.id = x.payment_id WHERE x.id = :id",
+        {"id": operation_id},
+    ).fetchone()
+    if found is None:
+        raise NotFound(f"There is no payment operation {operation_id}.")
+    payment_id, order_id = found
+    lock_orders(connection, [order_id])
+    ledger.lock(connection, [payment_id])
+    columns = "kind, status, code, amount_minor, currency, refund_id"
+    row = execute(
+        connection,
+        f"SELECT {columns} FROM payment_operations WHERE id = :id",
+        {"id": operation_id},
+    ).fetchone()
+    operation = dict(zip(columns.split(", "), row, strict=True))
+    return {**operation, "payment_id": payment_id, "order_id": order_id}
+
+
+def _still_due(connection: Connection, operation: dict[str, Any]) -> None:
+    """Refuse to give back what has gone back another way since the refund failed."""
+    order_id, amount = operation["order_id"], operation["amount_minor"]
+    lowers_cost = execute(
+        connection,
+        "SELECT lowers_cost FROM refunds WHERE id = :id",
+        {"id": operation["refund_id"]},
+    ).fetchone()[0]
+    if lowers_cost and (due := tenders.surplus(connection, order_id)) < amount:
+        text = to_text(due, operation["currency"])
+        raise Conflict(f"Of the order, {text} is still to go back: refund that, and dismiss this.")
+    wanted: dict[int | None, int] = {}
+    for item in refund_items.of_refund(connection, operation["refund_id"]):
+        if item.kind != "goodwill":
+            wanted[item.line_id] = wanted.get(item.line_id, 0) + item.amount
+    paid = refund_items.paid(connection, order_id)
+    left: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
+    left[None] = paid.shipping_left
+    if any(part > left.get(line_id, 0) for line_id, part in wanted.items()):
+        raise Conflict("What it was for was refunded another way since: dismiss it.")
+
+
+def _mark(connection: Connection, actor: Actor, operation_id: int, code: str) -> None:
+    """Say what became of a failed operation; why it failed stays in its problem."""
+    execute(
+        connection,
+        "UPDATE payment_operations SET problem = substr(code || coalesce(': ' || problem, ''), 1,"
+        " 500), code = :code, version = version + 1, changed_by = :by, changed_at = :now"
+        " WHERE id = :id",
+        {
+            "id": operation_id,
+            "code": code,
+            "by": actor.name,
+            "now": as_time(connection, clock.now()),
+        },
+    )

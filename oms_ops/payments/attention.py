@@ -1,0 +1,262 @@
+"""What of the money needs a person, and what she can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from oms_ops import clock
+from oms_ops.access.actor import PAYMENTS_READ, PAYMENTS_WRITE, Actor
+from oms_ops.database import as_time, execute, read_time
+from oms_ops.errors import Conflict, NotFound
+from oms_ops.money import to_text
+from oms_ops.payments.gateways.registry import BALANCE, MANUAL
+from oms_ops.payments.operations import OPEN
+from oms_ops.settings import settings
+
+#: Attempts after which a gateway has not answered for the better part of an hour.
+MANY_ATTEMPTS = 5
+#: A message for a payment that is not known yet is usually early by seconds.
+_UNMATCHED_AFTER = timedelta(minutes=15)
+#: Gateways take a shop's answer to a charge-back for some weeks; then it is settled either way.
+_CHARGE_BACK_DAYS = 90
+#: Of each kind, at most so many: more of one kind is one trouble.
+_MOST = 500
+
+_OPERATION = (
+    "SELECT x.id AS operation, x.payment_id AS payment, o.number, x.kind AS what,"
+    " x.amount_minor AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since"
+    " FROM payment_operations AS x JOIN payments AS p ON p.id = x.payment_id"
+    " JOIN orders AS o ON o.id = p.order_id WHERE "
+)
+
+#: kind -> query, what can be done (the names of routes), and how, in a sentence.
+_KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "operation_flagged": (
+        f"{_OPERATION} x.status = 'flagged'",
+        ("accept", "dismiss"),
+        "The gateway did another amount than it was asked. Look at its own pages: accept what it"
+        " says, or dismiss it if it did nothing.",
+    ),
+    "refund_failed": (
+        f"{_OPERATION} x.kind = 'refund' AND x.status = 'failed'"
+        " AND coalesce(x.code, '') NOT IN ('dismissed', 'retried') AND EXISTS ("
+        "SELECT 1 FROM refunds AS r WHERE r.id = x.refund_id AND r.status = 'failed')",
+        ("retry", "dismiss"),
+        "The customer has not got this money. Retry, or refund it another way and dismiss this.",
+    ),
+    "capture_failed": (
+        f"{_OPERATION} x.kind = 'capture' AND x.status = 'failed'"
+        " AND coalesce(x.code, '') NOT IN ('dismissed', 'retried')"
+        f" AND p.authorised_minor > p.captured_minor + p.capturing_minor AND {OPEN} > 0",
+        ("retry", "dismiss"),
+        "What was earned was not collected. Retry, or collect it another way and dismiss this.",
+    ),
+    "void_failed": (
+        f"{_OPERATION} x.kind = 'void' AND x.status = 'failed'"
+        " AND coalesce(x.code, '') NOT IN ('dismissed', 'retried') AND NOT EXISTS ("
+        "SELECT 1 FROM payment_operations AS y WHERE y.payment_id = x.payment_id"
+        " AND y.kind = 'void' AND y.status <> 'failed')",
+        ("retry", "dismiss"),
+        "The customer's money is still held. Retry, or let go of it at the gateway and dismiss"
+        " this.",
+    ),
+    "operation_stuck": (
+        f"{_OPERATION} x.status IN ('pending', 'waiting') AND x.attempts >= {MANY_ATTEMPTS}"
+        # A customer who has not come back yet is nobody's trouble.
+        " AND NOT (x.kind = 'authorise' AND x.status = 'waiting')",
+        ("retry",),
+        "The gateway does not answer; it is asked again and again. Look at the problem; retry asks"
+        " at once.",
+    ),
+    "message_flagged": (
+        "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
+        " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
+        " LEFT JOIN payments AS p ON p.id = m.payment_id"
+        " LEFT JOIN orders AS o ON o.id = p.order_id WHERE m.status = 'flagged'",
+        ("dismiss",),
+        "The gateway tells what does not fit; nothing was changed. Look at its own pages, put right"
+        " what has to be, and dismiss this.",
+    ),
+    "message_unmatched": (
+        "SELECT m.id AS message, m.payment_id AS payment, NULL AS number, m.topic AS what,"
+        " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
+        " WHERE m.status = 'unmatched' AND m.received_at < :unmatched",
+        ("dismiss",),
+        "No payment here is known by what it names: it may be of another shop or was made at the"
+        " gateway. It is tried again by itself; dismiss what is not ours.",
+    ),
+    "events_beyond_payment": (
+        "SELECT p.id AS payment, o.number, e.kind AS what, e.told - e.counted AS amount,"
+        " p.currency, e.since FROM (SELECT v.payment_id, v.kind,"
+        "  CAST(sum(v.amount_minor) AS bigint) AS told, max(CASE v.kind"
+        "  WHEN 'captured' THEN q.captured_minor WHEN 'refunded' THEN q.refunded_minor"
+        "  ELSE q.credited_minor END) AS counted, max(v.occurred_at) AS since"
+        "  FROM payment_events AS v JOIN payments AS q ON q.id = v.payment_id"
+        f"  AND q.gateway NOT IN ('{MANUAL}', '{BALANCE}')"
+        "  WHERE v.kind IN ('captured', 'refunded', 'credited')"
+        "  GROUP BY v.payment_id, v.kind) AS e JOIN payments AS p ON p.id = e.payment_id"
+        " JOIN orders AS o ON o.id = p.order_id WHERE e.told > e.counted",
+        (),
+        "The gateway tells of more than this payment is for, and the rest is not counted. Compare"
+        " with its own pages: what was collected twice is refunded there.",
+    ),
+    "charge_back": (
+        "SELECT p.id AS payment, o.number, p.method AS what, p.charged_back_minor AS amount,"
+        " p.currency, c.since FROM payments AS p JOIN orders AS o ON o.id = p.order_id"
+        " JOIN (SELECT payment_id, max(occurred_at) AS since FROM payment_events"
+        "  WHERE kind = 'charged_back' GROUP BY payment_id) AS c ON c.payment_id = p.id"
+        " WHERE p.charged_back_minor > 0 AND c.since > :charged_back",
+        (),
+        "The customer's bank took the money back. Answer at the gateway while it takes answers;"
+        " what it says in the end is counted by itself.",
+    ),
+    "invoice_overdue": (
+        f"SELECT p.id AS payment, o.number, p.method AS what, {OPEN} AS amount, p.currency,"
+        " p.due_on AS since FROM payments AS p JOIN orders AS o ON o.id = p.order_id"
+        f" WHERE p.method = 'invoice' AND p.due_on < :today AND {OPEN} > 0",
+        ("capture", "void"),
+        "It was to be paid by now. Capture the payment when the money is there, or void it.",
+    ),
+}
+
+
+def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
+    """Return what needs a person, the oldest of each kind first.
+
+    Each has ``kind``, ``order``, ``payment``, ``operation`` or ``message`` where it is of one,
+    ``amount`` and ``currency``, ``since``, ``problem``, what can be done (``can``) and ``how``.
+
+    Raises:
+        Forbidden: the role may not see payments.
+    """
+    actor.require(PAYMENTS_READ)
+    now = clock.now()
+    parameters = {
+        "unmatched": as_time(connection, now - _UNMATCHED_AFTER),
+        "charged_back": as_time(connection, now - timedelta(days=_CHARGE_BACK_DAYS)),
+        "today": now.astimezone(settings().zone).date().isoformat(),
+    }
+    return [
+        _shown(kind, dict(row), can, how)
+        for kind, (query, can, how) in _KINDS.items()
+        for row in _rows(connection, query, parameters)
+    ]
+
+
+def _rows(connection: Connection, query: str, parameters: dict[str, Any]) -> Iterator[Any]:
+    # A statement is given only what it asks for.
+    needed = {name: value for name, value in parameters.items() if f":{name}" in query}
+    if connection.dialect.name != "sqlite":
+        query = query.replace(":today", "CAST(:today AS date)")
+    yield from connection.execute(
+        sa.text(f"{query} ORDER BY since, payment LIMIT {_MOST}"), needed
+    ).mappings()
+
+
+def _shown(kind: str, row: dict[str, Any], can: tuple[str, ...], how: str) -> dict[str, Any]:
+    amount, currency = row.get("amount"), row.get("currency")
+    return {
+        "kind": kind,
+        "what": row["what"],
+        "order": row["number"],
+        "payment": row["payment"],
+        "operation": row.get("operation"),
+        "message": row.get("message"),
+        "amount": None if amount is None or currency is None else to_text(amount, currency),
+        "currency": currency,
+        "since": _moment(row["since"]),
+        "attempts": row.get("attempts"),
+        "code": row.get("code"),
+        "problem": row.get("problem"),
+        "can": list(can),
+        "how": how,
+    }
+
+
+def _moment(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = str(value)
+    if len(text) == len("2026-11-23"):
+        return text
+    moment = read_time(value)
+    return moment.isoformat() if moment else None
+
+
+def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> None:
+    """Put a message aside that a person has looked at; it stays stored.
+
+    Raises:
+        NotFound: there is no such message.
+        Conflict: it is neither flagged nor unmatched.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    found = execute(
+        connection, "SELECT status FROM gateway_messages WHERE id = :id", {"id": message_id}
+    ).fetchone()
+    if found is None:
+        raise NotFound(f"There is no gateway message {message_id}.")
+    done = execute(
+        connection,
+        "UPDATE gateway_messages SET status = 'ignored', settled_at = :now,"
+        " reason = substr('dismissed by ' || :by || coalesce(': ' || reason, ''), 1, 500)"
+        " WHERE id = :id AND status IN ('flagged', 'unmatched')",
+        {"id": message_id, "by": actor.name, "now": as_time(connection, clock.now())},
+    ).rowcount
+    if not done:
+        raise Conflict(f"Message {message_id} is {found[0]}: there is nothing to dismiss.")
+
+
+def messages(
+    connection: Connection,
+    actor: Actor,
+    *,
+    status: str | None = None,
+    before: int = 0,
+    limit: int = 50,
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Return a page of gateways' messages, the newest first, and the next page's cursor.
+
+    The body is shown only to who may write payments: it holds what gateways tell of customers.
+
+    Raises:
+        Forbidden: the role may not see payments.
+    """
+    actor.require(PAYMENTS_READ)
+    body = ", body" if actor.permits(PAYMENTS_WRITE) else ""
+    conditions = ["1 = 1"]
+    if status is not None:
+        conditions.append("status = :status")
+    if before:
+        conditions.append("id < :before")
+    rows = (
+        connection.execute(
+            sa.text(
+                "SELECT id, gateway, external_id, topic, status, reason, payment_id, attempts,"
+                f" received_at, settled_at{body} FROM gateway_messages"
+                f" WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"
+            ),
+            {
+                "limit": limit + 1,
+                **({"status": status} if status is not None else {}),
+                **({"before": before} if before else {}),
+            },
+        )
+        .mappings()
+        .all()
+    )
+    page = [
+        {
+            **row,
+            "received_at": _moment(row["received_at"]),
+            "settled_at": _moment(row["settled_at"]),
+        }
+        for row in rows[:limit]
+    ]
+    return page, page[-1]["id"] if len(rows) > limit else None
