@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids, run
-from oms_ops.orders import tenders
+from oms_ops.orders import return_refunds, tenders
 from oms_ops.orders.amounts import owed_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
@@ -79,7 +79,9 @@ def _earned(connection: Connection, order_ids: Collection[int]) -> dict[int, int
     lines = f"CAST(sum({owed_sql('l', 'l.quantity', included)}) AS bigint)"
     rows = execute(
         connection,
-        f"SELECT o.id, {shipped} + o.total_minor - {lines} FROM orders AS o"
+        f"SELECT o.id, {shipped} + o.total_minor - {lines} - coalesce((SELECT"
+        "  CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r WHERE r.order_id = o.id), 0)"
+        " FROM orders AS o"
         " JOIN order_lines AS l ON l.order_id = o.id"
         f" WHERE o.id IN ({ids(connection, 'ids')}) AND o.status <> 'cancelled'"
         " GROUP BY o.id, o.total_minor, o.tax_included HAVING sum(l.shipped) > 0",
@@ -118,6 +120,7 @@ def _settle(connection: Connection, claimed: Claimed, outcome: Outcome | Lost) -
 
 def follow(connection: Connection, order_ids: Sequence[int]) -> None:
     """Do what follows from news of the payments of orders, whose rows are locked."""
+    return_refunds.follow(connection, SYSTEM, order_ids)
     tenders.settle(connection, SYSTEM, order_ids)
     collect(connection, SYSTEM, order_ids)
     rows = execute(

@@ -138,7 +138,7 @@ def uncovered(connection: Connection, order_id: int) -> int:
     The caller holds the order's row; its payments are locked here.
     """
     held = standing(connection, [order_id]).get(order_id, _NOTHING)
-    return _owed(connection, [order_id])[order_id] - held.collected - held.open
+    return owed(connection, [order_id])[order_id] - held.collected - held.open
 
 
 def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
@@ -147,15 +147,15 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
     For orders of which units were cancelled, or whose payments brought news; their rows are locked.
     Refunds go back as the rules say, and the newest payment is reduced first.
     """
-    owed = _owed(connection, order_ids)
+    cost = owed(connection, order_ids)
     found = standing(connection, order_ids)
     back: list[RefundRequest] = []
     given_up: list[tuple[int, int]] = []
     order_of_refunds = store.current(connection).rules.payments.refund_order
     for order_id, held in found.items():
         # Beyond what is collected for good, only the rest of the cost is still expected.
-        surplus = max(0, held.open - max(0, owed[order_id] - held.collected))
-        due = max(0, held.collected - owed[order_id])
+        surplus = max(0, held.open - max(0, cost[order_id] - held.collected))
+        due = max(0, held.collected - cost[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):
             back.append(RefundRequest(payment_id, part, UNITS_CANCELLED))
         for tender in reversed(held.tenders):
@@ -187,11 +187,13 @@ def spread_back(
     return parts
 
 
-def _owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+    """Return what orders cost in minor units, less what was cancelled and what came back unpaid."""
     rows = connection.execute(
         sa.text(
-            "SELECT id, total_minor - cancelled_minor AS owed FROM orders"
-            f" WHERE id IN ({ids(connection, 'ids')})"
+            "SELECT o.id, CAST(o.total_minor - o.cancelled_minor - coalesce((SELECT"
+            "  sum(r.forgiven_minor) FROM returns AS r WHERE r.order_id = o.id), 0) AS bigint)"
+            f" AS owed FROM orders AS o WHERE o.id IN ({ids(connection, 'ids')})"
         ),
         {"ids": as_ids(order_ids)},
     )

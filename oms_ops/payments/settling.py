@@ -261,15 +261,21 @@ def _refund(connection: Connection, by: str, refund_id: int, status: str) -> Non
 
 
 def tell_refunded(connection: Connection, refund_id: int) -> None:
-    """Tell the customer that money is on its way back."""
+    """Tell the customer that money is on its way back.
+
+    Of a return she is told once, when all of its refunds are settled.
+    """
     row = execute(
         connection,
-        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason FROM refunds AS r"
+        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.return_id"
+        " FROM refunds AS r"
         " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
         " WHERE r.id = :id",
         {"id": refund_id},
     ).fetchone()
-    number, email, amount, currency, reason = row
+    number, email, amount, currency, reason, return_id = row
+    if return_id is not None:
+        return
     payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
                "reason": reason}  # fmt: skip
     outbox.post(connection, "payment.refunded", email, payload)
