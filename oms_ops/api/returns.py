@@ -35,7 +35,8 @@ Reason = Literal[
 ]
 Disposition = Literal["restock", "quarantine", "scrap"]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-Words = Annotated[str, Field(max_length=2000)]
+#: SQLite would cut a text at its first NUL.
+Words = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200)]
 
 

@@ -92,7 +92,9 @@ def after(connection: Connection, shipment: Situation) -> tuple[Next | None, str
         body = {"carrier": who[0] if len(who) == 1 else None}
         return Next("label", f"{path}/label", body, () if len(who) == 1 else ("carrier",)), None
     if step == "receive":
-        return Next(step, "/v1/returns", {"order": shipment.order}, ("lines",)), None
+        return Next(
+            step, "/v1/returns", {"order": shipment.order, "received": True}, ("lines", "reason")
+        ), None
     return Next(step, f"{path}/{step}"), None
 
 
