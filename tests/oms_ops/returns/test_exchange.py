@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from oms_ops.access.actor import Actor
@@ -12,6 +14,7 @@ from oms_ops.returns import exchange, resolution
 from oms_ops.returns.exchange import Wanted
 from oms_ops.returns.goods import Inspected
 from oms_ops.returns.requests import Asked
+from oms_ops.returns.transitions import advance
 from tests.oms_ops.payments.till import Till
 from tests.oms_ops.returns.desk import Desk
 from tests.oms_ops.returns.test_refunds import shipped
@@ -118,3 +121,24 @@ def test_an_exchange_is_for_who_may_sell_and_take_money(desk: Desk) -> None:
     return_id = inspected(desk, desk.sold(("SKU-1", 1)), Asked(1, 1, "damaged"))
     with pytest.raises(Forbidden):
         exchange.exchange(desk.engine, Actor("sue", "support"), return_id)
+
+
+def test_another_request_that_fails_meanwhile_does_not_lose_the_replacement(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    return_id = inspected(desk, desk.sold(("SKU-1", 1)), Asked(1, 1, "damaged"))
+    real = exchange.capture.capture
+
+    def stopped_meanwhile(*arguments: Any, **named: Any) -> Any:
+        run(desk.engine, lambda c: advance(c, "other", [return_id], "stop_exchange"))
+        return real(*arguments, **named)
+
+    with monkeypatch.context() as patched, pytest.raises(Conflict):
+        patched.setattr(exchange.capture, "capture", stopped_meanwhile)
+        exchange.exchange(desk.engine, CLERK, return_id)
+    assert desk.seen(return_id)["status"] == "inspected"
+    # Its replacement is made and not paid yet: the money is not given back as well.
+    with pytest.raises(Conflict):
+        desk.resolve(return_id)
+    exchange.exchange(desk.engine, CLERK, return_id)
+    assert (desk.shop.count("orders"), desk.seen(return_id)["status"]) == (2, "exchanged")
