@@ -195,6 +195,39 @@ _RULES = {
         SELECT count(*) FROM items AS i JOIN order_lines AS l ON l.id = i.order_line_id
         JOIN orders AS o ON o.id = l.order_id
         WHERE i.amount > l.net_minor + CASE WHEN o.tax_included THEN 0 ELSE l.tax_minor END""",
+    "a line's returned units are those that its returns received": """
+        WITH came AS (
+            SELECT order_line_id, sum(coalesce(received, 0)) AS units FROM return_lines
+            GROUP BY order_line_id
+        )
+        SELECT count(*) FROM order_lines AS l LEFT JOIN came AS c ON c.order_line_id = l.id
+        WHERE l.returned <> coalesce(c.units, 0)""",
+    "an inspected return decided about every unit": """
+        SELECT count(*) FROM return_lines AS l JOIN returns AS r ON r.id = l.return_id
+        WHERE r.inspected_at IS NOT NULL
+            AND l.restocked + l.quarantined + l.scrapped <> coalesce(l.received, 0)""",
+    "a return gives back no more than its lines and its shipping": """
+        WITH sums AS (
+            SELECT return_id, sum(refund_minor) AS amount FROM return_lines GROUP BY return_id
+        )
+        SELECT count(*) FROM returns AS r JOIN sums AS s ON s.return_id = r.id
+        WHERE r.refund_minor + r.forgiven_minor > s.amount + r.shipping_minor""",
+    # What a person accepted although the gateway did something else is as it is.
+    "a return's refunds are what it gives back": """
+        WITH sums AS (
+            SELECT f.return_id,
+                sum(CASE WHEN f.status = 'settled' THEN f.amount_minor ELSE 0 END) AS settled,
+                sum(CASE WHEN f.status <> 'failed' THEN f.amount_minor ELSE 0 END) AS whole,
+                max(CASE WHEN EXISTS (SELECT 1 FROM payment_operations AS o
+                    WHERE o.refund_id = f.id AND o.told_minor IS NOT NULL) THEN 1 ELSE 0 END) AS odd
+            FROM refunds AS f WHERE f.return_id IS NOT NULL GROUP BY f.return_id
+        )
+        SELECT count(*) FROM returns AS r LEFT JOIN sums AS s ON s.return_id = r.id
+        WHERE (r.status IN ('refunded', 'credited', 'exchanged')
+                AND coalesce(s.settled, 0) < r.refund_minor)
+            OR (r.status = 'refunding' AND coalesce(s.whole, 0) < r.refund_minor)
+            OR (r.status = 'refund_failed' AND coalesce(s.whole, 0) >= r.refund_minor)
+            OR (coalesce(s.whole, 0) > r.refund_minor AND coalesce(s.odd, 0) = 0)""",
     "a balance is the sum of its entries": """
         WITH entered AS (
             SELECT balance_id, sum(amount_minor) AS amount FROM balance_entries GROUP BY balance_id

@@ -22,6 +22,7 @@ from oms_ops.fulfilment.carriers import events
 from oms_ops.notifications import delivery
 from oms_ops.notifications.smtp import Smtp
 from oms_ops.orders import collecting, promises, queries
+from oms_ops.returns import requests
 from oms_ops.settings import settings
 
 Task: TypeAlias = Callable[[Engine], int]
@@ -69,6 +70,7 @@ TASKS: dict[str, Task] = {
     "carrier messages": hear_carriers,
     "delivered messages": deliver_messages,
     "expired holds": expire_holds,
+    "expired returns": requests.expire,
     "inbox messages": retry_inbox,
     "renewed promises": renew_promises,
 }

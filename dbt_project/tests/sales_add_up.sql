@@ -34,7 +34,7 @@ lines as (
 ),
 
 refunds as (
-    select coalesce(sum(refund), 0) as returns
+    select coalesce(sum(returned_sales), 0) as returns
     from {{ ref('fct_returns') }}
     where refunded_on is not null
 )

@@ -135,7 +135,7 @@ class Day:
             and self._days_since(row.closed_at) == assume.between("returned after", row.id, 2, 9)
         ]
         requests = [request for order_id in due if (request := self._return_of(order_id))]
-        returns.receive(self.connection, self.actor, requests)
+        returns.receive(self.connection, self.actor, requests, notify=False)
 
     def _return_of(self, order_id: int) -> ReturnRequest | None:
         lines = self._rows(

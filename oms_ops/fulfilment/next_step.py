@@ -97,7 +97,7 @@ def after(connection: Connection, shipment: Situation) -> tuple[Next | None, str
         if _taken_in(connection, shipment.id):
             return None, None
         needs = ("lines", "reason")
-        return Next(step, "/v1/returns", {"order": shipment.order}, needs), None
+        return Next(step, "/v1/returns", {"order": shipment.order, "received": True}, needs), None
     return Next(step, f"{path}/{step}", needs=_unsaid(connection, step)), None
 
 
@@ -131,7 +131,7 @@ def _unsaid(connection: Connection, step: str) -> tuple[str, ...]:
 
 
 def _taken_in(connection: Connection, shipment_id: int) -> bool:
-    """Tell whether all that came back with a shipment is in a return.
+    """Tell whether all that came back with a shipment was received by a return.
 
     A return is of an order's line: of a line that came back in several parcels, all count.
     """
@@ -142,8 +142,7 @@ def _taken_in(connection: Connection, shipment_id: int) -> bool:
         " ON x.order_line_id = mine.order_line_id"
         " JOIN shipments AS s ON s.id = x.shipment_id AND s.status = 'returned'"
         " WHERE mine.shipment_id = :id GROUP BY x.order_line_id, mine.id) AS back"
-        " WHERE back.units > (SELECT coalesce(sum(r.quantity), 0) FROM return_lines AS r"
-        " JOIN returns AS t ON t.id = r.return_id AND t.status <> 'refused'"
+        " WHERE back.units > (SELECT coalesce(sum(r.received), 0) FROM return_lines AS r"
         " WHERE r.order_line_id = back.order_line_id) LIMIT 1",
         {"id": shipment_id},
     ).fetchone()

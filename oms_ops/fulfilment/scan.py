@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.database import execute, reading, run
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
-from oms_ops.fulfilment import commands, labels, next_step, picking
+from oms_ops.fulfilment import back, commands, labels, next_step, picking
 from oms_ops.fulfilment.next_step import Next
 from oms_ops.fulfilment.picks import stopped
 from oms_ops.orders.queries import id_of
@@ -24,7 +24,7 @@ from oms_ops.stock import bins, floor, putaway
 #: The steps that a scan may name as the one to take.
 STEPS = ("pick", "walk", "pack", "label", "ship", "deliver", "retry", "receive", "putaway")
 #: What a code may be, in the order in which it is tried.
-KINDS = ("shipment", "order", "wave", "sku", "bin", "tracking")
+KINDS = ("shipment", "order", "wave", "return", "sku", "bin", "tracking")
 _LONGEST = 200
 
 
@@ -183,6 +183,8 @@ def _find(connection: Connection, scanned: Scan) -> list[_Hit]:
         " UNION ALL SELECT 'order', id, number, NULL FROM orders WHERE id = :order"
         " UNION ALL SELECT 'wave', v.id, v.number, w.code FROM pick_waves AS v"
         " JOIN warehouses AS w ON w.id = v.warehouse_id WHERE v.id = :wave"
+        " UNION ALL SELECT 'return', r.id, r.number, w.code FROM returns AS r"
+        " JOIN warehouses AS w ON w.id = r.warehouse_id WHERE r.id = :return"
         " UNION ALL SELECT 'sku', id, code, NULL FROM skus WHERE code = :code"
         " UNION ALL SELECT 'sku', id, code, NULL FROM skus WHERE barcode = :code AND code <> :code"
         " UNION ALL SELECT 'bin', p.id, p.code, w.code FROM locations AS p"
@@ -198,6 +200,7 @@ def _find(connection: Connection, scanned: Scan) -> list[_Hit]:
             "shipment": id_of(code.upper(), "SH"),
             "order": id_of(code.upper(), "SO"),
             "wave": id_of(code.upper(), "WV"),
+            "return": id_of(code.upper(), "RM"),
         },
     )
     return [_Hit(*row) for row in rows]
@@ -231,6 +234,7 @@ _WORDS = {
     "shipment": "shipment number",
     "order": "order number",
     "wave": "wave number",
+    "return": "return number",
     "sku": "SKU code or barcode",
     "bin": "bin code",
     "tracking": "tracking number",
@@ -275,6 +279,11 @@ def _wave(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
         "open_picks": picks,
     }  # fmt: skip
     return _Seen({"wave": wave, "blocked": _blocked(picks)}, _pick(picks))
+
+
+def _return(connection: Connection, _: Actor, __: Scan, hit: _Hit) -> _Seen:
+    shown, following = back.look(connection, hit.id)
+    return _Seen({"return": shown}, following)
 
 
 def _sku(connection: Connection, actor: Actor, scanned: Scan, hit: _Hit) -> _Seen:
@@ -326,6 +335,7 @@ _LOOKS: dict[str, Callable[[Connection, Actor, Scan, _Hit], _Seen]] = {
     "shipment": _shipment,
     "order": _order,
     "wave": _wave,
+    "return": _return,
     "sku": _sku,
     "bin": _bin,
     "tracking": _shipment,

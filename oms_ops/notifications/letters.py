@@ -96,6 +96,29 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "You have {amount} {currency} of new store credit with us.\nThe reason: {reason}.\n"
         "You can pay your next order with it.",
     ),
+    "return.approved": (
+        "Your return {return} of order {order}",
+        "You may send us the goods of your return {return} of order {order}.\n"
+        "Please write {return} on the parcel, and send it to {address}.\n"
+        "We expect it by {until}.",
+    ),
+    "return.refused": (
+        "Your return {return} of order {order}",
+        "We cannot take back the goods of your return {return} of order {order}: {reason}.",
+    ),
+    "return.received": (
+        "The goods of your return {return} are here",
+        "The goods of your return {return} of order {order} have arrived.\n"
+        "We look at them, and write to you again.",
+    ),
+    "return.refunded": (
+        "Your return {return} is settled",
+        "For your return {return} of order {order}, {amount} {currency} go back {where}.",
+    ),
+    "return.exchanged": (
+        "Your exchange for return {return}",
+        "For what you sent back of order {order}, you get a new order: {replacement}.",
+    ),
 }
 
 

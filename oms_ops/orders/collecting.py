@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids, run
-from oms_ops.orders import tenders
+from oms_ops.orders import return_refunds, tenders
 from oms_ops.orders.amounts import owed_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
@@ -79,7 +79,9 @@ def _earned(connection: Connection, order_ids: Collection[int]) -> dict[int, int
     lines = f"CAST(sum({owed_sql('l', 'l.quantity', included)}) AS bigint)"
     rows = execute(
         connection,
-        f"SELECT o.id, {shipped} + o.total_minor - {lines} FROM orders AS o"
+        f"SELECT o.id, {shipped} + o.total_minor - {lines} - coalesce((SELECT"
+        "  CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r WHERE r.order_id = o.id), 0)"
+        " FROM orders AS o"
         " JOIN order_lines AS l ON l.order_id = o.id"
         f" WHERE o.id IN ({ids(connection, 'ids')}) AND o.status <> 'cancelled'"
         " GROUP BY o.id, o.total_minor, o.tax_included HAVING sum(l.shipped) > 0",
@@ -116,11 +118,14 @@ def _settle(connection: Connection, claimed: Claimed, outcome: Outcome | Lost) -
     # or a person (:mod:`oms_ops.orders.remedies`).
     if outcome.state != "declined":
         follow(connection, [claimed.order_id])
+    else:
+        return_refunds.follow(connection, SYSTEM, [claimed.order_id])
     return 1
 
 
 def follow(connection: Connection, order_ids: Sequence[int]) -> None:
     """Do what follows from news of the payments of orders, whose rows are locked."""
+    return_refunds.follow(connection, SYSTEM, order_ids)
     tenders.settle(connection, SYSTEM, order_ids)
     collect(connection, SYSTEM, order_ids)
     rows = execute(
@@ -146,5 +151,11 @@ def _fold(connection: Connection, message: messages.Claimed) -> None:
     found = messages.match(connection, message)
     if found is not None:
         lock_orders(connection, [found.order_id])
-    if messages.fold(connection, message, found) and found is not None:
+    is_news = messages.fold(connection, message, found)
+    if found is None:
+        return
+    if is_news:
         follow(connection, [found.order_id])
+    else:
+        # It may have told that a refund failed.
+        return_refunds.follow(connection, SYSTEM, [found.order_id])

@@ -65,6 +65,27 @@ def lock_orders_of_shipments(connection: Connection, shipment_ids: Iterable[int]
     )
 
 
+def lock_orders_and_those_waiting(
+    connection: Connection, order_ids: Iterable[int], pairs: Iterable[tuple[int, int]]
+) -> dict[int, str]:
+    """Lock orders, and in the same turn those that wait for SKUs of ``pairs`` (warehouse, SKU).
+
+    For goods that come back: two returns whose orders wait for each other's units would deadlock.
+    Returns what :func:`lock_orders` does.
+    """
+    wanted = set(order_ids)
+    rows = connection.execute(
+        sa.text(
+            f"SELECT id, status FROM orders WHERE id IN ({ids(connection, 'ids')}"
+            " UNION SELECT l.order_id FROM order_lines AS l"
+            f" WHERE l.sku_id IN ({ids(connection, 'skus')}) AND l.backordered > 0)"
+            f" ORDER BY id {for_update(connection)}"
+        ),
+        {"ids": as_ids(wanted), "skus": as_ids(sorted({sku_id for _, sku_id in pairs}))},
+    )
+    return {row.id: row.status for row in rows if row.id in wanted}
+
+
 def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:
     """Lock the orders that wait for SKUs of ``pairs`` (warehouse, SKU), held or not; return ids.
 

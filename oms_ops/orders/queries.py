@@ -172,7 +172,9 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
     heads = connection.execute(
         sa.text(
             "SELECT o.*, c.email, w.code AS warehouse, p.authorised, p.captured, p.refunded,"
-            " p.voided, p.charged_back, g.given_back, s.delivered FROM orders AS o"
+            " p.voided, p.charged_back, g.given_back, s.delivered,"
+            " (SELECT CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r"
+            "  WHERE r.order_id = o.id) AS forgiven FROM orders AS o"
             " JOIN customers AS c ON c.id = o.customer_id"
             " JOIN warehouses AS w ON w.id = o.warehouse_id"
             " LEFT JOIN (SELECT order_id, CAST(sum(authorised_minor) AS bigint) AS authorised,"

@@ -120,9 +120,11 @@ def paid(connection: Connection, order_id: int) -> Paid:
         )
     shipping_back: int = connection.execute(
         sa.text(
-            "SELECT CAST(coalesce(sum(x.amount_minor), 0) AS bigint) FROM refund_items AS x"
+            "SELECT CAST(coalesce((SELECT sum(x.amount_minor) FROM refund_items AS x"
             " JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
-            " WHERE r.order_id = :order AND x.kind = 'shipping'"
+            " WHERE r.order_id = :order AND x.kind = 'shipping'), 0)"
+            " + coalesce((SELECT sum(t.shipping_minor) FROM returns AS t"
+            "  WHERE t.order_id = :order), 0) AS bigint)"
         ),
         {"order": order_id},
     ).scalar_one()

@@ -14,7 +14,7 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_time, execute
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
-from oms_ops.orders import collecting, refund_items, tenders
+from oms_ops.orders import collecting, refund_items, return_refunds, tenders
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import ledger, operations, refunds, settling
 
@@ -48,6 +48,7 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
         _mark(connection, actor, operation_id, "dismissed")
     else:
         settling.dismiss(connection, actor, operation_id)
+    return_refunds.follow(connection, actor, [operation["order_id"]])
     return int(operation["payment_id"])
 
 
@@ -80,6 +81,7 @@ def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
     elif not operations.release(connection, actor, [payment_id]):
         raise Conflict("The gateway holds nothing for the payment that is to be let go of.")
     _mark(connection, actor, operation_id, "retried")
+    return_refunds.follow(connection, actor, [operation["order_id"]])
     return payment_id
 
 
@@ -109,11 +111,16 @@ def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
 def _still_due(connection: Connection, operation: dict[str, Any]) -> None:
     """Refuse to give back what has gone back another way since the refund failed."""
     order_id, amount = operation["order_id"], operation["amount_minor"]
-    lowers_cost = execute(
+    lowers_cost, of_return = execute(
         connection,
-        "SELECT lowers_cost FROM refunds WHERE id = :id",
+        "SELECT r.lowers_cost, (SELECT CAST(b.refund_minor - coalesce((SELECT sum(f.amount_minor)"
+        " FROM refunds AS f WHERE f.return_id = b.id AND f.status <> 'failed'), 0) AS bigint)"
+        " FROM returns AS b WHERE b.id = r.return_id) FROM refunds AS r WHERE r.id = :id",
         {"id": operation["refund_id"]},
-    ).fetchone()[0]
+    ).fetchone()
+    if of_return is not None and of_return < amount:
+        text = to_text(max(0, of_return), operation["currency"])
+        raise Conflict(f"Of the return, {text} is still to go back: resolve that, dismiss this.")
     if lowers_cost and (due := tenders.surplus(connection, order_id)) < amount:
         text = to_text(due, operation["currency"])
         raise Conflict(f"Of the order, {text} is still to go back: refund that, and dismiss this.")

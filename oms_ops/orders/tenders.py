@@ -146,7 +146,7 @@ def uncovered(connection: Connection, order_id: int) -> int:
     The caller holds the order's row; its payments are locked here.
     """
     held = standing(connection, [order_id]).get(order_id, _NOTHING)
-    return _owed(connection, [order_id])[order_id] - held.collected - held.open
+    return owed(connection, [order_id])[order_id] - held.collected - held.open
 
 
 def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
@@ -155,15 +155,15 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
     For orders of which units were cancelled, or whose payments brought news; their rows are locked.
     Refunds go back as the rules say, and the newest payment is reduced first.
     """
-    owed = _owed(connection, order_ids)
+    cost = owed(connection, order_ids)
     found = standing(connection, order_ids)
     back: list[RefundRequest] = []
     given_up: list[tuple[int, int]] = []
     order_of_refunds = store.current(connection).rules.payments.refund_order
     for order_id, held in found.items():
         # Beyond what is collected for good, only the rest of the cost is still expected.
-        surplus = max(0, held.open - max(0, owed[order_id] - held.collected))
-        due = max(0, held.collected - owed[order_id])
+        surplus = max(0, held.open - max(0, cost[order_id] - held.collected))
+        due = max(0, held.collected - cost[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):
             back.append(RefundRequest(payment_id, part, UNITS_CANCELLED, lowers_cost=True))
         for tender in reversed(held.tenders):
@@ -198,11 +198,11 @@ def spread_back(
 def surplus(connection: Connection, order_id: int) -> int:
     """Return the minor units that were collected beyond what an order costs; its row is locked."""
     held = standing(connection, [order_id]).get(order_id, _NOTHING)
-    return max(0, held.collected - _owed(connection, [order_id])[order_id])
+    return max(0, held.collected - owed(connection, [order_id])[order_id])
 
 
-def _owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
-    """Return per order what it costs now, in minor units.
+def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+    """Return per order what it costs now, in minor units: without what came back unpaid.
 
     Where more of a line was refunded than the line still costs, units were cancelled that had been
     refunded before: what is too much of that went back already, and is not to go back again.
@@ -217,7 +217,8 @@ def _owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
             "  JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
             f"  WHERE r.order_id IN ({ids(connection, 'ids')}) AND x.kind = 'line'"
             "  GROUP BY x.order_line_id) AS i ON i.order_line_id = l.id"
-            " WHERE l.order_id = o.id), 0) AS owed FROM orders AS o"
+            " WHERE l.order_id = o.id), 0) - coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint)"
+            " FROM returns AS x WHERE x.order_id = o.id), 0) AS owed FROM orders AS o"
             f" WHERE o.id IN ({ids(connection, 'ids')})"
         ),
         {"ids": as_ids(order_ids)},

@@ -14,7 +14,7 @@ class Paid:
     """What the payments of an order come to, in minor units of its currency.
 
     ``refunded`` is what went back, also into the customer's credit; ``given_back`` the part of it
-    that lowered what the order costs.
+    that lowered what the order costs. ``forgiven`` is what came back before it was paid.
     """
 
     authorised: int = 0
@@ -23,6 +23,7 @@ class Paid:
     voided: int = 0
     charged_back: int = 0
     given_back: int = 0
+    forgiven: int = 0
 
 
 NOTHING_PAID = Paid()
@@ -31,10 +32,10 @@ NOTHING_PAID = Paid()
 def payment_status(total: int, paid: Paid, cancelled: int = 0) -> str:
     """Derive the payment status from an order's total, what is cancelled of it, and its payments.
 
-    All are minor units. What is owed is ``total - cancelled``; what cancelled units made void does
-    not make the payment of the others void.
+    All are minor units. What is owed is ``total - cancelled`` less what came back unpaid; what
+    cancelled units made void does not make the payment of the others void.
     """
-    owed = total - cancelled
+    owed = total - cancelled - paid.forgiven
     captured, refunded, voided = paid.captured, paid.refunded, paid.voided
     if refunded:
         return "refunded" if refunded >= captured else "partly_refunded"
@@ -44,7 +45,7 @@ def payment_status(total: int, paid: Paid, cancelled: int = 0) -> str:
         return "partly_paid"
     if owed and paid.authorised >= owed:
         return "authorised"
-    return "voided" if voided > cancelled or (voided and not owed) else "unpaid"
+    return "voided" if voided > cancelled + paid.forgiven or (voided and not owed) else "unpaid"
 
 
 def fulfilment_status(lines: Sequence[Mapping[str, Any]], *, delivered: bool = False) -> str:
@@ -89,7 +90,7 @@ def render(
     currency = order["currency"]
     # What was never cancelled has no such column when it was just captured.
     cancelled = order.get("cancelled_minor", 0)
-    owed = order["total_minor"] - cancelled
+    owed = order["total_minor"] - cancelled - paid.forgiven
 
     def money(minor: int) -> str:
         return to_text(minor, currency)

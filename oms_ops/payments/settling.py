@@ -295,16 +295,22 @@ def _refund(connection: Connection, by: str, refund_id: int, status: str) -> Non
 
 
 def tell_refunded(connection: Connection, refund_id: int) -> None:
-    """Tell the customer that money is on its way back, or that it is in her store credit."""
+    """Tell the customer that money is on its way back, or that it is in her store credit.
+
+    Of a return she is told once, when all of its refunds are settled.
+    """
     row = execute(
         connection,
-        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.destination"
+        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.destination,"
+        " r.return_id"
         " FROM refunds AS r"
         " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
         " WHERE r.id = :id",
         {"id": refund_id},
     ).fetchone()
-    number, email, amount, currency, reason, destination = row
+    number, email, amount, currency, reason, destination, return_id = row
+    if return_id is not None:
+        return
     payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
                "reason": reason}  # fmt: skip
     kind = "payment.credited" if destination == "store_credit" else "payment.refunded"

@@ -1,1 +1,1 @@
-"""Goods that come back: receipt, disposition, refund."""
+"""Goods that come back: asked for, approved, received, inspected, and what the customer gets."""

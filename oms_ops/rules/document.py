@@ -239,6 +239,56 @@ class PaymentRules(_Rule):
     invoice_days: Annotated[int, Field(ge=0, le=365)] = 30
 
 
+class ReturnException(_Rule):
+    """Goods that come back on other terms; of the exceptions that fit, the first holds.
+
+    ``categories`` are those of the catalogue, ``tax_categories`` those of the taxes; none of either
+    means all.
+    """
+
+    categories: list[str] = []
+    tax_categories: list[str] = []
+    returnable: bool = True
+    window_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+
+
+class ReturnRules(_Rule):
+    """What may come back, and what the customer gets for it.
+
+    A line may be sent back until ``window_days`` after its last parcel was delivered (or shipped,
+    while no delivery is known); None is for ever. ``approve`` is ``automatic``: what keeps to the
+    policy needs nobody's approval; or ``clerk``. An approved return whose goods do not come within
+    ``expires_days`` is over. ``online`` lets customers ask on their order's page.
+    ``restocking_fee_percent`` is kept of what the goods cost. ``refund_shipping`` gives the
+    shipping back with the last of an order's goods. The reasons in ``shop_reasons`` are the shop's
+    fault: they bear no fee, and the shipping goes back with the first of them.
+    """
+
+    window_days: Annotated[int, Field(ge=0, le=3650)] | None = 30
+    exceptions: list[ReturnException] = []
+    approve: Literal["automatic", "clerk"] = "automatic"
+    online: bool = True
+    expires_days: Annotated[int, Field(ge=1, le=3650)] = 60
+    restocking_fee_percent: Percent = Decimal(0)
+    refund_shipping: bool = False
+    shop_reasons: list[str] = ["damaged", "wrong_item", "not_as_described", "undelivered"]
+
+    @cached_property
+    def fee_ppm(self) -> int:
+        """The fee in millionths."""
+        return int(self.restocking_fee_percent * _PPM_OF_PERCENT)
+
+    def terms(self, category: str, tax_category: str) -> tuple[bool, int | None]:
+        """Return whether goods of these categories may come back, and within how many days."""
+        for each in self.exceptions:
+            if (not each.categories or category in each.categories) and (
+                not each.tax_categories or tax_category in each.tax_categories
+            ):
+                days = self.window_days if each.window_days is None else each.window_days
+                return each.returnable, days
+        return True, self.window_days
+
+
 class Rules(_Rule):
     """The whole document.
 
@@ -262,6 +312,7 @@ class Rules(_Rule):
     purchasing: PurchasingRules = PurchasingRules()
     carriers: dict[CarrierCode, CarrierRule] = {}
     payments: PaymentRules = PaymentRules()
+    returns: ReturnRules = ReturnRules()
     basket_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 30
 
     @model_validator(mode="after")

@@ -39,10 +39,8 @@ _GROSS = (
     f"(l.unit_price_minor * ({_KEPT}) + {kept_sql('l.rounding_minor', 'l.quantity', _KEPT)}"
     f" - CASE WHEN o.tax_included THEN {kept_sql('l.tax_minor', 'l.quantity', _KEPT)} ELSE 0 END)"
 )
-_RETURNED = (
-    "(rl.refund_minor - CASE WHEN o.tax_included AND l.net_minor > 0"
-    f" THEN {kept_sql('l.tax_minor', 'l.net_minor', 'rl.refund_minor')} ELSE 0 END)"
-)
+#: A refund without the tax in it.
+_RETURNED = "(rl.refund_minor - rl.tax_minor)"
 
 #: FROM clause -> total -> aggregate, in minor units or units; one scan serves a whole clause.
 TOTALS = {
@@ -67,8 +65,8 @@ TOTALS = {
     },
     "return_lines AS rl JOIN returns AS rt ON rt.id = rl.return_id"
     " JOIN order_lines AS l ON l.id = rl.order_line_id JOIN orders AS o ON o.id = l.order_id"
-    " WHERE EXISTS (SELECT 1 FROM refunds AS r WHERE r.return_id = rt.id"
-    " AND r.status = 'settled')": {
+    " WHERE (rt.refund_minor = 0 AND rt.resolved_at IS NOT NULL)"
+    " OR EXISTS (SELECT 1 FROM refunds AS r WHERE r.return_id = rt.id AND r.status = 'settled')": {
         "returns": f"sum({base(_RETURNED)})",
     },
     # The moves, not the levels: on PostgreSQL a level that landed can carry the effect of a move

@@ -18,6 +18,8 @@ from oms_ops.orders import cancellation
 from oms_ops.orders.amounts import kept
 from oms_ops.orders.capture import capture
 from oms_ops.orders.units import CancelledUnits
+from oms_ops.returns import goods, requests
+from oms_ops.returns.requests import Asked
 from oms_ops.rules import store
 from oms_ops.stock import quarantine
 from oms_ops.stock.quarantine import Suspect
@@ -58,6 +60,19 @@ def test_several_currencies_taxes_and_parts_reconcile_to_the_cent(
     for order_id in sold[::4]:
         trade.dispatch("2026-03-02", order_id)
         trade.send_back("2026-03-03", order_id, 1)
+    # What nobody paid comes back, too.
+    for order_id in sold[1::4]:
+        trade.dispatch("2026-03-02", order_id)
+        trade.send_back("2026-03-03", order_id, 1)
+    # One is only asked for, one waits to be inspected.
+    for order_id, received in ((sold[0], False), (sold[4], True)):
+        with clock.at(moment("2026-03-03")):
+            asked = run(
+                database,
+                lambda c, i=order_id: requests.request(c, ADMIN, i, [Asked(2, 1, "damaged")]),
+            )
+            if received:
+                run(database, lambda c, i=asked: goods.receive(c, ADMIN, i))
     # Goods in bins are on hand; what is set aside is not.
     with clock.at(moment("2026-03-02")):
         put(with_bins(trade.shop), ("SKU-3", 5, "A"))

@@ -60,10 +60,14 @@ def test_an_order_goes_from_capture_to_refund(client: TestClient) -> None:
     refused(client.post(path, json={"method": "cash"}), 409)
     back = client.post(
         "/v1/returns",
-        json={"order": number, "reason": "damaged", "lines": [{"line_no": 1, "quantity": 1}]},
-    )
+        json={
+            "order": number, "reason": "damaged", "received": True,
+            "lines": [{"line_no": 1, "quantity": 1}],
+        },
+    )  # fmt: skip
     assert back.status_code == 201
-    assert back.json()["order"]["totals"]["refunded"] == "1.99"
+    assert (back.json()["status"], back.json()["refund"]) == ("refunded", "1.99")
+    assert client.get(f"/v1/orders/{number}").json()["totals"]["refunded"] == "1.99"
     refused(
         client.post(f"/v1/payments/{payment['id']}/refunds", json={"amount": "9", "reason": "x"}),
         409,

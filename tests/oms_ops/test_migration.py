@@ -57,6 +57,37 @@ _ROWS = (
     " changed_at) VALUES (1, 2, 1, 'allocated', :now, 't', :now)",
     "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
     " VALUES (1, 2, 1, 2, 't')",
+    # A third order, whose one unit was shipped, paid, sent back and refunded.
+    "INSERT INTO locations (id, code, kind, changed_by, changed_at)"
+    " VALUES (1003, 'CUSTOMER', 'customer', 't', :now)",
+    "INSERT INTO orders (id, channel, customer_id, warehouse_id, status, placed_at, ship_name,"
+    " ship_line1, ship_city, ship_country, currency, gross_minor, total_minor, allow_backorder,"
+    " allow_split, routing, tracking_token, changed_by, changed_at)"
+    " VALUES (3, 'web', 1, 1, 'closed', :now, 'n', 'l', 'c', 'US', 'USD', 500, 500, false, false,"
+    " '{}', 'token-3', 't', :now)",
+    "INSERT INTO order_lines (id, order_id, line_no, sku_id, quantity, unit_price_minor,"
+    " gross_minor, net_minor, shipped, returned, changed_by, changed_at)"
+    " VALUES (3, 3, 1, 1, 1, 500, 500, 500, 1, 1, 't', :now)",
+    "INSERT INTO shipments (id, order_id, warehouse_id, status, allocated_at, changed_by,"
+    " changed_at) VALUES (2, 3, 1, 'delivered', :now, 't', :now)",
+    "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
+    " VALUES (2, 3, 1, 1, 't')",
+    "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
+    " occurred_at, changed_by) VALUES (1, 1001, 1003, 1, 'shipment', :now, 't'),"
+    " (1, 1003, 1001, 1, 'return', :now, 't')",
+    "INSERT INTO payments (id, order_id, gateway, method, currency, amount_minor, captured_minor,"
+    " refunded_minor, created_at, changed_by, changed_at)"
+    " VALUES (1, 3, 'manual', 'cash', 'USD', 500, 500, 500, :now, 't', :now)",
+    "INSERT INTO payment_events (payment_id, kind, amount_minor, currency, gateway_reference,"
+    " occurred_at, changed_by) VALUES (1, 'captured', 500, 'USD', 'a', :now, 't'),"
+    " (1, 'refunded', 500, 'USD', 'b', :now, 't')",
+    "INSERT INTO returns (id, order_id, warehouse_id, status, reason, requested_at, received_at,"
+    " changed_by, changed_at) VALUES (1, 3, 1, 'refunded', 'small', :now, :now, 't', :now)",
+    "INSERT INTO return_lines (return_id, order_line_id, sku_id, quantity, refund_minor,"
+    " disposition, changed_by, changed_at) VALUES (1, 3, 1, 1, 500, 'restock', 't', :now)",
+    "INSERT INTO refunds (payment_id, order_id, return_id, status, reason, currency, amount_minor,"
+    " requested_at, refunded_at, changed_by, changed_at)"
+    " VALUES (1, 3, 1, 'settled', 'small', 'USD', 500, :now, :now, 't', :now)",
 )
 
 
@@ -90,6 +121,7 @@ def test_what_a_shop_holds_survives_the_second_revision(first_revision: Engine) 
         assert [tuple(row) for row in orders] == [
             ("SO-10000001", 1000, 1000),
             ("SO-10000002", 1000, 0),
+            ("SO-10000003", 500, 0),
         ]
         assert {"W-QUARANTINE", "TRANSIT", "SCRAP"} <= set(places)
 
@@ -110,7 +142,7 @@ def test_ids_go_on_after_all_that_there_ever_were(first_revision: Engine) -> Non
             "INSERT INTO shipment_lines (shipment_id, order_line_id, sku_id, quantity, changed_by)"
             " VALUES (1, 2, 1, 1, 't') RETURNING id"
         )
-        assert lines.scalar_one() == (8 if connection.dialect.name == "sqlite" else 2)
+        assert lines.scalar_one() == (8 if connection.dialect.name == "sqlite" else 3)
 
 
 def test_drafts_survive_the_revision_that_lets_them_be_placing(first_revision: Engine) -> None:
@@ -132,6 +164,18 @@ def test_drafts_survive_the_revision_that_lets_them_be_placing(first_revision: E
         connection.exec_driver_sql("UPDATE drafts SET status = 'nowhere'")
 
 
+def test_returns_of_the_first_revision_were_received_inspected_and_refunded(
+    first_revision: Engine,
+) -> None:
+    init(first_revision)
+    with first_revision.connect() as connection:
+        back = connection.exec_driver_sql(
+            "SELECT r.number, r.resolution, r.refund_minor, l.received, l.restocked, l.reason"
+            " FROM returns AS r JOIN return_lines AS l ON l.return_id = r.id"
+        ).all()
+    assert [tuple(row) for row in back] == [("RM-10000001", "refund", 500, 1, 1, "other")]
+
+
 def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engine) -> None:
     init(first_revision)
     for broken in (
@@ -139,6 +183,11 @@ def test_the_rules_of_the_second_revision_hold_on_old_rows(first_revision: Engin
         "UPDATE orders SET cancelled_minor = total_minor + 1 WHERE id = 2",
         "UPDATE locations SET kind = 'nowhere' WHERE id = 1001",
         "DELETE FROM skus",
+        "UPDATE return_lines SET scrapped = 1 WHERE id = 1",
+        "UPDATE returns SET status = 'lost' WHERE id = 1",
+        "INSERT INTO return_lines (return_id, order_line_id, sku_id, quantity, changed_by,"
+        " changed_at) SELECT return_id, order_line_id, sku_id, 1, 't', changed_at"
+        " FROM return_lines",
     ):
         with pytest.raises(sa.exc.IntegrityError), transaction(first_revision) as connection:
             connection.exec_driver_sql(broken)
@@ -178,16 +227,18 @@ def test_a_refund_of_a_cancellation_is_known_as_one_by_a_column(first_revision: 
         now = {"now": "2026-01-01T00:00:00.000000Z"}
         for statement in (
             "INSERT INTO payments (id, order_id, gateway, method, currency, created_at, changed_by,"
-            " changed_at) VALUES (1, 1, 'manual', 'cash', 'USD', :now, 't', :now)",
+            " changed_at) VALUES (9, 1, 'manual', 'cash', 'USD', :now, 't', :now)",
             *(
                 "INSERT INTO refunds (id, payment_id, order_id, status, reason, currency,"
                 " amount_minor, requested_at, changed_by, changed_at) VALUES"
-                f" ({place}, 1, 1, 'failed', '{reason}', 'USD', 1, :now, 't', :now)"
-                for place, reason in ((1, "order cancelled"), (2, "late"))
+                f" ({place}, 9, 1, 'failed', '{reason}', 'USD', 1, :now, 't', :now)"
+                for place, reason in ((91, "order cancelled"), (92, "late"))
             ),
         ):
             connection.execute(sa.text(statement), now)
     init(first_revision)
     with first_revision.connect() as connection:
-        found = connection.exec_driver_sql("SELECT lowers_cost FROM refunds ORDER BY id")
+        found = connection.exec_driver_sql(
+            "SELECT lowers_cost FROM refunds WHERE id > 90 ORDER BY id"
+        )
         assert [bool(row[0]) for row in found] == [True, False]

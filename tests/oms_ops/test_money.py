@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oms_ops.money import spread, to_minor, to_text
-from oms_ops.returns.commands import refund_of
+from oms_ops.returns import worth
 
 
 @given(st.integers(-10_000_000, 10_000_000), st.lists(st.integers(0, 10_000), min_size=1))
@@ -34,10 +34,44 @@ def test_nothing_is_rounded_silently(amount: str) -> None:
         to_minor(amount, "USD")
 
 
-@given(st.integers(0, 1_000_000), st.lists(st.integers(1, 50), min_size=1, max_size=10))
-def test_the_refunds_of_all_units_sum_to_the_net_price(net: int, cuts: list[int]) -> None:
-    quantity, before, refunded = sum(cuts), 0, 0
+@given(
+    st.integers(0, 5_000),
+    st.data(),
+    st.lists(st.integers(1, 50), min_size=1, max_size=10),
+    st.booleans(),
+)
+def test_what_all_units_of_a_line_are_worth_is_what_it_costs(
+    price: int, data: st.DataObject, cuts: list[int], included: bool
+) -> None:
+    quantity = sum(cuts)
+    gross = price * quantity
+    discount = data.draw(st.integers(0, gross))
+    tax = data.draw(st.integers(0, gross - discount))
+    line = {"quantity": quantity, "unit_price_minor": price, "discount_minor": discount,
+            "rounding_minor": 0, "tax_minor": tax, "tax_included": included, "cancelled": 0,
+            "gone_minor": 0}  # fmt: skip
+    parts, before = [], 0
     for units in cuts:
-        refunded += refund_of(net, quantity, before, units)
+        parts.append(worth.of(line, before, units))
         before += units
-    assert refunded == net
+        line["gone_minor"] += parts[-1].refund
+    assert sum(part.refund for part in parts) == gross - discount + (0 if included else tax)
+    assert sum(part.tax for part in parts) == tax
+    assert all(0 <= part.tax <= part.refund for part in parts)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.booleans()), min_size=1, max_size=8),
+    st.integers(0, 1_000_000),
+)
+def test_a_fee_is_spread_over_the_lines_that_bear_it_to_the_cent(
+    lines: list[tuple[int, bool]], ppm: int
+) -> None:
+    values = [worth.Worth(value, value // 6) for value, _ in lines]
+    less = worth.less_fee(values, [bears for _, bears in lines], ppm)
+    base = sum(value for value, bears in lines if bears)
+    assert sum(each.fee for each in less) == (2 * base * ppm + 1_000_000) // 2_000_000
+    for (value, bears), each in zip(lines, less, strict=True):
+        assert each.refund + each.fee == value
+        assert bears or not each.fee
+        assert 0 <= each.tax <= each.refund

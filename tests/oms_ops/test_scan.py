@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlalchemy import event
-from sqlalchemy.engine import Connection
 
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
@@ -22,6 +20,8 @@ from oms_ops.fulfilment.scan import KINDS, Scan, scan
 from oms_ops.fulfilment.waves import Limits
 from oms_ops.orders.holds import hold
 from oms_ops.reconcile import reconcile
+from oms_ops.returns import commands as returns
+from oms_ops.returns.commands import ReturnedLine, ReturnRequest
 from oms_ops.rules import store
 from oms_ops.stock import bin_moves, bins
 from oms_ops.stock.bin_moves import BinMove
@@ -144,31 +144,13 @@ def test_what_came_back_is_taken_in_once(stocked: Shop) -> None:
     run(stocked.engine, lambda c: delivery.bring_back(c, WORKER, [1]))
     back = read(stocked, number)["next"]
     assert (back["step"], back["needs"]) == ("receive", ["lines", "reason"])
+    assert back["request"]["body"] == {"order": f"SO-{10_000_000 + order_id}", "received": True}
+    line_id = stocked.rows("SELECT id FROM order_lines")[0][0]
     for expected in ("receive", None):
-        run(stocked.engine, lambda c: asks_to_return(c, order_id, 1))
+        back_again = ReturnRequest(order_id, (ReturnedLine(line_id, 1),), "undelivered")
+        run(stocked.engine, lambda c, r=back_again: returns.receive(c, ADMIN, [r]))
         following = read(stocked, number)["next"]
         assert (following["step"] if following else None) == expected
-
-
-def asks_to_return(connection: Connection, order_id: int, units: int) -> None:
-    """Write down that units of an order's only line come back."""
-    stamp = {"order": order_id, "units": units, "now": "2026-03-01T00:00:00.000000Z"}
-    (return_id,) = connection.execute(
-        sa.text(
-            "INSERT INTO returns (order_id, warehouse_id, status, reason, requested_at, changed_by,"
-            " changed_at) SELECT id, warehouse_id, 'requested', 'unwanted', :now, 'w', :now"
-            " FROM orders WHERE id = :order RETURNING id"
-        ),
-        stamp,
-    ).one()
-    connection.execute(
-        sa.text(
-            "INSERT INTO return_lines (return_id, order_line_id, sku_id, quantity, changed_by,"
-            " changed_at) SELECT :id, id, sku_id, :units, 'w', :now FROM order_lines"
-            " WHERE order_id = :order"
-        ),
-        {**stamp, "id": return_id},
-    )
 
 
 def test_where_and_to_what_end_is_checked(stocked: Shop) -> None:

@@ -5,8 +5,8 @@
         pre_hook="{{ forget_finished_days() }}"
     )
 }}
--- Days whose daily sums this build has to do again: those of the touched orders and their refunds,
--- as they are now and, before the facts are renewed, as they were. They stay until a whole build
+-- Days whose daily sums this build has to do again: those of the touched orders, their refunds and
+-- returns, as they are now and, before the facts are renewed, as they were. They stay until a whole build
 -- has gone through: after one that stopped half way the renewed facts no longer tell how they were.
 {% set lines = adapter.get_relation(target.database, 'marts', 'fct_order_lines') %}
 {% set returns = adapter.get_relation(target.database, 'marts', 'fct_returns') %}
@@ -22,6 +22,10 @@ days as (
     select {{ shop_day('refunds.refunded_at') }} as day
     from {{ ref('stg_refunds') }} as refunds
     inner join touched on refunds.order_id = touched.order_id
+    union distinct
+    select {{ shop_day('returns.resolved_at') }} as day
+    from {{ ref('stg_returns') }} as returns
+    inner join touched on returns.order_id = touched.order_id
     {% if lines is not none and not flags.FULL_REFRESH %}
     union distinct
     select was.ordered_on as day

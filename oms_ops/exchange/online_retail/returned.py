@@ -142,7 +142,7 @@ def _receive(
     rows: dict[int, Row] = {}
     for round_ in _rounds(matched):
         requests = [_request(key, matched[key]) for key in round_]
-        made = returns.receive(connection, actor, requests)
+        made = returns.receive(connection, actor, requests, notify=False)
         for key, number in zip(round_, made, strict=True):
             for row, _ in matched[key]:
                 rows[row["row_no"]] = row

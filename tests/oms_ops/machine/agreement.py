@@ -52,7 +52,7 @@ def _agree_on_money(order: Order, seen: Seen) -> None:
         "shipping_tax_minor": order.shipping_tax,
         "tax_minor": tax,
         "total_minor": order.total,
-        "cancelled_minor": order.total - order.owed,
+        "cancelled_minor": order.total - order.cost,
     }
     assert {name: head[name] for name in expected} == expected, order
     stored = sorted(seen.payments.get(order.id, {}).items())

@@ -116,6 +116,8 @@ class Order:
     lines: dict[int, Line] = field(default_factory=dict)
     parcels: list[Parcel] = field(default_factory=list)
     payments: list[Payment] = field(default_factory=list)
+    #: What came back before it was paid.
+    forgiven: int = 0
 
     @property
     def total(self) -> int:
@@ -134,8 +136,12 @@ class Order:
         return any(line.kept for line in self.lines.values())
 
     @property
-    def owed(self) -> int:
+    def cost(self) -> int:
         return self.total - sum(map(self.off, self.lines.values())) if self.is_kept else 0
+
+    @property
+    def owed(self) -> int:
+        return self.cost - self.forgiven
 
     @property
     def unpicked(self) -> list[Parcel]:

@@ -269,14 +269,22 @@ def tender(model: Model, act: Act, order: Order) -> None:
 def send_back(model: Model, act: Act, order: Order, no: int, units: int, *, scrap: bool) -> None:
     line = order.lines[no]
     refuse(units > line.shipped - line.returned, Conflict)
-    net, quantity = line.money.net, line.money.quantity
-    due = net * (line.returned + units) // quantity - net * line.returned // quantity
-    refuse(due > sum(p.refundable for p in order.payments), Conflict)
+    due = line.money.owed(line.returned + units, included=order.included)
+    due -= line.money.owed(line.returned, included=order.included)
     for payment in sorted(order.payments, key=lambda p: (-p.refundable, p.id)):
         part = min(due, payment.refundable)
         payment.refunded += part
         due -= part
     line.returned += units
+    # What was not paid need not be paid any more; of what is expected, the newest goes first.
+    collected = sum(p.captured - p.given_back for p in order.payments)
+    unpaid = min(due, max(0, order.owed - collected))
+    order.forgiven += unpaid
+    too_much = sum(p.open for p in order.payments) - max(0, order.owed - collected)
+    for payment in reversed(order.payments) if unpaid else []:
+        part = max(0, min(too_much, payment.open))
+        payment.voided += part
+        too_much -= part
     floor = f"{order.home}-STORAGE"
     model.move("CUSTOMER", floor, line.sku, units)
     if scrap:

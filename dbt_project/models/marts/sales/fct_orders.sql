@@ -42,6 +42,28 @@ returns as (
     group by order_id
 ),
 
+forgiven as (
+    select
+        returns.order_id,
+        sum(coalesce(returns.forgiven_minor, 0)) as forgiven_minor
+    from {{ ref('stg_returns') }} as returns
+    inner join touched on returns.order_id = touched.order_id
+    where returns._op <> 'D'
+    group by returns.order_id
+),
+
+owed as (
+    -- What an order costs less what was cancelled, and what came back before it was paid.
+    select
+        orders.id as order_id,
+        coalesce(orders.cancelled_minor, 0) + coalesce(forgiven.forgiven_minor, 0) as waived_minor,
+        orders.total_minor
+        - coalesce(orders.cancelled_minor, 0)
+        - coalesce(forgiven.forgiven_minor, 0) as owed_minor
+    from orders
+    left join forgiven on orders.id = forgiven.order_id
+),
+
 shipments as (
     select
         order_id,
@@ -66,17 +88,15 @@ select
             and payments.refunded_minor >= payments.captured_minor then 'refunded'
         when coalesce(payments.refunded_minor, 0) > 0 then 'partly_refunded'
         when
-            coalesce(payments.captured_minor, 0)
-            >= orders.total_minor - coalesce(orders.cancelled_minor, 0)
+            coalesce(payments.captured_minor, 0) >= owed.owed_minor
             and (payments.captured_minor > 0 or orders.total_minor = 0) then 'paid'
         when coalesce(payments.captured_minor, 0) > 0 then 'partly_paid'
         when
-            orders.total_minor > coalesce(orders.cancelled_minor, 0)
-            and payments.authorised_minor >= orders.total_minor - coalesce(orders.cancelled_minor, 0)
+            owed.owed_minor > 0 and payments.authorised_minor >= owed.owed_minor
             then 'authorised'
         -- What cancelled units made void does not make the payment of the others void.
-        when payments.voided_minor > coalesce(orders.cancelled_minor, 0) then 'voided'
-        when payments.voided_minor > 0 and orders.total_minor = orders.cancelled_minor then 'voided'
+        when payments.voided_minor > owed.waived_minor then 'voided'
+        when payments.voided_minor > 0 and owed.owed_minor = 0 then 'voided'
         else 'unpaid'
     end as payment_status,
     case
@@ -110,6 +130,7 @@ select
     {{ hours_between('orders.placed_at', 'shipments.first_shipped_at') }} as hours_to_ship
 from orders
 inner join lines on orders.id = lines.order_id
+inner join owed on orders.id = owed.order_id
 inner join {{ ref('dim_warehouses') }} as warehouses
     on orders.warehouse_id = warehouses.warehouse_id
 left join {{ ref('int_order_payments') }} as payments on orders.id = payments.order_id

@@ -12,18 +12,31 @@ with touched as (
 
 returned as (
     select
-        lines.*,
+        lines.id,
+        lines.return_id,
+        lines.order_line_id,
+        lines.sku_id,
+        lines.disposition,
+        lines.refund_minor,
         returns.number,
         returns.order_id,
         returns.warehouse_id,
         returns.status,
-        returns.reason,
         returns.received_at,
-        case
-            when orders.tax_included and order_lines.net_minor > 0
-                then {{ share_of('order_lines.tax_minor', 'lines.refund_minor', 'order_lines.net_minor') }}
-            else 0
-        end as included_tax_minor
+        coalesce(lines.received, lines.quantity) as quantity,
+        coalesce(nullif(returns.reason, ''), lines.reason, '') as reason,
+        -- What came back before it was paid is a return on the day that was settled.
+        case when returns.refund_minor = 0 then {{ shop_day('returns.resolved_at') }} end
+            as settled_on,
+        -- Before returns kept the tax in a refund, only what was in the price went back.
+        coalesce(
+            lines.tax_minor,
+            case
+                when orders.tax_included and order_lines.net_minor > 0
+                    then {{ share_of('order_lines.tax_minor', 'lines.refund_minor', 'order_lines.net_minor') }}
+                else 0
+            end
+        ) as refunded_tax_minor
     from {{ ref('stg_return_lines') }} as lines
     inner join {{ ref('stg_returns') }} as returns on lines.return_id = returns.id
     inner join {{ ref('stg_orders') }} as orders on returns.order_id = orders.id
@@ -41,7 +54,7 @@ refunds as (
     group by return_id
 )
 
--- Prices that include tax are refunded with it, and it was never part of the sales.
+-- Tax goes back with the price, and it was never part of the sales.
 select
     returned.id as return_line_id,
     returned.return_id,
@@ -61,9 +74,9 @@ select
     returned.status,
     returned.quantity,
     {{ money(base_minor('returned.refund_minor', 'orders')) }} as refund,
-    {{ money(base_minor('returned.refund_minor - returned.included_tax_minor', 'orders')) }}
+    {{ money(base_minor('returned.refund_minor - returned.refunded_tax_minor', 'orders')) }}
         as returned_sales,
-    refunds.refunded_on,
+    coalesce(refunds.refunded_on, returned.settled_on) as refunded_on,
     {{ shop_day('returned.received_at') }} as received_on
 from returned
 inner join {{ ref('stg_orders') }} as orders
