@@ -21,9 +21,12 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:2rem auto;padding:0 1rem}}
 table{{width:100%;border-collapse:collapse}}td,th{{text-align:left;padding:.4rem;
 border-bottom:1px solid #ddd}}td.n,th.n{{text-align:right}}.s{{font-weight:600}}</style>
-<h1>Order {number}</h1><p>Status: <span class="s">{status}</span></p>{promise}
+<h1>Order {number}</h1><p>Status: <span class="s">{status}</span></p>{promise}{expected}
 <table><tr><th>Item</th><th class="n">Ordered</th><th class="n">Shipped</th>
 <th class="n">Waiting for stock</th><th>Expected</th></tr>{lines}</table>{shipments}</html>"""
+
+#: What is delivered or cancelled is not expected any more.
+_OVER = ("delivered", "cancelled")
 
 
 @router.get("/track/{token}", response_class=HTMLResponse)
@@ -50,10 +53,12 @@ def track(engine: Database, token: str) -> HTMLResponse:
     )
     status = order["fulfilment_status"].replace("_", " ")
     waits = any(line["backordered"] for line in order["lines"])
+    day = order["deliver_by"] if order["fulfilment_status"] not in _OVER else None
     page = _PAGE.format(
         number=escape(number),
         status=escape(status),
         promise=f"<p>All of it expected: {_expected(order['promised_on'])}</p>" if waits else "",
+        expected=f"<p>Delivery by {escape(day)}</p>" if day else "",
         lines=lines,
         shipments=parcels,
     )
