@@ -133,11 +133,11 @@ def test_customer_and_warehouse_see_the_day(shop: Shop) -> None:
     shop.stock("SKU-1", 9)
     made = sold(shop, ("SKU-1", 1))
     with reading(shop.engine) as connection:
-        (shipment,) = queries.shipments(connection, made["number"])
+        (shipment,) = queries.shipments(connection, CLERK, made["number"])
     assert (shipment["deliver_by"], shipment["promised_on"]) == ("2026-03-05", None)
     client = TestClient(create_app(shop.engine))
     page = "/track/" + made["tracking_url"].rpartition("/")[2]
-    assert "Expected by 2026-03-05" in client.get(page).text
+    assert "Delivery by 2026-03-05" in client.get(page).text
     none = sold(shop, ("SKU-1", 1), channel="store")
     page = "/track/" + none["tracking_url"].rpartition("/")[2]
-    assert "Expected by" not in client.get(page).text
+    assert "Delivery by" not in client.get(page).text
