@@ -163,11 +163,13 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
     for order_id, held in found.items():
         # Beyond what is collected for good, only the rest of the cost is still expected.
         surplus = max(0, held.open - max(0, cost[order_id] - held.collected))
-        due = max(0, held.collected - cost[order_id])
+        # What is only being captured may yet be declined: it is given back when it has come.
+        due = max(0, held.secured - cost[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):
             back.append(RefundRequest(payment_id, part, UNITS_CANCELLED, lowers_cost=True))
         for tender in reversed(held.tenders):
-            if part := min(surplus, tender.open):
+            # More may have been captured at the gateway itself than was open here.
+            if part := max(0, min(surplus, tender.open)):
                 surplus -= part
                 given_up.append((tender.payment_id, part))
     payments.give_up(connection, actor, given_up)
@@ -198,7 +200,7 @@ def spread_back(
 def surplus(connection: Connection, order_id: int) -> int:
     """Return the minor units that were collected beyond what an order costs; its row is locked."""
     held = standing(connection, [order_id]).get(order_id, _NOTHING)
-    return max(0, held.collected - owed(connection, [order_id])[order_id])
+    return max(0, held.secured - owed(connection, [order_id])[order_id])
 
 
 def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
