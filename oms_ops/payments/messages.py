@@ -8,7 +8,7 @@ kept and tried again; what disagrees with what was asked for is flagged and neve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +37,7 @@ class Claimed:
 
     id: int
     gateway: str
-    body: str
+    body: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +144,13 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     return Match(row[0], row[1], notice)
 
 
-def fold(connection: Connection, message: Claimed, found: Match | None) -> bool:
+def fold(connection: Connection, message: Claimed, found: Match) -> bool:
     """Apply a matched message under the locks of its order and payment; tell whether it was news.
 
     What a message says of an operation must be what was asked for. What nobody here asked for
     happened at the gateway itself, and counts as far as the payment goes. The order in which
     messages and answers come makes no difference to what the ledger says in the end.
     """
-    if found is None:
-        return False
     notice = found.notice
     payment = ledger.lock(connection, [found.payment_id])[found.payment_id]
     if notice.currency != payment["currency"]:
@@ -331,6 +329,11 @@ def _refund_elsewhere(connection: Connection, message: Claimed, found: Match) ->
             "now": now,
         },
     )
+
+
+def keep(connection: Connection, message: Claimed, why: str) -> None:
+    """Keep a message that could not be folded: it is tried again when its lease is over."""
+    _settle(connection, message, "unmatched", why)
 
 
 def _flag(connection: Connection, message: Claimed, found: Match, why: str) -> bool:

@@ -54,7 +54,8 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
     rows = connection.execute(
         sa.text(
             "SELECT p.order_id, p.id, p.method, p.captured_minor + p.capturing_minor"
-            f" - p.charged_back_minor AS held, p.capturing_minor AS capturing, {OPEN} AS open, {REFUNDABLE} AS refundable,"
+            " - p.charged_back_minor AS held, p.capturing_minor AS capturing,"
+            f" {OPEN} AS open, {REFUNDABLE} AS refundable,"
             " (SELECT coalesce(CAST(sum(r.amount_minor) AS bigint), 0) FROM refunds AS r"
             f"  WHERE r.payment_id = p.id AND {LOWERS_COST}) AS given_back"
             f" FROM payments AS p WHERE p.order_id IN ({ids(connection, 'ids')})"
