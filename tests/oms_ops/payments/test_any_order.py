@@ -1,4 +1,4 @@
-"""Gateways' news in any order and any number of times bring the ledger to one and the same state."""
+"""Gateways' news in any order, however often, bring the ledger to one and the same state."""
 
 from __future__ import annotations
 
