@@ -42,6 +42,8 @@ _TOLERANCE = timedelta(minutes=5)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS acts (key TEXT PRIMARY KEY, kind TEXT, payment TEXT, reference TEXT,
     target TEXT, amount INTEGER, currency TEXT, state TEXT);
+CREATE INDEX IF NOT EXISTS acts_reference ON acts (kind, reference);
+CREATE INDEX IF NOT EXISTS acts_target ON acts (kind, target);
 CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY, kind TEXT, what TEXT);
 CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY, key TEXT, kind TEXT, what TEXT);
 CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT);
@@ -139,7 +141,7 @@ class Fake:
         reason = "card_declined" if fault == "declined" else self._objection(books, call)
         if reason is not None:
             return Outcome("declined", code=reason, message=reason.replace("_", " "))
-        number = books.execute("SELECT count(*) FROM acts").fetchone()[0] + 1
+        number = books.execute("SELECT coalesce(max(rowid), 0) FROM acts").fetchone()[0] + 1
         books.execute(
             "INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
