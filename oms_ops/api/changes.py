@@ -32,10 +32,11 @@ def amend_order(
     body: JsonBody,
     preview: bool = False,
 ) -> dict[str, Any]:
-    """Amend an order until it is picked; ``preview`` tells what it would come to.
+    """Amend what is not picked of an order; ``preview`` tells what it would come to.
 
-    The answer holds the order, the price ``difference``, what is ``to_pay`` beyond its payments,
-    and what was captured too much, ``to_refund``, which goes back at once.
+    The answer holds the order, whether it was ``changed`` at all, the price ``difference``, what is
+    ``to_pay`` beyond its payments, and what was captured too much, ``to_refund``, which goes back
+    at once.
     """
     return amend(engine, actor, number, body, preview=preview, idempotency_key=once.key)
 

@@ -35,7 +35,7 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 table{{width:100%;border-collapse:collapse}}td,th{{text-align:left;padding:.4rem;
 border-bottom:1px solid #ddd}}td.n,th.n{{text-align:right}}.s{{font-weight:600}}
 .e{{color:#a00}}input[type=number]{{width:5rem}}</style>
-<h1>Order {number}</h1>{faults}<p>Status: <span class="s">{status}</span></p>{promise}
+<h1>Order {number}</h1>{faults}<p>Status: <span class="s">{status}</span></p>{promise}{expected}
 <table><tr><th>Item</th><th class="n">Ordered</th><th class="n">Shipped</th>
 <th class="n">Waiting for stock</th><th>Expected</th></tr>{lines}</table>
 {shipments}{returns}{form}</html>"""
@@ -72,6 +72,9 @@ _STATES = {
 }
 _LONGEST = 100_000
 _FIELD = re.compile(r"quantity_(\d{1,9})")
+
+#: What is delivered or cancelled is not expected any more.
+_OVER = ("delivered", "cancelled")
 
 
 @router.get("/track/{token}", response_class=HTMLResponse)
@@ -159,10 +162,12 @@ def _page(connection: Connection, token: str, faults: Sequence[str]) -> str:
         for s in queries.shipments_of(connection, number)
     )
     waits = any(line["backordered"] for line in order["lines"])
+    day = order["deliver_by"] if order["fulfilment_status"] not in _OVER else None
     return _PAGE.format(
         number=escape(number),
         status=escape(order["fulfilment_status"].replace("_", " ")),
         promise=f"<p>All of it expected: {_expected(order['promised_on'])}</p>" if waits else "",
+        expected=f"<p>Delivery by {escape(day)}</p>" if day else "",
         lines=lines,
         shipments=parcels,
         faults="".join(f'<p class="e" role="alert">{escape(fault)}</p>' for fault in faults),

@@ -23,6 +23,7 @@ from oms_ops.notifications import outbox
 from oms_ops.orders import (
     additions,
     consequences,
+    deadlines,
     queries,
     relocation,
     submission,
@@ -131,6 +132,8 @@ def apply(
         additions.add(connection, actor, head, amended, found, seen, parameters)
         totals.refresh(connection, parameters)
         consequences.give_codes_back(connection, parameters)
+        grows = any(each.added > 0 for each in amended)
+        deadlines.amended(connection, seen.rules.rules, head, parameters, moves=moves, grows=grows)
         tenders.settle(connection, actor, [order_id])
     to_pay = max(0, tenders.uncovered(connection, order_id))
     if wanted.payment is not None and to_pay:

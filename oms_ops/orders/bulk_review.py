@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_rows, rowset
-from oms_ops.orders import holding, promises
+from oms_ops.database import as_rows, read_time, rowset
+from oms_ops.orders import deadlines, holding, promises
 from oms_ops.orders.bulk_terms import order_of
 from oms_ops.orders.holding import UNPAID_SQL
 from oms_ops.rules.document import Rules
@@ -54,6 +55,43 @@ def promise(connection: Connection) -> None:
         " FROM bulk_lines AS l WHERE l.take < l.quantity GROUP BY l.ref) AS d"
         " WHERE d.ref = bulk_orders.ref",
     )
+
+
+def set_deadlines(connection: Connection, rules: Rules) -> None:
+    """Say by which day each order is to be with its customer, where the rules say so."""
+    if not rules.delivery:
+        return
+    found = _run(
+        connection,
+        "SELECT b.ref, b.channel, b.ship_country, b.ship_region, b.placed_at, b.promised_on,"
+        " EXISTS (SELECT 1 FROM bulk_lines AS l WHERE l.ref = b.ref AND l.take < l.quantity"
+        " AND l.promised_on IS NULL) AS unknown FROM bulk_orders AS b",
+    ).mappings()
+    rows = []
+    for row in found:
+        place = (row["channel"], row["ship_country"], row["ship_region"])
+        days = deadlines.delivery_days(rules, *place)
+        day = deadlines.deliver_by(
+            days, _moment(row["placed_at"]), _day(row["promised_on"]), unknown=row["unknown"]
+        )
+        rows.append({"ref": row["ref"], "days": days, "day": str(day) if day else None})
+    columns = {"ref": "bigint", "days": "bigint", "day": "date"}
+    _run(
+        connection,
+        "UPDATE bulk_orders SET delivery_days = r.days, deliver_by = r.day"
+        f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE r.ref = bulk_orders.ref",
+        rows=as_rows(rows),
+    )
+
+
+def _moment(value: Any) -> datetime:
+    moment = read_time(value)
+    assert moment is not None  # noqa: S101 - the column is filled
+    return moment
+
+
+def _day(value: Any) -> date | None:
+    return date.fromisoformat(str(value)) if value else None
 
 
 def hold(connection: Connection, rules: Rules) -> None:

@@ -24,6 +24,7 @@ def write(
     """Write the staged batch; return how many orders and lines, and the numbers by ``ref``."""
     stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
     bulk_review.promise(connection)
+    bulk_review.set_deadlines(connection, version.rules)
     _run(
         connection,
         "INSERT INTO customers (email, external_id, name, phone, created_at, changed_by,"
@@ -90,7 +91,8 @@ def _write_orders(connection: Connection, version: Version, stamp: dict[str, Any
         connection,
         "INSERT INTO orders (channel, external_id, customer_id, contact_name, contact_phone,"
         " warehouse_id, status,"
-        " hold_reason, promised_on, placed_at, ship_name, ship_line1, ship_line2, ship_city,"
+        " hold_reason, promised_on, delivery_days, deliver_by, placed_at,"
+        " ship_name, ship_line1, ship_line2, ship_city,"
         " ship_region, ship_postal_code,"
         " ship_country, ship_phone, note, currency, gross_minor, discount_minor, shipping_minor,"
         " tax_minor, shipping_tax_minor, tax_included, rounding_minor, total_minor, base_currency,"
@@ -99,7 +101,7 @@ def _write_orders(connection: Connection, version: Version, stamp: dict[str, Any
         " SELECT b.channel, b.external_id, b.customer_id, b.customer_name, b.customer_phone,"
         " b.warehouse_id,"
         " CASE WHEN b.hold_reason IS NULL THEN 'open' ELSE 'on_hold' END, b.hold_reason,"
-        " b.promised_on, b.placed_at,"
+        " b.promised_on, b.delivery_days, b.deliver_by, b.placed_at,"
         " b.ship_name, b.ship_line1, b.ship_line2, b.ship_city, b.ship_region,"
         " b.ship_postal_code, b.ship_country, b.ship_phone, b.note, b.currency, t.gross,"
         " t.discount, b.shipping_minor, t.tax, b.shipping_tax_minor, b.tax_included, t.rounding,"

@@ -26,7 +26,7 @@ from oms_ops.access.actor import ORDERS_WRITE, PRICES_OVERRIDE, Actor
 from oms_ops.database import Retry, as_time, autocommit, retryable
 from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import holding, intake, overrides, promises, sites, views, writing
+from oms_ops.orders import deadlines, holding, intake, overrides, promises, sites, views, writing
 from oms_ops.orders.idempotency import caller_scope, digest, first_answer
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.pricing import (
@@ -192,6 +192,13 @@ def _plan(
     head["status"], head["hold_reason"] = ("on_hold", hold) if hold else ("open", None)
     head["promised_on"] = promises.whole(
         line["promised_on"] for line in lines if line["backordered"]
+    )
+    to = order.ship_to
+    days = deadlines.delivery_days(rules, order.channel, to.country, to.region)
+    waits = any(line["backordered"] for line in lines)
+    head["delivery_days"] = days
+    head["deliver_by"] = deadlines.deliver_by(
+        days, head["placed_at"], head["promised_on"], unknown=waits and not head["promised_on"]
     )
     return _Plan(order, priced, routing, head, lines)
 
@@ -388,7 +395,7 @@ def _sets(
     placed = plan.head["placed_at"]
     head = {name: plan.head[name] for name in writing.ORDER}
     head["placed_at"] = now_text(connection, placed)
-    head["promised_on"] = _iso(head["promised_on"])
+    head |= {name: _iso(head[name]) for name in ("promised_on", "deliver_by")}
     return {
         "customer": None if seen.customer else [customer.model_dump()],
         "contact": _contact(customer, seen),

@@ -22,6 +22,7 @@ from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, as_rows, as_time, execute, for_update, ids, rowset
 from oms_ops.notifications import outbox
+from oms_ops.orders import deadlines
 from oms_ops.settings import settings
 
 Pair = tuple[int, int]
@@ -257,7 +258,9 @@ def _change_orders(connection: Connection, touched: Iterable[int], stamp: dict[s
     columns = {"id": "bigint", "promised_on": "date"}
     execute(
         connection,
-        "UPDATE orders AS o SET promised_on = r.promised_on, version = o.version + 1,"
+        "UPDATE orders AS o SET promised_on = r.promised_on,"
+        f" deliver_by = {deadlines.after_sql(connection, 'r.promised_on')},"
+        " version = o.version + 1,"
         " changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE o.id = r.id",
         {"rows": as_rows({"id": row[0], "promised_on": row[4]} for row in changed), **stamp},

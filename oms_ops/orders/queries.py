@@ -136,7 +136,7 @@ def _shipments(
             'SELECT s.id, s.number, o.number AS "order", w.code AS warehouse, s.status, s.carrier,'
             " s.tracking_number, s.failure_reason, s.allocated_at, s.picked_at, s.packed_at,"
             " s.shipped_at, s.delivered_at, s.failed_at, s.returned_at,"
-            " coalesce(l.promised_on, o.promised_on) AS promised_on,"
+            " coalesce(l.promised_on, o.promised_on) AS promised_on, o.deliver_by,"
             " k.code AS sku, l.line_no, sl.quantity FROM shipments AS s"
             " JOIN orders AS o ON o.id = s.order_id"
             " JOIN warehouses AS w ON w.id = s.warehouse_id"
@@ -154,6 +154,7 @@ def _shipments(
             {
                 **{key: row[key] for key in _SHIPMENT},
                 "promised_on": None,
+                "deliver_by": str(row["deliver_by"]) if row["deliver_by"] else None,
                 **{key: _iso(row[key]) for key in row if key.endswith("_at")},
                 "lines": [],
             },

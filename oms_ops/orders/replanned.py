@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import Actor
 from oms_ops.database import Retry, as_ids, as_rows, execute, ids, rowset
 from oms_ops.notifications import outbox
-from oms_ops.orders import promises, shipments
+from oms_ops.orders import deadlines, promises, shipments
 from oms_ops.orders.replan import Plan
 from oms_ops.stock.levels import stamp_of
 
@@ -137,12 +137,16 @@ def _change_orders(
         for plan in plans
     ]
     waiting = "FROM order_lines AS l WHERE l.order_id = o.id AND l.backordered > 0"
+    day = (
+        f"(SELECT CASE WHEN count(*) = count(l.promised_on) THEN max(l.promised_on) END {waiting})"
+    )
     execute(
         connection,
         "UPDATE orders AS o SET warehouse_id = r.warehouse_id, routing = r.routing,"
         # The day of all that waits; what was promised last stays when nothing waits any more.
-        f" promised_on = CASE WHEN EXISTS (SELECT 1 {waiting}) THEN"
-        f" (SELECT {promises.WHOLE} {waiting}) ELSE o.promised_on END,"
+        f" promised_on = CASE WHEN EXISTS (SELECT 1 {waiting}) THEN {day} ELSE o.promised_on END,"
+        f" deliver_by = CASE WHEN EXISTS (SELECT 1 {waiting})"
+        f" THEN {deadlines.after_sql(connection, day)} ELSE o.deliver_by END,"
         " version = o.version + 1, changed_by = :actor, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', _ORDER)}) AS r WHERE o.id = r.id",
         {"rows": as_rows(rows), **stamp},

@@ -69,7 +69,7 @@ LINE_ASKS: dict[str, tuple[str, Any]] = {"expected_unit_price_minor": ("bigint",
 
 _EXTRA = {
     "bulk_orders": "customer_id bigint, warehouse_id bigint, order_id bigint, hold_reason text,"
-    " promised_on date",
+    " promised_on date, delivery_days bigint, deliver_by date",
     "bulk_lines": "sku_id bigint, unit_cost_minor bigint, take bigint, before bigint,"
     " order_line_id bigint, promised_on date",
 }

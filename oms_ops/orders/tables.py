@@ -44,6 +44,9 @@ class Order(Tracked, Base):
     ``ship_complete`` lets nothing leave while something is backordered.
     ``contact_name`` and ``contact_phone`` are what the customer said with this order; orders from
     before these were kept have none.
+    ``promised_on`` is when goods that wait come in; ``deliver_by`` is when the customer is to have
+    all, ``delivery_days`` after that or after the day of the order
+    (:mod:`oms_ops.orders.deadlines`).
     """
 
     __tablename__ = "orders"
@@ -63,6 +66,8 @@ class Order(Tracked, Base):
     closed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     cancelled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     promised_on: Mapped[date | None] = mapped_column(sa.Date)
+    delivery_days: Mapped[int | None] = mapped_column(sa.Integer)
+    deliver_by: Mapped[date | None] = mapped_column(sa.Date)
     ship_name: Mapped[str] = mapped_column(sa.Text)
     ship_line1: Mapped[str] = mapped_column(sa.Text)
     ship_line2: Mapped[str | None] = mapped_column(sa.Text)

@@ -117,6 +117,7 @@ def render(
         "placed_at": order["placed_at"].isoformat(),
         "warehouse": order["warehouse"],
         "promised_on": order["promised_on"].isoformat() if order["promised_on"] else None,
+        "deliver_by": order["deliver_by"].isoformat() if order["deliver_by"] else None,
         "allow_backorder": bool(order["allow_backorder"]),
         "allow_split": bool(order["allow_split"]),
         "ship_complete": bool(order["ship_complete"]),

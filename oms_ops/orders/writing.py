@@ -38,6 +38,8 @@ ORDER = {
     "hold_reason": "text",
     "placed_at": "timestamptz",
     "promised_on": "date",
+    "delivery_days": "bigint",
+    "deliver_by": "date",
     "ship_name": "text",
     "ship_line1": "text",
     "ship_line2": "text",

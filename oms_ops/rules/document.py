@@ -90,6 +90,19 @@ class ShippingRule(_Rule):
         return self
 
 
+class DeliveryRule(_Rule):
+    """How long an order takes from the stock to its customer; the first that fits holds.
+
+    ``handling_days`` until it leaves the house, ``transit_days`` on its way: days of the calendar,
+    from the shop's day of the order, or from that on which what it waits for comes in.
+    """
+
+    handling_days: Annotated[int, Field(ge=0, le=365)]
+    transit_days: Annotated[int, Field(ge=0, le=365)]
+    places: list[Place] = []
+    channels: list[str] = []
+
+
 class ChannelRule(_Rule):
     """``reserve_units`` of every SKU and warehouse are kept from orders of the channel."""
 
@@ -303,6 +316,7 @@ class Rules(_Rule):
     prices_include_tax: bool = False
     taxes: list[TaxRule] = []
     shipping: list[ShippingRule] = []
+    delivery: list[DeliveryRule] = []
     channels: dict[str, ChannelRule] = {}
     holds: list[HoldRule] = []
     routing: RoutingRules = RoutingRules()

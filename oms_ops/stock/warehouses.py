@@ -143,7 +143,12 @@ def put(connection: Connection, actor: Actor, code: str, wanted: WarehouseIn) ->
 
 def _refuse_taken(connection: Connection, code: str) -> None:
     own = [f"{code}-STORAGE", f"{code}-QUARANTINE"]
-    taken = connection.scalars(sa.select(Location.code).where(Location.code.in_(own))).all()
+    # Places of the warehouse itself are no harm: another has just created it, which creating tells.
+    taken = connection.scalars(
+        sa.select(Location.code)
+        .outerjoin(Warehouse, Warehouse.id == Location.warehouse_id)
+        .where(Location.code.in_(own), sa.func.coalesce(Warehouse.code, "") != code)
+    ).all()
     if taken:
         message = f"a bin of another warehouse is called {', '.join(taken)}"
         raise Conflict(f"{code} cannot be created.", [FieldError("code", "taken", message)])

@@ -36,11 +36,11 @@ nothing and never try again. The aim is 1.0 of hand, 0.5 of call, and a hot SKU 
 """,
     "http": """## Capture, over HTTP
 
-The same orders through `oms serve` with one and with two workers, over kept connections, beside
-*bare*: a server that does no more than parse the request and call the limit above (SQLite *hand*,
-PostgreSQL *call*) in a thread, with as many workers. Clients are processes of their own; they and
-the server share the cores, and order again as soon as they are answered. So 8 of them on few
-cores measure a queue. The aim is a p99 under 25 ms for them.
+The same orders, uniform and hot, through `oms serve` with one and with two workers, over kept
+connections, beside *bare*: a server that does no more than parse the request and call the limit
+above (SQLite *hand*, PostgreSQL *call*) in a thread, with as many workers. Clients are processes of
+their own; they and the server share the cores, and order again as soon as they are answered. So 8
+of them on few cores measure a queue. The aim is a p99 under 25 ms for them.
 """,
     "payments": """## Payments
 

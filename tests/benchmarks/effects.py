@@ -36,7 +36,8 @@ _OWN = {"id", "number", "order_id", "shipment_id", "order_line_id", "tracking_to
 #: What only the product works out, from the shop's rules.
 _BY_RULES = {
     "orders": {"shipping_minor", "tax_minor", "shipping_tax_minor", "rounding_minor", "total_minor",
-               "routing", "ship_latitude", "ship_longitude", "ship_phone", "contact_phone"},
+               "routing", "ship_latitude", "ship_longitude", "ship_phone", "contact_phone",
+               "delivery_days", "deliver_by"},
     "order_lines": {"tax_minor", "tax_rate_ppm", "rounding_minor"},
     "payments": {"amount_minor"},
     "outbox_messages": {"payload"},

@@ -26,6 +26,7 @@ RULES: dict[str, Any] = {
         {"percent": "2", "places": ["US-GA"], "categories": ["reduced"]},
         {"percent": "4", "places": ["US-GA"]},
     ],
+    "delivery": [{"handling_days": 1, "transit_days": 3}],
     "shipping": [
         {"name": "free", "currency": "USD", "charge": "0", "places": ["US"], "min_net": "500"},
         {"name": "light", "currency": "USD", "charge": "4.95", "places": ["US"],

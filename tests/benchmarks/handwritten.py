@@ -232,8 +232,9 @@ def _answer(
         "fulfilment_status": "allocated", "currency": "USD", "base_currency": "USD",
         "exchange_rate": "1", "tax_included": False,
         "customer": {"phone": None, **order["customer"]}, "placed_at": moment.isoformat(),
-        "warehouse": routing["warehouse"], "promised_on": None, "allow_backorder": False,
-        "allow_split": False, "ship_complete": False, "note": None, "routing": routing,
+        "warehouse": routing["warehouse"], "promised_on": None, "deliver_by": None,
+        "allow_backorder": False, "allow_split": False, "ship_complete": False, "note": None,
+        "routing": routing,
         "ship_to": {"line2": None, "phone": None, **order["ship_to"]},
         "lines": [
             {"line_no": place, "sku": n.sku, "name": n.name, "quantity": n.quantity,

@@ -56,7 +56,7 @@ def measure(
             for side, module in _SERVERS.items()
             for count in workers
         }
-        cases = [(server, False) for server in ports]
+        cases = [(server, hot) for hot in (False, True) for server in ports]
         for crowd in crowds:
             measured = clients.in_turns(
                 places, (ports, key), cases, clients=crowd, rounds=rounds, seconds=seconds
@@ -64,8 +64,10 @@ def measure(
             for count in workers:
                 name = f"{NAMES[dialect]}, {report.clients(crowd)}, {count} worker"
                 name += "s" if count > 1 else ""
-                ours, bare = (measured[f"{side} {count}", False] for side in _SERVERS)
-                figures += _figures(name, crowd, ours, bare)
+                for hot in (False, True):
+                    ours, bare = (measured[f"{side} {count}", hot] for side in _SERVERS)
+                    case = f"{name}, {'hot SKU' if hot else 'uniform'}"
+                    figures += _figures(case, crowd, ours, bare)
     return figures
 
 

@@ -50,6 +50,11 @@ class Figure:
         """The median round's ratio."""
         return statistics.median(self.ratios) if self.ratios else None
 
+    @property
+    def is_missed(self) -> bool:
+        """Whether it has an aim and does not meet it."""
+        return self.aim is not None and self.ratio is not None and not self.aim.met(self.ratio)
+
 
 def rate(value: float) -> str:
     """Return a rate for people to read: three digits that mean something."""
@@ -100,7 +105,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
         "" if ratio is None else f"{ratio:.2f}",
         f"{min(rounds):.2f}-{max(rounds):.2f}" if rounds else "",
         "" if aim is None else str(aim),
-        "" if aim is None or ratio is None else "yes" if aim.met(ratio) else "NO",
+        "" if aim is None or ratio is None else "NO" if figure.is_missed else "yes",
         figure.note,
     )
 

@@ -46,7 +46,7 @@ SELECT o.order_id, o.order_number, o.external_id, o.channel, o.customer_id, o.wa
             WHEN s.shipped > 0 AND s.allocated + s.backordered_units > 0 THEN 'partly_shipped'
             WHEN s.shipped > 0 THEN 'delivered' WHEN s.backordered_units > 0 THEN 'backordered'
             ELSE 'allocated' END AS fulfilment_status,
-       o.placed_at, o.ordered_on, s.line_count, s.units,
+       o.placed_at, o.ordered_on, o.ordered_on + 4 AS deliver_by, s.line_count, s.units,
        money(s.gross_sales) AS gross_sales, money(s.discounts) AS discounts,
        'USD' AS currency, money(0) AS cancelled_total,
        money(o.shipping) AS shipping, money(0) AS tax,

@@ -155,6 +155,10 @@ RULES = {
         {"name": "usual", "currency": "USD", "charge": "4.90", "per_kilogram": "1"},
         {"name": "abroad", "currency": "EUR", "charge": "7"},
     ],
+    "delivery": [
+        {"handling_days": 0, "transit_days": 1, "places": ["US-NY"], "channels": ["web"]},
+        {"handling_days": 1, "transit_days": 3},
+    ],
     "channels": {"web": {"reserve_units": 2}, "shop": {}},
     "holds": [{"code": "large_order", "total_above": "50"}],
 }
@@ -187,7 +191,8 @@ BY_RULE = {"unit_price_minor": None}
 _MONEY = (
     "SELECT o.gross_minor, o.discount_minor, o.shipping_minor, o.shipping_tax_minor, o.tax_minor,"
     " o.rounding_minor, o.total_minor, o.tax_included, o.exchange_rate, o.base_currency,"
-    " o.rules_id, w.code, o.promised_on, l.line_no, l.unit_price_minor, l.price_source,"
+    " o.rules_id, w.code, o.promised_on, o.delivery_days, o.deliver_by, l.line_no,"
+    " l.unit_price_minor, l.price_source,"
     " l.discount_minor, l.rounding_minor, l.net_minor, l.tax_minor, l.tax_rate_ppm, l.allocated,"
     " l.backordered, l.promised_on FROM orders AS o JOIN order_lines AS l ON l.order_id = o.id"
     " JOIN warehouses AS w ON w.id = o.warehouse_id"
@@ -243,7 +248,7 @@ def test_what_a_batch_leaves_to_the_rules_is_what_a_single_capture_makes_of_it(
     many = shop.rows(MONEY, external_id="BULK")
     run(shop.engine, lambda c: cancellation.cancel(c, ADMIN, [1], "to try again"))
     body = order(*((sku, quantity) for sku, quantity, *_ in lines), external_id="ONE",
-                 allow_backorder=True)  # fmt: skip
+                 allow_backorder=True, placed_at=NOON.isoformat())  # fmt: skip
     body |= {**single, "ship_to": {**body["ship_to"], **single.get("ship_to", {})}}
     if "email" in head:
         body["customer"] = {"email": head["email"], "name": "T"}

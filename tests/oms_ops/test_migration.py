@@ -38,7 +38,8 @@ _ROWS = (
     "INSERT INTO stock_levels (warehouse_id, sku_id, on_hand, allocated, changed_by, changed_at)"
     " VALUES (1, 1, 9, 2, 't', :now)",
     "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
-    " occurred_at, changed_by) VALUES (1, 1002, 1001, 9, 'opening', :now, 't')",
+    " occurred_at, changed_by, unit_cost_minor) VALUES"
+    " (1, 1002, 1001, 6, 'opening', :now, 't', 100), (1, 1002, 1001, 3, 'opening', :now, 't', 250)",
     *(
         f"INSERT INTO orders (id, channel, customer_id, warehouse_id, status, placed_at, ship_name,"
         f" ship_line1, ship_city, ship_country, currency, gross_minor, total_minor,"
@@ -123,6 +124,8 @@ def test_what_a_shop_holds_survives_the_second_revision(first_revision: Engine) 
             ("SO-10000002", 1000, 0),
             ("SO-10000003", 500, 0),
         ]
+        costs = connection.exec_driver_sql("SELECT average_cost_e4 FROM stock_levels").scalars()
+        assert list(costs) == [1_500_000]
         assert {"W-QUARANTINE", "TRANSIT", "SCRAP"} <= set(places)
 
 

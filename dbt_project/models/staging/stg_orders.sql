@@ -14,6 +14,8 @@
     'closed_at': 'timestamptz',
     'cancelled_at': 'timestamptz',
     'promised_on': 'date',
+    'delivery_days': 'integer',
+    'deliver_by': 'date',
     'ship_name': 'varchar',
     'ship_line1': 'varchar',
     'ship_line2': 'varchar',

@@ -29,6 +29,8 @@ def agree(model: Model, seen: Seen) -> None:
     assert _some(seen.contents) == {k: n for k, n in _some(model.units).items() if k[0] in kept}
     assert seen.baskets == model.baskets
     assert seen.codes.get(PERCENT_CODE, 0) == model.used[PERCENT_CODE]
+    bought = {i: (each["status"], each["received"]) for i, each in model.purchases.items()}
+    assert seen.purchases == bought
     assert seen.heads.keys() == model.orders.keys()
     for order_id, order in model.orders.items():
         _agree_on_money(order, seen)

@@ -15,10 +15,6 @@ from oms_ops.fulfilment import arrivals, counting, delivery, sending
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.fulfilment.delivery import Failed
 from oms_ops.orders import reroute
-from oms_ops.purchasing import orders as purchasing
-from oms_ops.purchasing import receipts
-from oms_ops.purchasing.orders import PurchaseLine
-from oms_ops.purchasing.receipts import Delivered
 from oms_ops.stock import bin_moves, counts, quarantine, transfers
 from oms_ops.stock.adjustments import Adjustment
 from oms_ops.stock.bin_moves import BinMove
@@ -29,14 +25,14 @@ from oms_ops.stock.transfer_receipts import Arrived
 from tests.oms_ops.machine import handling
 from tests.oms_ops.machine.base import Base, sites, skus, units
 from tests.oms_ops.machine.model import BINS, SKUS, WAREHOUSES, Order, Parcel
-from tests.oms_ops.shop import ADMIN, BUYER
+from tests.oms_ops.shop import ADMIN
 
 COUNTER = Actor("wanda", "warehouse")
 _STATUSES = ("allocated", "picked", "packed", "shipped", "delivered", "delivery_failed", "returned")
 
 
 class Goods(Base):
-    """What the warehouse and its buyers do."""
+    """What the warehouse does."""
 
     # --- Shipments --------------------------------------------------------------------------
 
@@ -98,37 +94,6 @@ class Goods(Base):
         self.step(handling.reroute, each, parcel, do=do)
 
     # --- Stock ------------------------------------------------------------------------------
-
-    @rule(warehouse=sites, sku=skus, packs=st.integers(1, 2), data=st.data())
-    def buys(self, warehouse: str, sku: str, packs: int, data: Any) -> None:
-        lines = [PurchaseLine(sku, 6 * packs)]
-        made = run(
-            self.engine,
-            lambda c: purchasing.create(
-                c, BUYER, supplier="ACME", warehouse=warehouse, lines=lines
-            ),
-        )
-        handling.new_purchase(
-            self.model, made["id"], line=made["lines"][0]["id"], warehouse=warehouse, sku=sku,
-            units=6 * packs,
-        )  # fmt: skip
-        self.receives(data)
-
-    def receives(self, data: Any) -> None:
-        purchase = data.draw(st.sampled_from(sorted(self.model.purchases)))
-        came = data.draw(st.integers(1, 14))
-        damaged = data.draw(st.integers(0, min(came, 3)))
-        short = data.draw(st.booleans())
-        line = self.model.purchases[purchase]["line"]
-        do = self.service(
-            receipts.receive, purchase, {line: Delivered(came, damaged)}, close_short=short
-        )
-        self.step(handling.receive, purchase, came, damaged, short, do=do)
-
-    @precondition(lambda self: self.model.purchases)
-    @rule(data=st.data())
-    def receives_more(self, data: Any) -> None:
-        self.receives(data)
 
     def place(self, data: Any, warehouse: str, *more: str) -> str:
         floor = f"{warehouse}-STORAGE"

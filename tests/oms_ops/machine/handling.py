@@ -54,7 +54,7 @@ def _to_floor(model: Model, order: Order, parcel: Parcel) -> None:
 
 def reroute(model: Model, act: Act, order: Order, parcel: Parcel) -> None:
     """The parcel comes from the other warehouse, and what waited where it was waits there."""
-    refuse(parcel.status != "allocated", Conflict)
+    refuse(parcel not in order.unpicked, Conflict)
     left = parcel.warehouse
     other = next(w for w in WAREHOUSES if w != left)
     rest = {
@@ -118,11 +118,11 @@ def count(model: Model, act: Act, warehouse: str, place: str, sku: str, variance
             order.take(parcel, row, part)
             missing -= part
     for order_id in sorted(gone, key=lambda each: model.orders[each].place):
-        _elsewhere(model, model.orders[order_id], warehouse, gone[order_id])
+        elsewhere(model, model.orders[order_id], warehouse, gone[order_id])
     model.move(place, "ADJUSTMENT", sku, -variance)
 
 
-def _elsewhere(model: Model, order: Order, left: str, want: Counter[int]) -> None:
+def elsewhere(model: Model, order: Order, left: str, want: Counter[int]) -> None:
     """Promise the units from the other warehouse, if the order may ship from there."""
     other = next(w for w in WAREHOUSES if w != left)
     rest = {p.warehouse for p in order.parcels if p.status != "cancelled" and p.rows}
@@ -136,14 +136,36 @@ def _elsewhere(model: Model, order: Order, left: str, want: Counter[int]) -> Non
 # --- Goods that come and go ---------------------------------------------------------------------
 
 
+#: step -> what it makes of a purchase order, by what that was
+PURCHASE_STEPS = {
+    "send": {"draft": "sent"},
+    "confirm": {
+        "sent": "confirmed", "confirmed": "confirmed", "partly_received": "partly_received",
+    },
+    "cancel": {
+        "draft": "cancelled", "sent": "cancelled", "confirmed": "cancelled",
+        "partly_received": "closed",
+    },
+}  # fmt: skip
+_EXPECTED = ("sent", "confirmed", "partly_received")
+
+
+def purchase_step(model: Model, act: Act, purchase: int, step: str) -> None:
+    """A supplier is sent an order, confirms it, or hears that it is given up: no goods move."""
+    order = model.purchases[purchase]
+    refuse(order["status"] not in PURCHASE_STEPS[step], Conflict)
+    order["status"] = PURCHASE_STEPS[step][order["status"]]
+
+
 def receive(model: Model, act: Act, purchase: int, came: int, damaged: int, short: bool) -> None:
     """A delivery of a purchase order of one line."""
     order = model.purchases[purchase]
-    refuse(not order["open"], Conflict)
+    refuse(order["status"] not in _EXPECTED, Conflict)
     most = order["units"] + order["units"] // 5 - order["received"]
     refuse(not 0 < came <= most, ValidationFailed)
     order["received"] += came
-    order["open"] = not short and order["received"] < order["units"]
+    arrived = short or order["received"] >= order["units"]
+    order["status"] = "closed" if arrived else "partly_received"
     warehouse, sku = order["warehouse"], order["sku"]
     model.move("SUPPLIER", f"{warehouse}-STORAGE", sku, came - damaged)
     model.move("SUPPLIER", f"{warehouse}-QUARANTINE", sku, damaged)
@@ -249,7 +271,7 @@ def _held(model: Model, basket: str) -> list[Pair]:
 
 
 def new_purchase(model: Model, purchase: int, **fields: Any) -> None:
-    model.purchases[purchase] = {"received": 0, "open": True, **fields}
+    model.purchases[purchase] = {"received": 0, **fields}
 
 
 def new_transfer(model: Model, number: str, **fields: Any) -> None:

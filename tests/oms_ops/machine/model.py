@@ -68,6 +68,7 @@ class Parcel:
     warehouse: str
     id: int | None = None
     status: str = "allocated"
+    in_wave: bool = False
     rows: list[Row] = field(default_factory=list)
 
     def units(self) -> dict[int, int]:
@@ -145,7 +146,7 @@ class Order:
 
     @property
     def unpicked(self) -> list[Parcel]:
-        return [parcel for parcel in self.parcels if parcel.status == "allocated"]
+        return [p for p in self.parcels if p.status == "allocated" and not p.in_wave]
 
     def unpicked_of(self, line: Line) -> int:
         """Return the units of a line that are promised and in no picker's walk."""
@@ -157,7 +158,7 @@ class Order:
 
     @property
     def is_picked(self) -> bool:
-        return any(p.status not in ("allocated", "cancelled") for p in self.parcels)
+        return any(p.status != "cancelled" and p not in self.unpicked for p in self.parcels)
 
     def put(self, warehouse: str, line: Line, units: int) -> None:
         """Add units to the unpicked parcel from a warehouse, or to a new one."""
@@ -191,6 +192,8 @@ class Model:
         #: Open purchase orders and transfers, by their ids and numbers.
         self.purchases: dict[int, dict[str, Any]] = {}
         self.transfers: dict[str, dict[str, Any]] = {}
+        #: Where pickers of the one wave are sent.
+        self.picks: list[Any] = []
 
     # --- Goods ------------------------------------------------------------------------------
 

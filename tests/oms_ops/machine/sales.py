@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
+from oms_ops.database import run
+from oms_ops.errors import Conflict
 from oms_ops.money import to_text
-from oms_ops.orders import amendment, cancellation, holds, tenders
+from oms_ops.orders import amendment, cancellation, drafts, holds, tenders
 from oms_ops.orders.capture import capture
 from oms_ops.orders.units import CancelledUnits
 from oms_ops.payments import commands as payments
@@ -99,6 +102,29 @@ class Sales(Base):
         lines = tuple(replace(line, quantity=line.quantity + 6) for line in wanted.lines)
         self.sell(replace(wanted, lines=lines, backorder=True))
 
+    @rule(wanted=submissions, edited=st.booleans(), kept=st.booleans())
+    def places_a_draft(self, wanted: Submission, edited: bool, kept: bool) -> None:
+        body = document(wanted)
+        first = {"lines": []} if edited else body
+        made = run(self.engine, lambda c: drafts.create(c, CLERK, first))
+        number = made["number"]
+        if edited:
+            run(self.engine, lambda c: drafts.edit(c, CLERK, number, body, made["version"]))
+        if not kept:
+            seen = run(self.engine, lambda c: drafts.get(c, CLERK, number))
+            run(self.engine, lambda c: drafts.discard(c, CLERK, number, seen["version"]))
+            with pytest.raises(Conflict):
+                drafts.place(self.engine, CLERK, number)
+            self.check()
+            return
+        answers: list[str] = []
+        do = lambda: answers.append(drafts.place(self.engine, CLERK, number)["number"])  # noqa: E731
+        self.step(selling.capture, wanted, do=do)
+        if answers:
+            # Placed again it is the same order: the model hears nothing of it.
+            assert drafts.place(self.engine, CLERK, number)["number"] == answers[0]
+            self.check()
+
     def live(self) -> list[Order]:
         return [each for each in self.model.orders.values() if each.is_live]
 
@@ -135,6 +161,9 @@ class Sales(Base):
             else Change(no, each.lines[no].sku, data.draw(st.integers(0, 8)))
             for no in numbers
         ]
+        self.amend(each, changes, pays=pays)
+
+    def amend(self, each: Order, changes: list[Change], *, pays: bool) -> None:
         lines = [
             {"sku": c.sku, "quantity": c.units} if c.no is None
             else {"line_no": c.no, "quantity": c.units}

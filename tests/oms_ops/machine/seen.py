@@ -43,6 +43,7 @@ class Seen:
     payments: dict[int, dict[int, tuple[int, int, int, int]]]
     baskets: dict[tuple[str, str, str], int]
     codes: dict[str, int]
+    purchases: dict[int, tuple[str, int]]
 
 
 _LEVELS = (
@@ -79,6 +80,10 @@ _BASKETS = (
     "SELECT h.basket, w.code, k.code, h.quantity FROM basket_holds AS h"
     " JOIN warehouses AS w ON w.id = h.warehouse_id JOIN skus AS k ON k.id = h.sku_id"
 )
+_PURCHASES = (
+    "SELECT p.id, p.status, l.received FROM purchase_orders AS p"
+    " JOIN purchase_order_lines AS l ON l.purchase_order_id = p.id"
+)
 
 
 def look(engine: Engine) -> Seen:
@@ -105,5 +110,6 @@ def look(engine: Engine) -> Seen:
             boxes={order_id: list(found.values()) for order_id, found in boxes.items()},
             payments=dict(payments),
             baskets={(row[0], row[1], row[2]): row[3] for row in ask(_BASKETS)},
+            purchases={row[0]: (row[1], row[2]) for row in ask(_PURCHASES)},
             codes={row[0]: row[1] for row in ask("SELECT code, used FROM discounts")},
         )

@@ -110,6 +110,7 @@ select
     end as fulfilment_status,
     orders.placed_at,
     {{ shop_day('orders.placed_at') }} as ordered_on,
+    orders.deliver_by,
     cast(lines.line_count as integer) as line_count,
     cast(lines.units as bigint) as units,
     cast(lines.gross_sales as decimal(18, 2)) as gross_sales,
