@@ -18,7 +18,7 @@ from oms_ops.orders.amounts import owed_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import balances, refunds
 from oms_ops.payments import commands as payments
-from oms_ops.payments.gateways.registry import BALANCE, MANUAL
+from oms_ops.payments.gateways.registry import BALANCE, MANUAL, problem
 from oms_ops.payments.refunds import UNITS_CANCELLED, RefundRequest
 from oms_ops.payments.standing import Standing, Tender, standing
 from oms_ops.payments.tables import PAYMENT_METHODS
@@ -37,6 +37,17 @@ def terms_of(method: str, rules: Rules, placed_at: datetime) -> dict[str, Any]:
         due_on = (placed_on + timedelta(days=rules.payments.invoice_days)).isoformat()
     gateway = rules.payments.gateways.get(method, MANUAL)
     return {"method": method, "gateway": gateway, "due_on": due_on}
+
+
+def gateway_faults(method: str, rules: Rules, field: str) -> list[FieldError]:
+    """Object to a method whose gateway is not set up: nobody could collect such a payment.
+
+    ``field`` is where the caller named the method.
+    """
+    name = rules.payments.gateways.get(method, MANUAL)
+    if (why := problem(name)) is None:
+        return []
+    return [FieldError(field, "gateway_not_set_up", f"the rules send it to {name!r}: {why}")]
 
 
 def add(
@@ -82,12 +93,27 @@ def add(
     return expect(connection, actor, order_id, method, rest if amount is None else amount)
 
 
-def expect(connection: Connection, actor: Actor, order_id: int, method: str, amount: int) -> int:
-    """Record a payment of ``amount`` minor units as the rules say of its method; return its id."""
+def expect(
+    connection: Connection,
+    actor: Actor,
+    order_id: int,
+    method: str,
+    amount: int,
+    *,
+    field: str = "method",
+) -> int:
+    """Record a payment of ``amount`` minor units as the rules say of its method; return its id.
+
+    Raises:
+        ValidationFailed: the method's gateway is not set up; ``field`` is where it was named.
+    """
+    rules = store.current(connection).rules
+    if faults := gateway_faults(method, rules, field):
+        raise ValidationFailed("The payment has bad fields.", faults)
     currency: str = connection.execute(
         sa.text("SELECT currency FROM orders WHERE id = :id"), {"id": order_id}
     ).scalar_one()
-    terms = terms_of(method, store.current(connection).rules, clock.now())
+    terms = terms_of(method, rules, clock.now())
     due_on = date.fromisoformat(terms["due_on"]) if terms["due_on"] else None
     return payments.create(
         connection, actor, order_id, method, currency, amount,

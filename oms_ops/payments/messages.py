@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.database import as_rows, as_time, execute, rowset, run
-from oms_ops.errors import Unavailable
+from oms_ops.errors import OmsError, Unavailable
 from oms_ops.money import to_text
 from oms_ops.payments import ledger, settling
 from oms_ops.payments.gateways.interface import Notice, NotNow, Outcome, Uncertain
@@ -122,7 +122,13 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     A message that tells nothing, or cannot be read, is settled here.
     """
     try:
-        notice = gateway(message.gateway).parse(message.body)
+        opened = gateway(message.gateway)
+    except OmsError as error:
+        # Its secrets are missing, since it came: it is read when they are back.
+        _settle(connection, message, "unmatched", error.message)
+        return None
+    try:
+        notice = opened.parse(message.body)
     except Exception as error:  # noqa: BLE001 - it is kept, and shown to people
         _settle(connection, message, "flagged", f"unreadable: {type(error).__name__}: {error}")
         return None

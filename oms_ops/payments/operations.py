@@ -22,7 +22,7 @@ from oms_ops.errors import Conflict
 from oms_ops.money import to_text
 from oms_ops.payments import ledger
 from oms_ops.payments.gateways.interface import Call
-from oms_ops.payments.gateways.registry import GATEWAYS, gateway
+from oms_ops.payments.gateways.registry import GATEWAYS, captures_in_parts
 
 #: Seconds until an operation is taken up again, doubled with every attempt: longer than any call.
 _LEASE = 60
@@ -162,7 +162,7 @@ def capturable(payment: dict[str, Any]) -> int:
 
 def captures_once(payment: dict[str, Any]) -> bool:
     """Tell whether the gateway lets go of what a first capture of a payment leaves."""
-    return not gateway(payment["gateway"]).captures_in_parts
+    return not captures_in_parts(payment["gateway"])
 
 
 def open_amount(payment: dict[str, Any]) -> int:
@@ -200,7 +200,7 @@ def release(connection: Connection, actor: Actor, payment_ids: Iterable[int]) ->
         Wanted(payment_id, "void", held)
         for payment_id, name, held, captured in rows
         # A gateway that captures once lets go of the rest by itself.
-        if name in GATEWAYS and (not captured or gateway(name).captures_in_parts)
+        if name in GATEWAYS and (not captured or captures_in_parts(name))
     ]
     return insert(connection, actor, wanted)
 
