@@ -240,11 +240,12 @@ def rules_show() -> None:
 @rules_app.command("check")
 def rules_check(file: Path) -> None:
     """Check a JSON or TOML file of rules; print every bad field, and what will have no effect."""
+    from oms_ops.payments.gateways.registry import problem
     from oms_ops.rules import advice, store
     from oms_ops.rules.files import read
 
     rules = store.parse(read(file))
-    for warning in advice.warnings(rules, _warehouses()):
+    for warning in advice.warnings(rules, _warehouses(), problem):
         typer.echo(f"warning: {warning.field}: {warning.code}: {warning.message}", err=True)
     typer.echo("the rules are sound")
 

@@ -137,7 +137,9 @@ def apply(
         tenders.settle(connection, actor, [order_id])
     to_pay = max(0, tenders.uncovered(connection, order_id))
     if wanted.payment is not None and to_pay:
-        tenders.expect(connection, actor, order_id, wanted.payment.method, to_pay)
+        tenders.expect(
+            connection, actor, order_id, wanted.payment.method, to_pay, field="payment.method"
+        )
     back = _refunded(connection, order_id) - refunded
     return _answer(connection, before, to_pay, back, is_changed=is_changed)
 

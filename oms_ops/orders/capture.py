@@ -39,7 +39,7 @@ from oms_ops.orders.pricing import (
 )
 from oms_ops.orders.routing import Destination, Routing, route
 from oms_ops.orders.submission import Submission, lines_of, read
-from oms_ops.orders.tenders import terms_of
+from oms_ops.orders.tenders import gateway_faults, terms_of
 from oms_ops.settings import settings
 
 _ATTEMPTS = 50
@@ -217,6 +217,9 @@ def _faults(submission: Submission, seen: Seen) -> list[FieldError]:
     if (channels := seen.rules.rules.channels) and channel and channel not in channels:
         message = f"one of {', '.join(sorted(channels))}"
         faults.append(FieldError("channel", "unknown_channel", message))
+    if order.payment is not None:
+        method = order.payment.method
+        faults += gateway_faults(method, seen.rules.rules, "payment.method")
     unknown = [
         FieldError(f"discount_codes[{index}]", "unknown_discount", f"{code} is not valid now")
         for index, code in enumerate(order.discount_codes)

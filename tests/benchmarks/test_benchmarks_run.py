@@ -12,7 +12,7 @@ from tests.benchmarks.report import Aim, Figure
 
 def test_every_figure_is_measured_and_kept(tmp_path: Path) -> None:
     kept = tmp_path / "benchmarks.md"
-    for sections in ("scale,history", "http,capture"):
+    for sections in ("scale,history", "http,capture,payments"):
         assert benchmarks.main(["--tiny", "--only", sections, "--output", str(kept)]) == 0
     text = kept.read_text(encoding="utf-8")
     for case in (
@@ -23,6 +23,9 @@ def test_every_figure_is_measured_and_kept(tmp_path: Path) -> None:
         "first load",
         "increment",
         "batches",
+        "Captures, PostgreSQL, 2 clients, 20 ms",
+        "Webhooks over HTTP, SQLite, 2 clients",
+        "Folds, PostgreSQL",
     ):
         assert case in text
 
