@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy.engine import Engine
 
 from oms_ops.database import make_engine
@@ -19,6 +21,12 @@ from oms_ops.setup import init
 # A shop's settings must not leak into the tests, nor the tests' state into the shop's.
 for name in [name for name in os.environ if name.startswith("OMS_")]:
     del os.environ[name]
+
+# A machine that is busy with other tests is slow, and that is no fault of what is tested.
+hypothesis_settings.register_profile(
+    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)

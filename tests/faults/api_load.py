@@ -28,7 +28,7 @@ from oms_ops.reconcile import reconcile
 from tests.oms_ops.machine.replica import Replica
 from tests.oms_ops.shop import Shop, order
 
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 90
 #: Seconds that a client waits before it asks again.
 _PAUSE = 0.05
 
