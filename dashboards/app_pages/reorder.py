@@ -32,7 +32,7 @@ def approve() -> None:
     st.session_state["reorder_outcome"] = outcome
 
 
-outcome = st.session_state.pop("reorder_outcome", None)
+outcome = st.session_state.get("reorder_outcome")
 if outcome is not None:
     reorder_panels.tell(outcome)
 if work.carried_over:
@@ -52,6 +52,7 @@ if age > limit:
         icon=":material/schedule:",
     )
 if every.empty:
+    st.session_state.pop("reorder_outcome", None)
     st.success("Nothing needs to be ordered: every SKU is above its reorder point.")
     st.stop()
 
@@ -99,3 +100,6 @@ else:
 
 if ordered:
     reorder_panels.done(ordered, every, snapshot)
+
+# Told once, but not before the page stands: a drawing that is cut short must not take it along.
+st.session_state.pop("reorder_outcome", None)
