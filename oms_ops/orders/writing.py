@@ -251,6 +251,7 @@ def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, 
     return str(row[0])
 
 
+@cache
 def _typed() -> str:
     sets = [f"CAST(:{name} AS jsonb)" for name in SETS]
     return ", ".join(sets + [f"CAST(:{name} AS {kind})" for name, kind in _VALUES.items()])
