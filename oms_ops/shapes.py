@@ -31,7 +31,8 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def storable(text: str) -> str:
     """Refuse what PostgreSQL cannot hold in a text; SQLite would keep it and nobody could move."""
-    if _UNSTORABLE.search(text):
+    # Nearly every text is plain ASCII, which is told in half the time of the search.
+    if ("\x00" in text or not text.isascii()) and _UNSTORABLE.search(text):
         raise PydanticCustomError("not_storable", "holds a character that cannot be stored")
     return text
 

@@ -34,11 +34,6 @@ async def _engine(request: Request) -> Engine:
     return engine
 
 
-async def _turns(request: Request) -> CapacityLimiter:
-    limiter: CapacityLimiter = request.app.state.turns
-    return limiter
-
-
 def turns_of(engine: Engine) -> CapacityLimiter:
     """Return how many threads of a process capture orders at once; others wait for their turn.
 
@@ -68,7 +63,6 @@ def _actor(
 
 Database = Annotated[Engine, Depends(_engine)]
 Caller = Annotated[Actor, Depends(_actor)]
-Turns = Annotated[CapacityLimiter, Depends(_turns)]
 #: For the hot route, which authenticates in its own thread instead of a second one.
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 JsonBody = Annotated[Any, Body()]

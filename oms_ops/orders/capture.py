@@ -38,7 +38,7 @@ from oms_ops.orders.pricing import (
     quantity_errors,
 )
 from oms_ops.orders.routing import Destination, Routing, route
-from oms_ops.orders.submission import Submission, lines_of, read
+from oms_ops.orders.submission import Submission, read
 from oms_ops.orders.tenders import gateway_faults, terms_of
 from oms_ops.settings import settings
 
@@ -155,7 +155,7 @@ def _capture(
 
 
 def _look(connection: Connection, submission: Submission, key: _Key, now: datetime) -> Seen:
-    codes = sorted({sku for _, sku in lines_of(submission.payload)})
+    codes = sorted({sku for _, sku in submission.named_lines})
     return look(connection, submission.legible, (key.scope, key.key), codes, now)
 
 
@@ -207,7 +207,7 @@ def _faults(submission: Submission, seen: Seen) -> list[FieldError]:
     """Return what the catalogue and the rules object to, and what the database does not know."""
     order = submission.legible
     channel = order.channel if order is not None and submission.has("channel") else None
-    faults = catalogue_errors(lines_of(submission.payload), seen.known, channel)
+    faults = catalogue_errors(submission.named_lines, seen.known, channel)
     if order is None:
         return faults
     faults += submission.relabelled(quantity_errors(order, seen.known))

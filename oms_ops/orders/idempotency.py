@@ -88,10 +88,12 @@ def _claim(connection: Connection, scope: str, key: str, asked: str) -> bool:
     return bool(claimed)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
+
 def digest(request: Any) -> str:
     """Return what tells one request from another, however its JSON is written."""
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(request).encode()).hexdigest()
 
 
 def first_answer(request_hash: str, response: Any, asked: str) -> dict[str, Any]:

@@ -71,6 +71,13 @@ class Submission:
         """Whether all that the total depends on is there."""
         return self.has(*_PRICE, *_TOTAL)
 
+    @property
+    def named_lines(self) -> list[tuple[int, str]]:
+        """(index, SKU) of each line that names one, whether or not the rest can be read."""
+        if self.order is not None:
+            return [(index, line.sku) for index, line in enumerate(self.order.lines)]
+        return lines_of(self.payload)
+
     def relabelled(self, faults: Iterable[FieldError]) -> list[FieldError]:
         """Return faults of ``legible`` with the payload's indexes."""
         return list(faults) if self.places is None else relabelled(faults, self.places)
