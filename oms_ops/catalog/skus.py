@@ -153,9 +153,8 @@ def listing(
     actor.require(ORDERS_READ)
     query = sa.select(Sku.__table__).where(Sku.id > after).order_by(Sku.id).limit(limit + 1)
     if search:
-        text = f"%{search.lower()}%"
         fields = (Sku.code, Sku.name, Sku.barcode)
-        query = query.where(sa.or_(*(sa.func.lower(field).like(text) for field in fields)))
+        query = query.where(sa.or_(*(field.icontains(search, autoescape=True) for field in fields)))
     found = connection.execute(query).all()
     cursor = found[limit - 1].id if len(found) > limit else None
     return [_render(row) for row in found[:limit]], cursor
