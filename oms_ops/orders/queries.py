@@ -17,7 +17,7 @@ from oms_ops.access.actor import ORDERS_READ, Actor
 from oms_ops.customers.tables import Customer
 from oms_ops.database import as_ids, as_rows, execute, ids, read_time, rowset
 from oms_ops.errors import NotFound
-from oms_ops.orders import views
+from oms_ops.orders import amounts, views
 from oms_ops.orders.tables import Order, Shipment
 from oms_ops.payments.refunds import LOWERS_COST
 from oms_ops.settings import settings
@@ -184,7 +184,8 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
             "SELECT o.*, c.email, w.code AS warehouse, p.authorised, p.captured, p.refunded,"
             " p.voided, p.charged_back, g.given_back, s.delivered,"
             " (SELECT CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r"
-            "  WHERE r.order_id = o.id) AS forgiven FROM orders AS o"
+            f"  WHERE r.order_id = o.id) AS forgiven, {amounts.went_back_sql(within)} AS went_back"
+            " FROM orders AS o"
             " JOIN customers AS c ON c.id = o.customer_id"
             " JOIN warehouses AS w ON w.id = o.warehouse_id"
             " LEFT JOIN (SELECT order_id, CAST(sum(authorised_minor) AS bigint) AS authorised,"

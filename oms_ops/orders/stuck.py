@@ -81,10 +81,11 @@ def _held(connection: Connection, line_ids: Sequence[int]) -> dict[int, list[Any
     """Return per order line (shipment, its status, whether in a wave, units)."""
     rows = execute(
         connection,
-        "SELECT x.order_line_id, s.number, s.status, s.wave_id IS NOT NULL, x.quantity"
+        "SELECT x.order_line_id, s.number, s.status, s.wave_id IS NOT NULL,"
+        " CAST(sum(x.quantity) AS bigint)"
         " FROM shipment_lines AS x JOIN shipments AS s ON s.id = x.shipment_id"
         f" WHERE x.order_line_id IN ({ids(connection, 'ids')}) AND s.status <> 'cancelled'"
-        " ORDER BY s.id",
+        " GROUP BY x.order_line_id, s.id ORDER BY s.id",
         {"ids": as_ids(line_ids)},
     )
     held: dict[int, list[Any]] = {}
