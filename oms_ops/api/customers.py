@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from oms_ops.api.parts import Caller, Cursor, Database, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, Limit, Search
 from oms_ops.customers import people
 from oms_ops.customers.people import CustomerIn
 from oms_ops.database import reading, run
@@ -21,7 +21,7 @@ Named = Annotated[str | None, Query(max_length=200)]
 def list_customers(
     engine: Database,
     actor: Caller,
-    search: Annotated[str, Query(max_length=200)] = "",
+    search: Search = "",
     external_id: Named = None,
     customer_group: Named = None,
     after: Cursor = 0,

@@ -71,3 +71,9 @@ def test_her_orders_are_found_by_address_and_by_the_channels_number(client: Test
     assert numbers(customer="nobody@example.com") == []
     assert numbers(external_id="W-1") == ["W-1"]
     assert numbers(external_id="W-1", customer="bob@example.com") == []
+
+
+def test_a_search_for_what_no_text_holds_is_refused(client: TestClient) -> None:
+    for path in ("/v1/customers", "/v1/skus"):
+        refused = client.get(path, params={"search": "\x00"})
+        assert [e["code"] for e in refused.json()["errors"]] == ["not_storable"]
