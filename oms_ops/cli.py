@@ -472,6 +472,47 @@ def import_file(
         raise typer.Exit(1)
 
 
+_MESSAGE = typer.Argument(help="The message's id, as `oms inbox list` shows it.")
+_SAID = typer.Option(help="What is to be remembered of it.")
+
+
+@inbox_app.command("list")
+def inbox_list() -> None:
+    """List the messages that nothing could be made of; exit status 1 if there are some."""
+    from oms_ops.exchange import inbox
+
+    found = inbox.listing(_engine(), _actor(), status="failed", limit=200)["data"]
+    for each in found:
+        problem = each["problem"] or {}
+        codes = ", ".join(str(error["code"]) for error in problem.get("errors", []))
+        typer.echo(
+            f"{each['id']}: {each['source']} {each['topic']} {each['received_at']}:"
+            f" {problem.get('detail')} {f'({codes})' if codes else ''}".rstrip()
+        )
+    if found:
+        raise typer.Exit(1)
+
+
+@inbox_app.command("dismiss")
+def inbox_dismiss(message_id: Annotated[int, _MESSAGE], note: Annotated[str, _SAID] = "") -> None:
+    """Put a failed message aside: it is not tried again."""
+    from oms_ops.exchange import decisions
+
+    done = decisions.dismiss(_engine(), _actor(), message_id, note)
+    typer.echo(f"message {done.id}: {done.status}, by {done.settled_by}")
+
+
+@inbox_app.command("accept")
+def inbox_accept(message_id: Annotated[int, _MESSAGE], note: Annotated[str, _SAID] = "") -> None:
+    """Know an order that differs by what the message says; the order here stays as it is."""
+    from oms_ops.exchange import decisions
+
+    done = decisions.accept(_engine(), _actor(), message_id, note)
+    typer.echo(f"message {done.id}: {done.status}, by {done.settled_by}")
+    if not done.is_done:
+        raise typer.Exit(1)
+
+
 @inbox_app.command("retry")
 def inbox_retry() -> None:
     """Try again what could not be made of the messages received; exit status 1 if some fail."""

@@ -112,5 +112,18 @@ class Actor:
             raise Forbidden(f"The key of {self.name} has no scope {permission}")
 
 
+#: Who the house itself writes on changes: what nobody asked for, customers on their own pages,
+#: other systems, loads of history. No key may pass for one of them.
+RESERVED_NAMES = frozenset({"system", "customer", "shopify", "history"})
+#: The command line's users and the carriers, whose names follow.
+RESERVED_PREFIXES = ("cli:", "carrier:")
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether ``name`` is one that the house itself writes on changes, in any case."""
+    lower = name.strip().lower()
+    return lower in RESERVED_NAMES or lower.startswith(RESERVED_PREFIXES)
+
+
 #: The shop itself, for what no person asked for: history loads, the worker.
 SYSTEM = Actor("system", "admin")

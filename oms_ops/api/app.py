@@ -42,6 +42,7 @@ from oms_ops.api import (
 from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
 from oms_ops.database import Retry, make_engine, retryable, unavailable
 from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
+from oms_ops.schema import metadata
 from oms_ops.settings import settings
 from oms_ops.shapes import fault_code
 
@@ -50,6 +51,8 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     """Return the application over ``engine``, or over the configured database."""
     app = FastAPI(title="Order platform", version="1", docs_url="/docs", redoc_url=None)
     app.state.engine = engine or make_engine(settings().url)
+    # The history of an order shows the columns of every room by their types.
+    app.state.tables = metadata.tables
     app.state.turns = turns_of(app.state.engine)
     for router in (
         orders.router,

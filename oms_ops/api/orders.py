@@ -101,10 +101,23 @@ def list_orders(
     after: Cursor = 0,
     limit: Limit = 50,
     status: Annotated[str | None, Query(pattern=one_of(ORDER_STATUSES))] = None,
+    customer: Annotated[str | None, Query(max_length=320)] = None,
+    external_id: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
-    """List orders, newest first; ``next`` is the cursor for ``after``."""
+    """List orders, newest first: all, a customer's (by e-mail address), or a channel's by its id.
+
+    ``next`` is the cursor for ``after``.
+    """
     with reading(engine) as connection:
-        page, cursor = queries.listing(connection, actor, before=after, limit=limit, status=status)
+        page, cursor = queries.listing(
+            connection,
+            actor,
+            before=after,
+            limit=limit,
+            status=status,
+            customer=customer,
+            external_id=external_id,
+        )
     return {"data": page, "next": cursor}
 
 

@@ -25,6 +25,7 @@ from oms_ops.orders import queries
 from oms_ops.returns import queries as returns
 from oms_ops.returns import requests
 from oms_ops.returns.requests import Asked
+from oms_ops.shapes import CONTROLS
 
 router = APIRouter(tags=["tracking"])
 
@@ -125,7 +126,7 @@ def _form(body: bytes) -> tuple[list[Asked], str]:
         units = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
         lines.append(Asked(int(found[1]), units, fields.get(f"reason_{found[1]}", "other")))
     note = fields.get("note", "").strip()
-    if "\x00" in note or len(note) > 2000:
+    if re.search(CONTROLS, note) or len(note) > 2000:
         fault = FieldError("note", "invalid", "at most 2000 characters of text")
         raise ValidationFailed("The form has bad fields.", [fault])
     if not lines:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Engine
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.exchange import orders, reader, runs, shopify_file
 from oms_ops.exchange.mapping import Mapping
@@ -36,13 +36,15 @@ class File:
 class Kind:
     """A kind of file: how it is taken, and how a report of its rejected rows is written.
 
-    One that ``founds`` a shop may be imported into a database that is still to be made.
+    One that ``founds`` a shop may be imported into a database that is still to be made. ``needs``
+    are the permissions beyond ``orders:write``.
     """
 
     take: Callable[[Engine, Actor, File, Progress | None], Report]
     write_report: Callable[[Report, Any], None] = runs.write_report
     media_type: str = "text/csv"
     founds: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def _take_orders(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
@@ -69,7 +71,7 @@ def _take_history(engine: Engine, actor: Actor, file: File, progress: Progress |
 KINDS: dict[str, Kind] = {
     orders.KIND: Kind(_take_orders),
     shopify_file.KIND: Kind(_take_shopify, shopify_file.write_report, "application/x-ndjson"),
-    history.KIND: Kind(_take_history, founds=True),
+    history.KIND: Kind(_take_history, founds=True, needs=history.NEEDS),
 }
 
 
@@ -81,6 +83,21 @@ def kind_of(name: str) -> Kind:
             "There is no such import.", [FieldError("kind", "unknown_kind", f"one of {known}")]
         )
     return KINDS[name]
+
+
+def permitted(actor: Actor, name: str) -> Kind:
+    """Return a kind of file for who may import it; before that, nothing is said of what there is.
+
+    Raises:
+        Forbidden: the role may not write what such a file holds.
+        ValidationFailed: there is no such kind.
+    """
+    # Every kind makes orders.
+    actor.require(ORDERS_WRITE)
+    kind = kind_of(name)
+    for permission in kind.needs:
+        actor.require(permission)
+    return kind
 
 
 def import_file(
@@ -97,6 +114,7 @@ def import_file(
         ValidationFailed: the kind is unknown, the file cannot be read, or the mapping does not fit.
         Forbidden: the role may not write what the file holds.
     """
+    permitted(actor, kind)
     content = reader.content_of(path)
     return import_bytes(engine, actor, kind, content, path.name, mapping or Mapping(), progress)
 
@@ -111,7 +129,7 @@ def import_bytes(
     progress: Progress | None = None,
 ) -> Report:
     """Import the bytes of a file called ``name``; as :func:`import_file`."""
-    return kind_of(kind).take(engine, actor, File(name, content, mapping), progress)
+    return permitted(actor, kind).take(engine, actor, File(name, content, mapping), progress)
 
 
 def media_type(done: Report) -> str:

@@ -72,6 +72,15 @@ def keep(connection: Connection, actor: Actor, key: str, answer: dict[str, Any])
     )
 
 
+def retell(connection: Connection, scope: str, key: str, asked: str) -> None:
+    """Have a key mean the request with the digest ``asked`` from now on; its answer stays."""
+    execute(
+        connection,
+        "UPDATE idempotency_keys SET request_hash = :asked WHERE scope = :scope AND key = :key",
+        {"scope": scope, "key": key, "asked": asked},
+    )
+
+
 def spend(connection: Connection, scope: str, key: str) -> bool:
     """Take a key so that nobody can submit anything under it any more; False if somebody has."""
     return _claim(connection, scope, key, "spent")

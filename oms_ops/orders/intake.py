@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     EmailStr,
     Field,
@@ -26,12 +27,14 @@ from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults
 from oms_ops.payments import cards
 from oms_ops.payments.tables import CAPTURE_METHODS
-from oms_ops.shapes import Amount, Note, Strict, Text
+from oms_ops.shapes import Amount, Note, Strict, Text, storable
 from oms_ops.texts import MaybeText, given
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Code = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True),
+    AfterValidator(storable),
 ]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=40)]
 MaybePhone = Annotated[Phone | None, BeforeValidator(given)]

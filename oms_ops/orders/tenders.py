@@ -14,7 +14,7 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, ids
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders.amounts import owed_sql
+from oms_ops.orders.amounts import went_back_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import balances, refunds
 from oms_ops.payments import commands as payments
@@ -232,22 +232,15 @@ def surplus(connection: Connection, order_id: int) -> int:
 def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
     """Return per order what it costs now, in minor units: without what came back unpaid.
 
-    Where more of a line was refunded than the line still costs, units were cancelled that had been
-    refunded before: what is too much of that went back already, and is not to go back again.
+    What went back of lines before their units were cancelled is not to go back again.
     """
-    still = owed_sql("l", "l.quantity - l.cancelled", "o.tax_included")
+    chosen = f"IN ({ids(connection, 'ids')})"
     rows = connection.execute(
         sa.text(
-            "SELECT o.id, o.total_minor - o.cancelled_minor + coalesce((SELECT CAST(sum("
-            f"CASE WHEN i.amount > {still} THEN i.amount - {still} ELSE 0 END) AS bigint)"
-            " FROM order_lines AS l JOIN (SELECT x.order_line_id,"
-            "  CAST(sum(x.amount_minor) AS bigint) AS amount FROM refund_items AS x"
-            "  JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
-            f"  WHERE r.order_id IN ({ids(connection, 'ids')}) AND x.kind = 'line'"
-            "  GROUP BY x.order_line_id) AS i ON i.order_line_id = l.id"
-            " WHERE l.order_id = o.id), 0) - coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint)"
+            f"SELECT o.id, o.total_minor - o.cancelled_minor + {went_back_sql(chosen)}"
+            " - coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint)"
             " FROM returns AS x WHERE x.order_id = o.id), 0) AS owed FROM orders AS o"
-            f" WHERE o.id IN ({ids(connection, 'ids')})"
+            f" WHERE o.id {chosen}"
         ),
         {"ids": as_ids(order_ids)},
     )

@@ -14,7 +14,9 @@ class Paid:
     """What the payments of an order come to, in minor units of its currency.
 
     ``refunded`` is what went back, also into the customer's credit; ``given_back`` the part of it
-    that lowered what the order costs. ``forgiven`` is what came back before it was paid.
+    that lowered what the order costs. ``forgiven`` is what came back before it was paid,
+    ``went_back`` what was refunded of lines before their units were cancelled: the order costs so
+    much less, but less of what was captured is left to pay for it.
     """
 
     authorised: int = 0
@@ -24,6 +26,7 @@ class Paid:
     charged_back: int = 0
     given_back: int = 0
     forgiven: int = 0
+    went_back: int = 0
 
 
 NOTHING_PAID = Paid()
@@ -91,6 +94,7 @@ def render(
     # What was never cancelled has no such column when it was just captured.
     cancelled = order.get("cancelled_minor", 0)
     owed = order["total_minor"] - cancelled - paid.forgiven
+    still = owed + paid.went_back - paid.captured + paid.given_back + paid.charged_back
 
     def money(minor: int) -> str:
         return to_text(minor, currency)
@@ -156,7 +160,7 @@ def render(
             "total": money(order["total_minor"]),
             "cancelled": money(cancelled),
             "owed": money(owed),
-            "due": money(max(0, owed - paid.captured + paid.given_back + paid.charged_back)),
+            "due": money(max(0, still)),
             "authorised": money(paid.authorised),
             "captured": money(paid.captured),
             "refunded": money(paid.refunded),

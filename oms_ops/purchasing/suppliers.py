@@ -14,7 +14,7 @@ from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.orders import promises
-from oms_ops.shapes import Amount, Body, Text
+from oms_ops.shapes import Amount, Body, Text, coded
 
 Days = Annotated[int, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -45,6 +45,7 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
     Another lead time moves the days of those who wait for what he is the preferred supplier of.
     """
     actor.require(PURCHASING_WRITE)
+    code = coded(code, "The supplier")
     known = execute(
         connection,
         f"SELECT lead_time_days FROM suppliers WHERE code = :code {for_update(connection)}",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -105,6 +107,48 @@ def test_a_text_that_one_database_cannot_hold_is_refused_on_both(
     refused = client.request("PUT" if path == "/v1/rules" else "POST", path, json=body)
     assert refused.status_code == 422, refused.text
     assert [(e["field"], e["code"]) for e in refused.json()["errors"]] == [(field, "not_storable")]
+
+
+_SKU = {"code": "NEW", "name": "New", "currency": "USD", "price": "1.00"}
+_LIST = {"name": "Sale", "currency": "USD"}
+_SUPPLIER = {"name": "Best", "lead_time_days": 3}
+
+
+#: (path, body, field): ``{}`` is where the character goes, ``%`` in a path.
+_NAMED: list[tuple[str, dict[str, Any], str]] = [
+    ("/v1/skus", {"skus": [{**_SKU, "code": "N{}"}]}, "skus[0].code"),
+    ("/v1/skus", {"skus": [{**_SKU, "name": "N{}"}]}, "skus[0].name"),
+    ("/v1/skus", {"skus": [{**_SKU, "department": "N{}"}]}, "skus[0].department"),
+    ("/v1/skus", {"skus": [{**_SKU, "channels": ["N{}"]}]}, "skus[0].channels[0]"),
+    ("/v1/price-lists/N%", _LIST, "code"),
+    ("/v1/price-lists/SALE", {**_LIST, "name": "N{}"}, "name"),
+    ("/v1/suppliers/N%", _SUPPLIER, "code"),
+    ("/v1/suppliers/BEST", {**_SUPPLIER, "name": "N{}"}, "name"),
+    ("/v1/discounts", {"code": "N{}", "name": "New", "percent": 5}, "code"),
+    ("/v1/warehouses/N%", {"name": "N", "city": "N", "country": "US"}, "code"),
+]
+
+
+def test_no_code_nor_name_holds_a_control_character(client: TestClient) -> None:
+    for mark in ("\x00", "\x1b", "\x7f", "\x9b"):
+        for path, plain, field in _NAMED:
+            body = json.loads(json.dumps(plain).replace("N{}", json.dumps(f"N{mark}")[1:-1]))
+            refused = client.put(path.replace("%", quote(mark)), json=body)
+            assert refused.status_code == 422, (path, mark, refused.text)
+            assert [e["field"] for e in refused.json()["errors"]] == [field]
+
+
+def test_a_code_is_one_line(client: TestClient) -> None:
+    mark = "\n"
+    for path, body in (
+        ("/v1/skus", {"skus": [{**_SKU, "code": f"A{mark}B"}]}),
+        (f"/v1/price-lists/A{quote(mark)}B", _LIST),
+    ):
+        refused = client.put(path, json=body)
+        assert [e["code"] for e in refused.json()["errors"]] == ["not_storable"], path
+    bins = {"warehouse": "ATL", "bins": [{"code": f"A{mark}B"}]}
+    refused = client.post("/v1/stock/bins", json=bins)
+    assert [e["code"] for e in refused.json()["errors"]] == ["not_storable"]
 
 
 def test_a_reason_of_blanks_is_none(client: TestClient, shop: Shop) -> None:

@@ -139,6 +139,21 @@ def test_nothing_of_a_draft_is_expected_or_received(shop: Shop) -> None:
     assert seen(shop, order_id)["promised_on"] == str(TODAY + timedelta(days=2))
 
 
+def test_a_draft_whose_day_has_passed_is_not_sent_before_it_is_edited(shop: Shop) -> None:
+    draft = bought(shop, ("SKU-1", 6), status="draft", expected_on=TODAY + timedelta(days=2))
+    with clock.at(NOON + timedelta(days=3)):
+        with pytest.raises(ValidationFailed) as refused:
+            run(shop.engine, lambda c: sending.send(c, BUYER, draft["number"]))
+        assert [(e.field, e.code) for e in refused.value.errors] == [
+            ("expected_on", "before_the_order")
+        ]
+        assert messages(shop, "purchase_order.sent") == []
+        day = TODAY + timedelta(days=8)
+        run(shop.engine, lambda c: orders.edit(c, BUYER, draft["number"], expected_on=day))
+        sent = run(shop.engine, lambda c: sending.send(c, BUYER, draft["number"]))
+    assert (sent["status"], sent["expected_on"]) == ("sent", str(day))
+
+
 def test_a_confirmation_differs_by_line_and_moves_promises(shop: Shop) -> None:
     order_id = placed(shop, ("SKU-2", 2), allow_backorder=True)
     order = bought(shop, ("SKU-1", 6), ("SKU-2", 6))

@@ -144,3 +144,19 @@ def test_a_transfer_names_the_lines_that_were_sent(client: TestClient) -> None:
     assert faults(client.post(f"{path}/send", json={"lines": [some[0]] * 2}), 422) == [
         ("lines[1].line_no", "repeated_line")
     ]
+
+
+def test_what_is_in_another_state_is_refused_with_a_code(client: TestClient) -> None:
+    line = {"sku": "SKU-1", "quantity": 6}
+    move = {"from_warehouse": "ATL", "to_warehouse": "NYC", "lines": [line]}
+    transfer = client.post("/v1/stock/transfers", json=move).json()["number"]
+    receipt = {"lines": [{"line_no": 1, "quantity": 1}]}
+    refused = client.post(f"/v1/stock/transfers/{transfer}/receive", json=receipt)
+    assert faults(refused, 409) == [("number", "wrong_status")]
+    count = client.post("/v1/stock/counts", json={"warehouse": "ATL", "skus": ["SKU-1"]}).json()
+    refused = client.post(f"/v1/stock/counts/{count['number']}/approve")
+    assert faults(refused, 409) == [("number", "wrong_status")]
+    buy = {"supplier": "ACME", "warehouse": "ATL", "lines": [line]}
+    bought = client.post("/v1/purchase-orders", json=buy).json()["number"]
+    refused = client.post(f"/v1/purchase-orders/{bought}/send")
+    assert faults(refused, 409) == [("number", "wrong_status")]
