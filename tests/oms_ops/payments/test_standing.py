@@ -103,3 +103,18 @@ def test_an_amount_is_refused_in_the_words_of_money(desk: Desk) -> None:
     refused = desk.post(f"/orders/{number(order_id)}/refunds",
                         {"reason": "x", "goodwill": "0.001"}).json()  # fmt: skip
     assert refused["errors"][0]["message"] == "'0.001' has more decimal places than USD allows"
+
+
+@pytest.mark.parametrize("preview", [True, False])
+def test_an_amendment_tells_what_a_gateway_is_going_to_give_back(
+    desk: Desk, *, preview: bool
+) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    desk.pay(order_id)
+    path = f"/orders/{number(order_id)}/amend?preview={str(preview).lower()}"
+    answer = desk.post(path, {"lines": [{"line_no": 1, "quantity": 1}]}).json()
+    assert (answer["to_refund"], answer["to_pay"]) == ("1.99", "0.00")
+    collecting.perform(desk.till.engine)
+    assert desk.till.money(order_id)[3] == ("0.00" if preview else "1.99")
+    told = desk.till.shop.rows("SELECT payload FROM outbox_messages WHERE kind = 'order.amended'")
+    assert ["1.99" in str(row[0]) for row in told] == ([] if preview else [True])
