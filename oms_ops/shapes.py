@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from oms_ops import cards
 from oms_ops.errors import FieldError, ValidationFailed
 
 T = TypeVar("T", bound=BaseModel)
@@ -40,6 +41,13 @@ def storable(text: str) -> str:
     # Nearly every text is printable, which is told in half the time of the search.
     if not text.isprintable() and _UNSTORABLE.search(text):
         raise PydanticCustomError("not_storable", "holds a character that cannot be stored")
+    return text
+
+
+def no_card(text: str) -> str:
+    """Refuse what people write that holds a card's number: it would be kept, and read by many."""
+    if cards.looks_like_card(text):
+        raise PydanticCustomError(cards.CODE, cards.MESSAGE)
     return text
 
 
@@ -63,13 +71,18 @@ def one_line(text: str) -> str:
 
 #: What a thing is known by: it stands in addresses, files, labels and barcodes.
 Code = Annotated[Text, AfterValidator(one_line)]
+#: A name, or a line of an address.
+Words = Annotated[Text, AfterValidator(no_card)]
 #: Why something is done; never only blanks.
 Reason = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=500),
     AfterValidator(storable),
+    AfterValidator(no_card),
 ]
-Note = Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)]
+Note = Annotated[
+    str, StringConstraints(max_length=2000), AfterValidator(storable), AfterValidator(no_card)
+]
 #: An amount of money that may be nothing, in major units: no more than what an order may cost.
 Amount = Annotated[Decimal, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 
@@ -134,6 +147,9 @@ def field_error(fault: Any) -> FieldError:
     path = ""
     for part in fault["loc"]:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    if cards.looks_like_card(path):
+        # The name of a field is told, and must not tell of a card.
+        return FieldError("body", cards.CODE, cards.MESSAGE)
     if fault["type"] == "string_too_short" and not str(fault["input"]).strip():
         # A blank text says nothing.
         return FieldError(path or "body", "required", "must be given")

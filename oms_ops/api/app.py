@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.engine import Engine
 from starlette.exceptions import HTTPException
 
+from oms_ops import cards
 from oms_ops.api import (
     balances,
     baskets,
@@ -120,15 +121,17 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 
 def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    fields = [
-        FieldError(
-            _where(fault["loc"]),
-            fault_code(str(fault["type"])),
-            str(fault["msg"]).removeprefix("Value error, "),
-        )
-        for fault in error.errors()
-    ]
+    fields = [_bad_field(fault) for fault in error.errors()]
     return _problem(ValidationFailed("The request has bad fields.", fields).problem())
+
+
+def _bad_field(fault: Any) -> FieldError:
+    where = _where(fault["loc"])
+    if cards.looks_like_card(where):
+        # The name of a field is told, and must not tell of a card.
+        return FieldError("body", cards.CODE, cards.MESSAGE)
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return FieldError(where, fault_code(str(fault["type"])), message)
 
 
 def _unstorable(_: Request, __: Exception) -> JSONResponse:

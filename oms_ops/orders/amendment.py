@@ -262,9 +262,11 @@ def _change_head(
 
 
 def _refunded(connection: Connection, order_id: int) -> int:
+    """Return what of an order's money went back, or is on its way: gateways are asked later."""
     row = execute(
         connection,
-        "SELECT coalesce(sum(refunded_minor), 0) FROM payments WHERE order_id = :id",
+        "SELECT coalesce(sum(refunded_minor + refunding_minor), 0) FROM payments"
+        " WHERE order_id = :id",
         {"id": order_id},
     ).fetchone()
     return int(row[0])

@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from oms_ops import cards
 from oms_ops.errors import FieldError
 from oms_ops.orders.intake import OrderIn, card_faults, settled_address, settled_phone
-from oms_ops.payments import cards
 from oms_ops.shapes import field_error, storable
 
 #: What stands where something required is missing or wrong; it is spoiled.

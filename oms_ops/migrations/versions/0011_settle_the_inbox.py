@@ -1,6 +1,6 @@
 """Keep who settled a message of another system, and what she said of it.
 
-Revision ID: 00XX
+Revision ID: 0011
 Revises: 0010
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "00XX"
+revision = "0011"
 down_revision = "0010"
 branch_labels = None
 depends_on = None
