@@ -16,7 +16,9 @@ from oms_ops.fulfilment import picking, waves
 from oms_ops.fulfilment.waves import Limits
 from oms_ops.orders import promises, queries
 from oms_ops.orders.amendment import amend
+from oms_ops.orders.cancellation import cancel_units
 from oms_ops.orders.capture import capture
+from oms_ops.orders.units import CancelledUnits
 from oms_ops.purchasing import confirmation, orders
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.rules import store
@@ -97,6 +99,18 @@ def test_what_waits_is_there_so_many_days_after_it_came_in(shop: Shop) -> None:
     assert day(shop, made) is None
     # Nobody knows when it comes: no day is better than one that nobody can keep.
     assert sold(shop, ("SKU-1", 3), allow_backorder=True)["deliver_by"] is None
+
+
+def test_what_is_left_when_the_waiting_line_is_cancelled_is_there_as_if_nothing_had_waited(
+    shop: Shop,
+) -> None:
+    shop.stock("SKU-2", 9)
+    made = sold(shop, ("SKU-1", 3), ("SKU-2", 1), allow_backorder=True)
+    assert (made["promised_on"], made["deliver_by"]) == ("2026-03-07", "2026-03-10")
+    waits = CancelledUnits(int(made["number"][3:]) - 10_000_000, 1, 3)
+    run(shop.engine, lambda c: cancel_units(c, CLERK, [waits], "changed her mind"))
+    assert day(shop, made) == "2026-03-05"
+    assert [row[0] for row in shop.rows("SELECT promised_on FROM orders")] == [None]
 
 
 def test_a_short_pick_moves_the_day(shop: Shop) -> None:
