@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
+from typing import NamedTuple
 
 from oms_ops.errors import NotFound, OmsError
 from oms_ops.payments.gateways.interface import Gateway
@@ -13,15 +14,24 @@ MANUAL = "manual"
 #: The shop's own ledgers of gift cards and store credit.
 BALANCE = "balance"
 
-#: name -> module and callable that opens the gateway with what the environment says. A gateway's
-#: library is imported only where the shop uses it.
-GATEWAYS: dict[str, str] = {
-    "fake": "oms_ops.payments.gateways.fake:open_gateway",
-    "paypal": "oms_ops.payments.gateways.paypal:open_gateway",
-    "stripe": "oms_ops.payments.gateways.stripe:open_gateway",
+
+class Entry(NamedTuple):
+    """Where a gateway's opener is, as ``module:callable``, and how it captures.
+
+    The second is told here because it must be known of a gateway that cannot be opened too.
+    """
+
+    opener: str
+    captures_in_parts: bool = True
+
+
+#: The opener makes a gateway of what the environment says. Its library is imported only where the
+#: shop uses it.
+GATEWAYS: dict[str, Entry] = {
+    "fake": Entry("oms_ops.payments.gateways.fake:open_gateway"),
+    "paypal": Entry("oms_ops.payments.gateways.paypal:open_gateway"),
+    "stripe": Entry("oms_ops.payments.gateways.stripe:open_gateway", captures_in_parts=False),
 }
-#: Those that capture an authorisation once: known also of one that cannot be opened at the moment.
-_CAPTURE_ONCE = frozenset({"stripe"})
 
 
 @cache
@@ -33,7 +43,7 @@ def gateway(name: str) -> Gateway:
     """
     if name not in GATEWAYS:
         raise NotFound(f"There is no payment gateway {name!r}.")
-    module, _, opener = GATEWAYS[name].partition(":")
+    module, _, opener = GATEWAYS[name].opener.partition(":")
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
@@ -63,5 +73,5 @@ def problem(name: str) -> str | None:
 def captures_in_parts(name: str) -> bool:
     """Tell whether a gateway captures an authorisation in parts, also of one that is not set up."""
     if problem(name) is not None:
-        return name not in _CAPTURE_ONCE
+        return GATEWAYS[name].captures_in_parts if name in GATEWAYS else True
     return gateway(name).captures_in_parts
