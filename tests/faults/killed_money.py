@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from oms_ops.orders import collecting
 from oms_ops.payments import commands as payments
 from oms_ops.payments import messages
 from oms_ops.payments.commands import RefundRequest
+from tests.faults.processes import forked, without_main
 from tests.oms_ops.shop import CLERK
 
 #: A server that has imported everything forks the children: each is there in some milliseconds.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
+forked.set_forkserver_preload([__name__])
 
 _PATIENCE_SECONDS = 60
 
@@ -98,7 +97,8 @@ def killed(engine: Engine, point: Point, work: Callable[..., None], *given: Any)
     """Do the work in a process that has to die at the point."""
     url = engine.url.render_as_string(hide_password=False)
     environment = {name: value for name, value in os.environ.items() if name.startswith("OMS_")}
-    child = _processes.Process(target=_child, args=(url, environment, point, work, given))
-    child.start()
+    child = forked.Process(target=_child, args=(url, environment, point, work, given))
+    with without_main():
+        child.start()
     child.join(_PATIENCE_SECONDS)
     assert child.exitcode == -signal.SIGKILL, f"{point} was not reached: {child.exitcode}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from typing import Any
 
@@ -11,9 +10,9 @@ from sqlalchemy.engine import Engine
 from oms_ops.database import make_engine
 from oms_ops.orders import collecting
 from oms_ops.payments import operations
+from tests.faults.processes import forked, without_main
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
+forked.set_forkserver_preload([__name__])
 
 _PATIENCE_SECONDS = 60
 #: Turns of each worker; in each it goes on until it finds nothing that is due.
@@ -35,13 +34,14 @@ def work_together(engine: Engine, workers: int, *, lease: int | None = None) -> 
     """Let workers go on at once until nothing is due; ``lease`` is in seconds, if not the usual."""
     url = engine.url.render_as_string(hide_password=False)
     environment = {name: value for name, value in os.environ.items() if name.startswith("OMS_")}
-    together = _processes.Barrier(workers)
+    together = forked.Barrier(workers)
     started = [
-        _processes.Process(target=_work, args=(url, environment, lease, together))
+        forked.Process(target=_work, args=(url, environment, lease, together))
         for _ in range(workers)
     ]
-    for each in started:
-        each.start()
+    with without_main():
+        for each in started:
+            each.start()
     for each in started:
         each.join(_PATIENCE_SECONDS)
     assert [each.exitcode for each in started] == [0] * workers
