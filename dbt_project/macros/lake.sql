@@ -1,5 +1,5 @@
 {#- The folder of landed files. -#}
-{% macro lake_folder() -%}{{ env_var('OMS_HOME', 'var') }}/lake/changes{%- endmacro %}
+{% macro lake_folder() -%}{{ env_var('OMS_LAKE_FOLDER', env_var('OMS_HOME', 'var') ~ '/lake') }}/changes{%- endmacro %}
 
 {#-
     The name of the newest file that a whole build has gone through, '' before the first one and in

@@ -143,6 +143,7 @@ def _environment() -> Iterator[None]:
     shop = settings()
     wanted = {
         "OMS_HOME": str(shop.home),
+        "OMS_LAKE_FOLDER": str(shop.lake),
         "OMS_TIMEZONE": shop.timezone,
         "OMS_CURRENCY": shop.currency,
     }
