@@ -13,6 +13,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 
+_SECONDS = ("connect_timeout", "request_timeout")
+
+
 class Objects:
     """The objects below one prefix of a bucket."""
 
@@ -21,7 +24,8 @@ class Objects:
         from pyarrow import fs
 
         parts = urlsplit(url)
-        options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        options: dict[str, Any] = {n: values[-1] for n, values in parse_qs(parts.query).items()}
+        options |= {name: float(options[name]) for name in _SECONDS if name in options}
         endpoint = urlsplit(options.get("endpoint_override", ""))
         if endpoint.scheme in ("http", "https"):
             options |= {"scheme": endpoint.scheme, "endpoint_override": endpoint.netloc}

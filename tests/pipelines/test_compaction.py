@@ -69,19 +69,16 @@ def test_files_stay_below_their_size_and_large_ones_are_left(folder: Path) -> No
     assert [file.path.name for file in lake.landed(folder)] == names
 
 
-def test_a_merge_that_was_cut_short_repeats_and_loses_nothing(
-    engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_merge_that_was_cut_short_repeats_and_loses_nothing(engine: Engine, folder: Path) -> None:
     before, cursor = _content(folder), lake.cursor(folder)
 
     def die(name: str) -> None:
         if name == "compaction.before_removal":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(compaction, "reach", die)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(compaction, "reach", die)
         compact(folder, cursor)
-    monkeypatch.undo()
     # The merged file and its parts are both there: readers take the one, the next merge the others.
     assert len(lake.leftovers(folder)) > 10
     assert _content(folder).equals(before)
