@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from pipelines.defs.capture.assets import change_log, changes
-from pipelines.defs.capture.checks import lake_is_unbroken, landed_changes
+from pipelines.defs.capture.checks import lake_is_unbroken, landed_changes, upstream_columns
 from pipelines.defs.publish.assets import reconciliation, snapshot
 from pipelines.defs.quality.checks import mart_expectations, reorder_expectations
 from pipelines.defs.replenishment.assets import ReorderPolicy, reorder_lines
@@ -16,7 +16,13 @@ from pipelines.sensors import failed_runs
 
 defs = dg.Definitions(
     assets=[change_log, changes, dbt_models, reorder_lines, reconciliation, snapshot],
-    asset_checks=[lake_is_unbroken, landed_changes, mart_expectations, reorder_expectations],
+    asset_checks=[
+        lake_is_unbroken,
+        upstream_columns,
+        landed_changes,
+        mart_expectations,
+        reorder_expectations,
+    ],
     resources={"run": PipelineRun(), "policy": ReorderPolicy()},
     jobs=[refresh],
     schedules=[every_quarter_hour],

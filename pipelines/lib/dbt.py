@@ -67,7 +67,7 @@ def manifest() -> Path:
 
 
 def build(
-    variables: Mapping[str, str], *, select: Sequence[str] = (), full_refresh: bool = False
+    variables: Mapping[str, Any], *, select: Sequence[str] = (), full_refresh: bool = False
 ) -> Iterator[NodeResult]:
     """Build models and run their data tests; yield each result as it comes.
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-
 _SECONDS = ("connect_timeout", "request_timeout")
 
 

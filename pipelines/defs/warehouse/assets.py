@@ -10,7 +10,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from oms_ops.settings import settings
 from pipelines.defs.capture.assets import CHANGES
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
-from pipelines.lib import dbt, rebuilding
+from pipelines.lib import dbt, rebuilding, upstream
 from pipelines.lib.failpoints import reach
 from pipelines.lib.journal import Progress, Severity, tell
 from pipelines.resources import PipelineRun
@@ -67,7 +67,9 @@ def dbt_models(
     checks = {spec.metadata[UNIQUE_ID]: spec for spec in dbt_models.check_specs}
     failed: list[str] = []
     with run.journal.stage("warehouse") as stage:
-        variables = {"business_date": run.business_date.isoformat()}
+        variables: dict[str, Any] = {"business_date": run.business_date.isoformat()}
+        if own := upstream.staged(settings().lake / "changes"):
+            variables["own_columns"] = own
         select = _selection(context) if context.is_subset else ()
         why = rebuilding.reason(settings().warehouse, settings().lake / "changes")
         full = FULL_REFRESH in context.run.tags or why is not None
