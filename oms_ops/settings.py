@@ -30,6 +30,8 @@ class Settings(BaseSettings):
     feed_keep_days: int = Field(default=0, ge=0)
     #: The drop folders of carriers, one by one; below ``OMS_HOME`` if not said.
     carriers_folder: Path | None = None
+    #: Where others drop files to import, in a folder a kind; below ``OMS_HOME`` if not said.
+    drop_folder: Path | None = None
     #: Signs Shopify's webhooks; two, separated by a comma, while a new one replaces the old.
     shopify_secret: str = Field(default="", repr=False)
 
@@ -65,6 +67,11 @@ class Settings(BaseSettings):
     def carriers(self) -> Path:
         """The folder that holds the drop folder of each carrier."""
         return self.carriers_folder or self.home / "carriers"
+
+    @property
+    def dropped(self) -> Path:
+        """The folder in which others drop files to import."""
+        return self.drop_folder or self.home / "dropped"
 
     @property
     def lake(self) -> Path:

@@ -13,11 +13,13 @@ from typing import Any, TypeAlias
 from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import Actor
+from oms_ops.database import reading
 from oms_ops.errors import FieldError, ValidationFailed
-from oms_ops.exchange import orders, reader, runs, shopify_file
+from oms_ops.exchange import orders, reader, runs, shopify_file, stock_counts, supplier_prices
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.exchange.online_retail import history, reconciliation, source
 from oms_ops.exchange.runs import Report
+from oms_ops.rules import store
 
 #: Told how far an import is: (done, in all).
 Progress: TypeAlias = Callable[[int, int], None]
@@ -59,6 +61,18 @@ def _take_shopify(engine: Engine, actor: Actor, file: File, _: Progress | None) 
     return shopify_file.import_shopify(engine, actor, file.name, file.content)
 
 
+def _take_prices(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
+    table = reader.parse(file.content, file.name, file.mapping.format)
+    with reading(engine) as connection:
+        base = store.current(connection).rules.base_currency
+    return supplier_prices.import_prices(engine, actor, table, file.mapping, base)
+
+
+def _take_counts(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
+    table = reader.parse(file.content, file.name, file.mapping.format)
+    return stock_counts.import_counts(engine, actor, table, file.mapping)
+
+
 def _take_history(engine: Engine, actor: Actor, file: File, progress: Progress | None) -> Report:
     table = reader.parse(file.content, file.name, source.mapping(file.mapping).format)
     read, done, import_id = history.import_history(engine, actor, table, file.mapping, progress)
@@ -70,6 +84,8 @@ KINDS: dict[str, Kind] = {
     orders.KIND: Kind(_take_orders),
     shopify_file.KIND: Kind(_take_shopify, shopify_file.write_report, "application/x-ndjson"),
     history.KIND: Kind(_take_history, founds=True),
+    supplier_prices.KIND: Kind(_take_prices),
+    stock_counts.KIND: Kind(_take_counts),
 }
 
 
