@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from oms_ops.feed import consumers, epoch, pruning
 from oms_ops.feed.entities import ENTITIES
 from oms_ops.feed.reader import START, Cursor
 from oms_ops.orders.capture import capture
-from pipelines.lib import continuity, idle, lake, landing, past, replay
+from pipelines.lib import continuity, cutting, idle, lake, landing, past, replay
 from pipelines.lib.files import Busy
 from tests.conftest import administer
 from tests.oms_ops.shop import CLERK, Shop, order
@@ -321,3 +321,47 @@ def test_a_new_epoch_that_undid_nothing_takes_nothing_from_the_lake(
     landing.land(database, folder)
     assert sorted(landed(folder)) == sorted(log(database))
     assert past.number(folder) == 0
+
+
+def _cut_short(module: Any, point: str, work: Callable[[], object]) -> None:
+    """Run ``work`` until it reaches ``point``, and no further."""
+
+    def die(name: str) -> None:
+        if name == point:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "reach", die)
+        work()
+
+
+def test_a_replay_that_was_cut_short_is_done_by_the_next_landing(
+    database: Engine, folder: Path
+) -> None:
+    Shop(database)
+    landing.land(database, folder, batch=10)
+    before = pl.read_parquet(folder / "*.parquet").sort("epoch", "seq")
+    middle = Cursor(*before.select("epoch", "xid", "seq").sort(pl.all()).row(14))
+    _cut_short(cutting, "cut.before_removal", lambda: replay.replay(database, folder, middle))
+    assert len(lake.leftovers(folder)) == 1
+    landing.land(database, folder)
+    lake.verify_chain(lake.landed(folder))
+    files = [file.path for file in lake.landed(folder)]
+    assert pl.read_parquet(files).sort("epoch", "seq").equals(before)
+    # Whatever was built from the old files is built again.
+    assert past.number(folder) == 1
+
+
+def test_a_rebuild_that_was_cut_short_lands_nothing_until_it_is_done(
+    database: Engine, folder: Path
+) -> None:
+    Shop(database)
+    landing.land(database, folder)
+    prune_all(database)
+    sell(database, 1)
+    _cut_short(replay, "rebuild.emptied", lambda: replay.rebuild(database, folder))
+    with pytest.raises(continuity.Broken, match=r"pipelines\.lake rebuild"):
+        landing.land(database, folder)
+    replay.rebuild(database, folder)
+    assert len(newest_rows(folder)) > len(log(database))
+    assert list(folder.glob(".*.tmp")) == []
