@@ -106,17 +106,19 @@ def _forget(files: Sequence[LakeFile], since: datetime, remote: Objects | None) 
         pl.scan_parquet([file.path for file in files])
         .filter(old)
         .group_by(key)
-        .agg(pl.struct("epoch", "seq").max().alias("newest"))
+        .agg(pl.col("epoch", "seq").sort_by("epoch", "seq").last().name.prefix("newest_"))
         .collect()
     )
     dropped = 0
     for file in files:
         whole = pl.read_parquet(file.path)
-        superseded = pl.struct("epoch", "seq") != pl.col("newest")
+        superseded = (pl.col("epoch") != pl.col("newest_epoch")) | (
+            pl.col("seq") != pl.col("newest_seq")
+        )
         kept = (
             whole.join(newest, on=key, how="left")
             .filter(~(old & superseded.fill_null(value=False)))
-            .drop("newest")
+            .drop("newest_epoch", "newest_seq")
         )
         # The place that the name says must stay: the next landing begins behind it.
         last = whole.sort(PLACE).tail(1)

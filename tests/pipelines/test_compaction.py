@@ -40,7 +40,7 @@ def _content(folder: Path) -> pl.DataFrame:
 
 def test_small_files_become_one_with_the_same_changes(engine: Engine, folder: Path) -> None:
     before, cursor = _content(folder), lake.cursor(folder)
-    done = compact(folder, cursor)
+    done = compact(folder, cursor, fan_in=2)
     assert (done.before, done.after) == (len(log(engine)) // 2 + len(log(engine)) % 2, 1)
     assert _content(folder).equals(before)
     assert lake.cursor(folder) == cursor
@@ -78,9 +78,9 @@ def test_a_merge_that_was_cut_short_repeats_and_loses_nothing(engine: Engine, fo
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(compaction, "reach", die)
-        compact(folder, cursor)
+        compact(folder, cursor, fan_in=2)
     # The merged file and its parts are both there: readers take the one, the next merge the others.
-    assert len(lake.leftovers(folder)) > 10
+    assert len(lake.leftovers(folder)) > 5
     assert _content(folder).equals(before)
     lake.verify_chain(lake.landed(folder))
     with transaction(engine) as connection:
@@ -104,7 +104,8 @@ def test_superseded_states_are_dropped_when_they_are_old_enough(
     recent = compact(folder, cursor, keep_since=clock.now() - timedelta(days=1))
     assert recent.dropped == 0
     dropped = compact(folder, cursor, keep_since=clock.now() + timedelta(days=1)).dropped
-    assert dropped >= 3
+    # Of the four states of one row; the last change of a file stays, for the place in its name.
+    assert dropped == 2
     assert newest_rows(folder) == rows
     assert lake.cursor(folder) == cursor
     lake.verify_chain(lake.landed(folder))
