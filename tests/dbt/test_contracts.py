@@ -19,7 +19,11 @@ METRICS: dict[str, dict[str, Any]] = yaml.safe_load(
 METRIC_FIELDS = {"name", "definition", "formula", "unit", "grain", "owner"}
 
 #: Marts of sums, rates and standings: whatever is money or a rate in them is a metric ...
-AGGREGATES = ("sales_daily", "orders_daily", "stock_daily", "inventory_health", "customers")
+AGGREGATES = (
+    "sales_daily", "sku_sales_daily", "orders_daily", "stock_daily", "inventory_health",
+    "inventory_performance", "customers", "customer_cohorts", "service_daily", "backorders",
+    "supplier_performance", "payments_daily",
+)  # fmt: skip
 #: ... but the price of one unit, which only values the others.
 ATTRIBUTES = {"unit_cost", "unit_price"}
 
