@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.lib import reorder_lines
+from pipelines.lib import customer_value, reorder_lines
 from pipelines.lib.status import DBT_PROJECT
 from tools.metrics import DOCUMENT, document
 
@@ -134,6 +134,7 @@ def test_the_document_of_the_metrics_is_the_metrics_file() -> None:
 
 def test_marts_that_python_writes_are_described_column_by_column() -> None:
     assert [c["name"] for c in WRITTEN["reorder_lines"]["columns"]] == list(reorder_lines.COLUMNS)
+    assert [c["name"] for c in WRITTEN["customer_value"]["columns"]] == list(customer_value.COLUMNS)
     assert [c["name"] for c in WRITTEN["reconciliation"]["columns"]] == [
         "measure", "operational", "warehouse_value", "difference", "is_reconciled"
     ]  # fmt: skip
