@@ -123,8 +123,9 @@ lost as (
     select
         warehouse_id,
         sku_id,
-        sum(case when on_hand = 0 and daily_units > units then daily_units - units else 0 end)
-            as lost_units
+        -- Sums of whole numbers are exact in any order of the rows.
+        max(daily_units) * count(case when on_hand = 0 and daily_units > units then 1 end)
+        - sum(case when on_hand = 0 and daily_units > units then units else 0 end) as lost_units
     from demand
     group by warehouse_id, sku_id
 ),
