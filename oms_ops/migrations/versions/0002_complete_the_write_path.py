@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 
 from oms_ops.database import UtcDateTime
+from oms_ops.migrations.sqlite import rebuild
 
 revision = "0002"
 down_revision = "0001"
@@ -759,7 +758,7 @@ def _alter_tables() -> None:
 
 def _rebuild_tables() -> None:
     """Make the tables anew whose constraints change: SQLite cannot alter those in place."""
-    _rebuild(
+    rebuild(
         "locations",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -788,7 +787,7 @@ def _rebuild_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_locations")),
         sa.UniqueConstraint("code", name=op.f("uq_locations_code")),
     )
-    _rebuild(
+    rebuild(
         "stock_moves",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("sku_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -821,7 +820,7 @@ def _rebuild_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_stock_moves")),
     )
-    _rebuild(
+    rebuild(
         "skus",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -852,7 +851,7 @@ def _rebuild_tables() -> None:
         sa.UniqueConstraint("barcode", name=op.f("uq_skus_barcode")),
         sa.UniqueConstraint("code", name=op.f("uq_skus_code")),
     )
-    _rebuild(
+    rebuild(
         "orders",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
@@ -935,7 +934,7 @@ def _rebuild_tables() -> None:
         sa.UniqueConstraint("channel", "external_id", name=op.f("uq_orders_channel_external_id")),
         sa.UniqueConstraint("tracking_token", name=op.f("uq_orders_tracking_token")),
     )
-    _rebuild(
+    rebuild(
         "order_lines",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("order_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -984,7 +983,7 @@ def _rebuild_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_order_lines")),
         sa.UniqueConstraint("order_id", "line_no", name=op.f("uq_order_lines_order_id_line_no")),
     )
-    _rebuild(
+    rebuild(
         "shipments",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
@@ -1022,7 +1021,7 @@ def _rebuild_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shipments")),
     )
-    _rebuild(
+    rebuild(
         "receipt_lines",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
@@ -1053,19 +1052,3 @@ def _rebuild_tables() -> None:
         sa.ForeignKeyConstraint(["sku_id"], ["skus.id"], name=op.f("fk_receipt_lines_sku_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt_lines")),
     )
-
-
-def _rebuild(table: str, *parts: Any) -> None:
-    run = op.get_bind().exec_driver_sql
-    indexes = run(
-        "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
-        (table,),
-    ).all()
-    # PRAGMA table_info leaves out computed columns, which fill themselves.
-    kept = ", ".join(str(row.name) for row in run(f"PRAGMA table_info({table})"))
-    op.create_table(f"new_{table}", *parts)
-    run(f"INSERT INTO new_{table} ({kept}) SELECT {kept} FROM {table}")
-    run(f"DROP TABLE {table}")
-    run(f"ALTER TABLE new_{table} RENAME TO {table}")
-    for row in indexes:
-        run(str(row[0]))

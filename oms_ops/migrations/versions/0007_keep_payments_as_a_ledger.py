@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sa
 from alembic import op
 
 from oms_ops.database import UtcDateTime
+from oms_ops.migrations.sqlite import rebuild
 
 revision = "0007"
 down_revision = "0006"
@@ -272,7 +271,7 @@ def _create_tables() -> None:
 
 def _rebuild_tables() -> None:
     """Make tables anew whose constraints changed: SQLite alters none."""
-    _rebuild(
+    rebuild(
         "payments",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("order_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -320,7 +319,7 @@ def _rebuild_tables() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_payments_order_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payments")),
     )
-    _rebuild(
+    rebuild(
         "payment_events",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
@@ -348,7 +347,7 @@ def _rebuild_tables() -> None:
             name=op.f("uq_payment_events_payment_id_kind_gateway_reference"),
         ),
     )
-    _rebuild(
+    rebuild(
         "refunds",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column(
@@ -384,19 +383,3 @@ def _rebuild_tables() -> None:
         sa.ForeignKeyConstraint(["return_id"], ["returns.id"], name=op.f("fk_refunds_return_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refunds")),
     )
-
-
-def _rebuild(table: str, *parts: Any) -> None:
-    run = op.get_bind().exec_driver_sql
-    indexes = run(
-        "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
-        (table,),
-    ).all()
-    # PRAGMA table_info leaves out computed columns, which fill themselves.
-    kept = ", ".join(str(row.name) for row in run(f"PRAGMA table_info({table})"))
-    op.create_table(f"new_{table}", *parts)
-    run(f"INSERT INTO new_{table} ({kept}) SELECT {kept} FROM {table}")
-    run(f"DROP TABLE {table}")
-    run(f"ALTER TABLE new_{table} RENAME TO {table}")
-    for row in indexes:
-        run(str(row[0]))

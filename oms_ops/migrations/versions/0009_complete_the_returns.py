@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from oms_ops.database import UtcDateTime
+from oms_ops.migrations.sqlite import rebuild
 
 revision = "0009"
 down_revision = "0008"
@@ -146,7 +147,7 @@ def _complete_old_rows() -> None:
 
 def _rebuild_tables() -> None:
     """Make tables anew whose constraints changed: SQLite alters none."""
-    _rebuild(
+    rebuild(
         "returns",
         _id("id"),
         sa.Column(
@@ -176,7 +177,7 @@ def _rebuild_tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_returns")),
     )
-    _rebuild(
+    rebuild(
         "return_lines",
         _id("id"),
         _id("return_id"),
@@ -204,19 +205,3 @@ def _rebuild_tables() -> None:
             "return_id", "order_line_id", name=op.f("uq_return_lines_return_id_order_line_id")
         ),
     )
-
-
-def _rebuild(table: str, *parts: Any) -> None:
-    run = op.get_bind().exec_driver_sql
-    indexes = run(
-        "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = ? AND sql IS NOT NULL",
-        (table,),
-    ).all()
-    # PRAGMA table_info leaves out computed columns, which fill themselves.
-    kept = ", ".join(str(row.name) for row in run(f"PRAGMA table_info({table})"))
-    op.create_table(f"new_{table}", *parts)
-    run(f"INSERT INTO new_{table} ({kept}) SELECT {kept} FROM {table}")
-    run(f"DROP TABLE {table}")
-    run(f"ALTER TABLE new_{table} RENAME TO {table}")
-    for row in indexes:
-        run(str(row[0]))

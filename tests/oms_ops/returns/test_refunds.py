@@ -27,6 +27,18 @@ from tests.oms_ops.shop import ADMIN, CLERK, order
 _TAX = [{"percent": "8.875"}]
 
 
+def declined(till: Till, desk: Desk) -> tuple[int, int, int]:
+    """Resolve a return whose refund is declined; return order, return and failed operation."""
+    order_id = shipped(till, desk)
+    collecting.perform(till.engine)
+    return_id = inspected(desk, order_id, 1)
+    till.fake.break_next("refund", "declined")
+    desk.resolve(return_id)
+    collecting.perform(till.engine)
+    failed = till.shop.rows("SELECT id FROM payment_operations WHERE status = 'failed'")[0][0]
+    return order_id, return_id, failed
+
+
 @pytest.mark.parametrize("included", [False, True])
 def test_tax_goes_back_with_the_price_to_the_cent(desk: Desk, *, included: bool) -> None:
     desk.rules(taxes=_TAX, prices_include_tax=included)
@@ -230,13 +242,7 @@ def test_what_is_only_held_for_a_parcel_that_came_back_is_let_go(till: Till) -> 
 
 def test_a_failed_refund_is_not_retried_where_the_return_was_resolved_again(till: Till) -> None:
     desk = Desk(till.shop)
-    order_id = shipped(till, desk)
-    collecting.perform(till.engine)
-    return_id = inspected(desk, order_id, 1)
-    till.fake.break_next("refund", "declined")
-    desk.resolve(return_id)
-    collecting.perform(till.engine)
-    failed = till.shop.rows("SELECT id FROM payment_operations WHERE status = 'failed'")[0][0]
+    order_id, return_id, failed = declined(till, desk)
     desk.resolve(return_id, "store_credit")
     with pytest.raises(Conflict):
         run(till.engine, lambda c: remedies.retry(c, CLERK, failed))
@@ -245,13 +251,7 @@ def test_a_failed_refund_is_not_retried_where_the_return_was_resolved_again(till
 
 def test_a_failed_refund_that_is_retried_brings_its_return_along(till: Till) -> None:
     desk = Desk(till.shop)
-    order_id = shipped(till, desk)
-    collecting.perform(till.engine)
-    return_id = inspected(desk, order_id, 1)
-    till.fake.break_next("refund", "declined")
-    desk.resolve(return_id)
-    collecting.perform(till.engine)
-    failed = till.shop.rows("SELECT id FROM payment_operations WHERE status = 'failed'")[0][0]
+    _, return_id, failed = declined(till, desk)
     run(till.engine, lambda c: remedies.retry(c, CLERK, failed))
     assert desk.seen(return_id)["status"] == "refunding"
     collecting.perform(till.engine)
