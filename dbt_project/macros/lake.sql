@@ -1,5 +1,5 @@
 {#- The folder of landed files. -#}
-{% macro lake_folder() -%}{{ env_var('OMS_HOME', 'var') }}/lake/changes{%- endmacro %}
+{% macro lake_folder() -%}{{ env_var('OMS_LAKE_FOLDER', env_var('OMS_HOME', 'var') ~ '/lake') }}/changes{%- endmacro %}
 
 {#-
     The name of the newest file that a whole build has gone through, '' before the first one and in
@@ -29,12 +29,13 @@
 {#-
     A staging model: the newest state of every row of an entity, deleted rows marked.
 
-    `fields` maps the table's columns to types. Of a row's changes the one with the greatest
+    `declared` maps the table's columns to types; columns that the shop has added come after them. Of a row's changes the one with the greatest
     (epoch, seq) wins: a writer draws seq while holding the row's lock. A file may bring a state that
     is older than the one already here: on PostgreSQL a transaction that began first can commit its
     change of a row last, and a file may be landed again.
 -#}
-{% macro stage(entity, fields) %}
+{% macro stage(entity, declared) %}
+{%- set fields = dict(declared, **var('own_columns').get(entity, {})) -%}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
 {%- set upto = landed_up_to() -%}
 with landed as (

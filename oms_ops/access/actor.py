@@ -40,6 +40,8 @@ CUSTOMERS_WRITE = "customers:write"
 WAREHOUSES_WRITE = "warehouses:write"
 #: Making, listing and revoking API keys.
 KEYS_WRITE = "keys:write"
+#: Beginning an epoch of the change feed, and pruning its log.
+FEED_WRITE = "feed:write"
 
 _READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ, RULES_READ, CUSTOMERS_READ})
 _EVERYTHING = _READS | {
@@ -60,6 +62,7 @@ _EVERYTHING = _READS | {
     CUSTOMERS_WRITE,
     WAREHOUSES_WRITE,
     KEYS_WRITE,
+    FEED_WRITE,
 }
 
 #: Every permission there is.
@@ -84,7 +87,7 @@ ROLES: dict[str, frozenset[str]] = {
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
     "support": _READS | {PAYMENTS_READ, RETURNS_WRITE, CUSTOMERS_WRITE},
     "analyst": _READS | {PAYMENTS_READ},
-    "engineer": _READS | {PAYMENTS_READ},
+    "engineer": _READS | {PAYMENTS_READ, FEED_WRITE},
 }
 
 

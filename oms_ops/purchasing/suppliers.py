@@ -76,7 +76,13 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
 def put_terms(
     connection: Connection, actor: Actor, code: str, sku: str, terms: TermIn
 ) -> dict[str, Any]:
-    """Set what the supplier ``code`` asks for a SKU (its code); return the supplier.
+    """Set what the supplier ``code`` asks for a SKU, as :func:`set_terms`; return the supplier."""
+    set_terms(connection, actor, code, sku, terms)
+    return _shown(connection, code)
+
+
+def set_terms(connection: Connection, actor: Actor, code: str, sku: str, terms: TermIn) -> None:
+    """Set what the supplier ``code`` asks for a SKU (its code).
 
     Where the SKU then has another preferred supplier, the days of those who wait for it move.
 
@@ -132,7 +138,6 @@ def put_terms(
     )
     if _preferred(connection, row[0]) != before:
         promises.update_lead_times(connection, actor, [row[0]])
-    return _shown(connection, code)
 
 
 def _preferred(connection: Connection, sku_id: int) -> int | None:

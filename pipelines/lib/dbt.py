@@ -67,7 +67,7 @@ def manifest() -> Path:
 
 
 def build(
-    variables: Mapping[str, str], *, select: Sequence[str] = (), full_refresh: bool = False
+    variables: Mapping[str, Any], *, select: Sequence[str] = (), full_refresh: bool = False
 ) -> Iterator[NodeResult]:
     """Build models and run their data tests; yield each result as it comes.
 
@@ -143,6 +143,7 @@ def _environment() -> Iterator[None]:
     shop = settings()
     wanted = {
         "OMS_HOME": str(shop.home),
+        "OMS_LAKE_FOLDER": str(shop.lake),
         "OMS_TIMEZONE": shop.timezone,
         "OMS_CURRENCY": shop.currency,
     }
