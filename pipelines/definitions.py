@@ -6,6 +6,7 @@ import dagster as dg
 
 from pipelines.defs.capture.assets import change_log, changes
 from pipelines.defs.capture.checks import lake_is_unbroken, landed_changes, upstream_columns
+from pipelines.defs.customers.assets import customer_value
 from pipelines.defs.publish.assets import reconciliation, snapshot
 from pipelines.defs.quality.checks import mart_expectations, reorder_expectations
 from pipelines.defs.replenishment.assets import ReorderPolicy, reorder_lines
@@ -17,7 +18,15 @@ from pipelines.sensors import failed_runs
 from pipelines.tending import every_night, tend
 
 defs = dg.Definitions(
-    assets=[change_log, changes, dbt_models, reorder_lines, reconciliation, snapshot],
+    assets=[
+        change_log,
+        changes,
+        dbt_models,
+        customer_value,
+        reorder_lines,
+        reconciliation,
+        snapshot,
+    ],
     asset_checks=[
         lake_is_unbroken,
         upstream_columns,

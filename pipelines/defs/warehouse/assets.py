@@ -17,6 +17,9 @@ from pipelines.resources import PipelineRun
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 
+#: A model that calls one of these is made from the landed files.
+READS_THE_LAKE = frozenset({"macro.order_platform.stage", "macro.order_platform.versions"})
+
 
 class Translator(DagsterDbtTranslator):
     """Names dbt's nodes as the warehouse does: schema and table."""
@@ -30,9 +33,10 @@ class Translator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
-        """Add what dbt does not know: staging reads the lake's files, which are no table."""
+        """Add what dbt does not know: some models read the lake's files, which are no table."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        if unique_id.startswith("model.") and spec.key.path[0] == "staging":
+        node = manifest["nodes"].get(unique_id, {})
+        if READS_THE_LAKE.intersection(node.get("depends_on", {}).get("macros", ())):
             return spec.merge_attributes(deps=[CHANGES])
         return spec
 
