@@ -51,10 +51,9 @@ from oms_ops.shapes import fault_code
 def create_app(engine: Engine | None = None) -> FastAPI:
     """Return the application over ``engine``, or over the configured database."""
     app = FastAPI(title="Order platform", version="1", docs_url="/docs", redoc_url=None)
-    app.state.engine = engine or make_engine(settings().url)
+    serve_from(app, engine or make_engine(settings().url))
     # The history of an order shows the columns of every room by their types.
     app.state.tables = metadata.tables
-    app.state.turns = turns_of(app.state.engine)
     for router in (
         orders.router,
         changes.router,
@@ -82,7 +81,6 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         webhooks.router,
     ):
         app.include_router(router, prefix="/v1")
-    app.state.metrics = metrics.Kept()
     app.include_router(metrics.router)
     app.include_router(tracking.router)
     app.add_exception_handler(OmsError, _refused)
@@ -95,6 +93,13 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(Exception, _failed)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["health"])
     return app
+
+
+def serve_from(app: FastAPI, engine: Engine) -> None:
+    """Make ``engine`` the database of ``app``, and forget what was kept of another one."""
+    app.state.engine = engine
+    app.state.turns = turns_of(engine)
+    app.state.metrics = metrics.Kept()
 
 
 def healthz(request: Request) -> JSONResponse:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import Shop, order
 
 #: Signed instead of keyed.
@@ -22,7 +22,7 @@ SIGNED = "/v1/webhooks/"
 def client(shop: Shop, role: str, *scopes: str) -> TestClient:
     name = f"{role} {scopes}"
     key = run(shop.engine, lambda c: keys.create(c, role, name, scopes=scopes or None))
-    return TestClient(create_app(shop.engine), headers={"Authorization": f"Bearer {key}"})
+    return TestClient(app_over(shop.engine), headers={"Authorization": f"Bearer {key}"})
 
 
 def permitted_nothing(shop: Shop) -> TestClient:

@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.orders.capture import capture
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 
 #: Bodies that are documents of their own, read by a service: a draft may still lack anything.
@@ -26,13 +26,13 @@ def client(shop: Shop) -> Iterator[TestClient]:
         shop.stock(sku, 20)
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(shop.engine), headers=headers) as made:
+    with TestClient(app_over(shop.engine), headers=headers) as made:
         yield made
 
 
 def published(shop: Shop) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return (where, schema) of every schema in every JSON body of the contract."""
-    contract = create_app(shop.engine).openapi()
+    contract = app_over(shop.engine).openapi()
     for path, methods in contract["paths"].items():
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {})

@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.orders.capture import capture
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 
 PEOPLE = {
@@ -30,7 +30,7 @@ def client(shop: Shop) -> Iterator[TestClient]:
         capture(shop.engine, CLERK, body)
     key = run(shop.engine, lambda c: keys.create(c, "support", "sue"))
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(shop.engine), headers=headers) as made:
+    with TestClient(app_over(shop.engine), headers=headers) as made:
         yield made
 
 

@@ -10,7 +10,6 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops import clock
-from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import picking, waves
 from oms_ops.fulfilment.waves import Limits
@@ -23,6 +22,7 @@ from oms_ops.purchasing import confirmation, orders
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.rules import store
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop, order
 
 #: In New York, where the shop's clock may stand, it is still the day before.
@@ -149,7 +149,7 @@ def test_customer_and_warehouse_see_the_day(shop: Shop) -> None:
     with reading(shop.engine) as connection:
         (shipment,) = queries.shipments(connection, CLERK, made["number"])
     assert (shipment["deliver_by"], shipment["promised_on"]) == ("2026-03-05", None)
-    client = TestClient(create_app(shop.engine))
+    client = TestClient(app_over(shop.engine))
     page = "/track/" + made["tracking_url"].rpartition("/")[2]
     assert "Delivery by 2026-03-05" in client.get(page).text
     none = sold(shop, ("SKU-1", 1), channel="store")

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from oms_ops import clock
 from oms_ops.access import keys
 from oms_ops.access.actor import ROLES, SYSTEM
-from oms_ops.api.app import create_app
 from oms_ops.cli import app
 from oms_ops.database import reading, run
 from oms_ops.demo import assumptions
@@ -23,6 +22,7 @@ from oms_ops.exchange import shopify
 from oms_ops.fulfilment.carriers import events
 from oms_ops.returns.requests import CUSTOMER
 from oms_ops.schema import metadata
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import Shop, order
 
 Call = Callable[..., Any]
@@ -35,7 +35,7 @@ def made(shop: Shop, role: str = "clerk", name: str = "desk", **more: Any) -> st
 @pytest.fixture
 def call(shop: Shop) -> Call:
     """Return what sends a request with a key, always to the same running API."""
-    client = TestClient(create_app(shop.engine))
+    client = TestClient(app_over(shop.engine))
 
     def send(key: str, method: str, path: str, body: Any = None) -> Any:
         headers = {"Authorization": f"Bearer {key}"}

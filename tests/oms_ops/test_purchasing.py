@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 from oms_ops import clock
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
 from oms_ops.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from oms_ops.purchasing import confirmation, orders, queries, receipts, sending, suppliers, variance
@@ -28,6 +27,7 @@ from oms_ops.purchasing.suppliers import SupplierIn, TermIn
 from oms_ops.purchasing.tables import PURCHASE_ORDER_STATUSES
 from oms_ops.reconcile import reconcile
 from oms_ops.rules import store
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop
 from tests.oms_ops.test_order_life import placed, seen
 
@@ -364,7 +364,7 @@ def test_suppliers_are_the_merchandisers(shop: Shop) -> None:
 
 def test_a_purchase_order_goes_over_http_from_draft_to_variance(shop: Shop) -> None:
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
-    with TestClient(create_app(shop.engine)) as client:
+    with TestClient(app_over(shop.engine)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         body = {"supplier": "ACME", "warehouse": "ATL", "draft": True,
                 "lines": [{"sku": "SKU-1", "quantity": 6, "unit_cost": "0.90"}]}  # fmt: skip

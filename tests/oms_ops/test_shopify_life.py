@@ -13,7 +13,6 @@ from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.exchange import files, webhooks
 from oms_ops.exchange.files import import_bytes
@@ -21,6 +20,7 @@ from oms_ops.exchange.mapping import Mapping
 from oms_ops.notifications import delivery
 from oms_ops.orders import queries
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, Shop
 from tests.oms_ops.shopify import ADDRESS, SECRET, deliver, document
 
@@ -36,7 +36,7 @@ def stocked(shop: Shop) -> Shop:
 def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setenv("OMS_SHOPIFY_SECRET", SECRET)
     settings.cache_clear()
-    with TestClient(create_app(stocked.engine)) as made:
+    with TestClient(app_over(stocked.engine)) as made:
         yield made
 
 

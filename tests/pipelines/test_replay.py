@@ -22,7 +22,7 @@ from oms_ops.feed.reader import START, Cursor
 from oms_ops.orders.capture import capture
 from pipelines.lib import continuity, cutting, idle, lake, landing, past, replay
 from pipelines.lib.files import Busy
-from tests.conftest import administer
+from tests.conftest import administer, copy_database
 from tests.oms_ops.shop import CLERK, Shop, order
 from tests.pipelines.test_landing import (
     add_customers,
@@ -244,7 +244,7 @@ class Backup:
             shutil.copyfile(self.name, self.path)
             return
         self.engine.dispose()
-        administer(self.server, f"CREATE DATABASE {self.name}_backup TEMPLATE {self.name}")
+        copy_database(self.server, self.name, f"{self.name}_backup")
 
     def restore(self) -> None:
         self.engine.dispose()
