@@ -38,7 +38,8 @@
     `only` is a condition on the changes, where not all of them are states of interest.
 -#}
 {% macro stage(entity, declared, only='') %}
-{%- set fields = dict(declared, **var('own_columns').get(entity, {})) -%}
+{%- set own = var('own_columns') -%}
+{%- set fields = dict(declared, **(own.get(entity, {}) if own is mapping else {})) -%}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
 {%- set upto = landed_up_to() -%}
 with landed as (

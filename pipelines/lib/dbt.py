@@ -1,9 +1,9 @@
 """Runs dbt in this process: parse once per version of the sources, build with the result of it.
 
 dbt's own entry point for programs is used, not its command line: a child process would import and
-load again what is in memory already, five seconds in each run. For the same reason a process parses
-the project once, whatever it builds afterwards. The manifest that asset definitions are made from is
-a file that never changes under its name, so a run does not disturb who reads it.
+load again what is in memory already, five seconds in each run. For the same reason a process
+parses the project once, whatever it builds afterwards. The manifest that asset definitions are made
+from is a file that never changes under its name, so a run does not disturb who reads it.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ def manifest() -> Path:
     if not path.exists():
         with exclusive(home() / ".lock", wait_seconds=120):
             if not path.exists():
-                _parsed()
-                replace_text(path, (home() / "target" / "manifest.json").read_text("utf-8"))
+                whole = home() / "target" / "manifest.json"
+                _parsed().write(str(whole))
+                replace_text(path, whole.read_text("utf-8"))
                 for other in home().glob("manifest-*.json"):
                     if other != path:
                         other.unlink()
@@ -161,8 +162,8 @@ def _invoke(arguments: Sequence[str], listener: Any = None, parsed: Any = None) 
 def _old_objects_left_alone() -> Iterator[None]:
     """Keep the garbage collector off what is there already, which stays for longer than a build.
 
-    There are half a million objects of dbt and Dagster; looking through them again and again took
-    a sixth of a build.
+    There are hundreds of thousands of dbt's and Dagster's; looking through them again and again
+    took a sixth of a build.
     """
     gc.freeze()
     try:

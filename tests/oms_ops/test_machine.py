@@ -76,7 +76,7 @@ class Machine(Waves, Buying):
 #: Read by another name than the shop's settings, which the tests are kept from.
 LONG = os.environ.get("MACHINE_RUN") == "long"
 #: A database of its own costs PostgreSQL as much as thirty commands.
-EXAMPLES = {"sqlite": 300, "postgres": 300} if LONG else {"sqlite": 24, "postgres": 10}
+EXAMPLES = {"sqlite": 300, "postgres": 300} if LONG else {"sqlite": 20, "postgres": 6}
 PROFILE = settings(
     stateful_step_count=60,
     derandomize=not LONG,

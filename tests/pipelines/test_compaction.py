@@ -114,9 +114,8 @@ def test_superseded_states_are_dropped_when_they_are_old_enough(
 def test_increments_after_a_merge_equal_a_rebuild(shop_on_sqlite: World) -> None:
     world = shop_on_sqlite
     folder = world.home / "lake" / "changes"
-    for number in range(2):
-        world.sell(2, first=number)
-        world.publish()
+    world.sell(2)
+    world.publish()
     with world.settings():
         files = lake.landed(folder)
         warehouse = world.home / "warehouse" / "warehouse.duckdb"

@@ -68,7 +68,10 @@ def test_a_column_of_the_shops_own_that_has_flowed_must_stay(
     assert upstream.compare(database, tmp_path)[0] == ["suppliers.vat_number (text) is gone"]
 
 
-def test_a_new_column_flows_into_staging_and_a_lost_one_stops_the_run(world: World) -> None:
+def test_a_new_column_flows_into_staging_and_a_lost_one_stops_the_run(
+    shop_on_sqlite: World,
+) -> None:
+    world = shop_on_sqlite
     engine = world.engine()
     alter(
         engine,
