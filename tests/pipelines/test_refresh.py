@@ -67,7 +67,7 @@ def test_a_run_after_new_orders_takes_in_just_those(world: World) -> None:
     assert world.landed() == changes
     [(read,)] = world.query("SELECT rows_read FROM meta.stage_timings WHERE stage = 'capture'")
     assert read == len(changes) - before
-    assert len(list((world.home / "lake" / "changes").glob("*.parquet"))) == 2
+    assert len(list((world.home / "lake" / "changes").glob("*.parquet"))) == 3
     assert world.query("SELECT count(*) FROM marts.fct_orders") == [(120,)]
     assert world.query("SELECT bool_and(is_reconciled) FROM marts.reconciliation") == [(True,)]
 
