@@ -14,7 +14,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 
 SERVE ?= 1
 PYTEST_ARGS ?=
-PYTEST_WORKERS ?= logical
+# One more than there are cores: tests wait for servers, too.
+PYTEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN || echo 1) + 1)
 CODE := $(wildcard oms_ops pipelines dashboards tools tests)
 TYPED := $(wildcard oms_ops pipelines dashboards tools)
 MODELS := $(wildcard dbt_project/models dbt_project/tests)

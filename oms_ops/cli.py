@@ -19,6 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 carriers_app = typer.Typer(no_args_is_help=True, help="Who carries parcels.")
 key_app = typer.Typer(no_args_is_help=True, help="API keys.")
 demo_app = typer.Typer(no_args_is_help=True, help="The demo's real orders.")
+feed_app = typer.Typer(no_args_is_help=True, help="The change feed and its readers.")
 inbox_app = typer.Typer(no_args_is_help=True, help="Messages from other systems.")
 payments_app = typer.Typer(no_args_is_help=True, help="Money in and out.")
 routing_app = typer.Typer(no_args_is_help=True, help="Which warehouse ships what.")
@@ -27,6 +28,7 @@ warehouse_app = typer.Typer(no_args_is_help=True, help="Buildings that ship and 
 app.add_typer(warehouse_app, name="warehouse")
 app.add_typer(carriers_app, name="carriers")
 app.add_typer(key_app, name="key")
+app.add_typer(feed_app, name="feed")
 app.add_typer(inbox_app, name="inbox")
 app.add_typer(payments_app, name="payments")
 app.add_typer(routing_app, name="routing")
@@ -240,11 +242,12 @@ def rules_show() -> None:
 @rules_app.command("check")
 def rules_check(file: Path) -> None:
     """Check a JSON or TOML file of rules; print every bad field, and what will have no effect."""
+    from oms_ops.payments.gateways.registry import problem
     from oms_ops.rules import advice, store
     from oms_ops.rules.files import read
 
     rules = store.parse(read(file))
-    for warning in advice.warnings(rules, _warehouses()):
+    for warning in advice.warnings(rules, _warehouses(), problem):
         typer.echo(f"warning: {warning.field}: {warning.code}: {warning.message}", err=True)
     typer.echo("the rules are sound")
 
@@ -469,6 +472,101 @@ def import_file(
         files.save_report(done, report)
     if not done.complete:
         raise typer.Exit(1)
+
+
+_MESSAGE = typer.Argument(help="The message's id, as `oms inbox list` shows it.")
+_SAID = typer.Option(help="What is to be remembered of it.")
+
+
+@inbox_app.command("list")
+def inbox_list() -> None:
+    """List the messages that nothing could be made of; exit status 1 if there are some."""
+    from oms_ops.exchange import inbox
+
+    found = inbox.listing(_engine(), _actor(), status="failed", limit=200)["data"]
+    for each in found:
+        problem = each["problem"] or {}
+        codes = ", ".join(str(error["code"]) for error in problem.get("errors", []))
+        typer.echo(
+            f"{each['id']}: {each['source']} {each['topic']} {each['received_at']}:"
+            f" {problem.get('detail')} {f'({codes})' if codes else ''}".rstrip()
+        )
+    if found:
+        raise typer.Exit(1)
+
+
+@inbox_app.command("dismiss")
+def inbox_dismiss(message_id: Annotated[int, _MESSAGE], note: Annotated[str, _SAID] = "") -> None:
+    """Put a failed message aside: it is not tried again."""
+    from oms_ops.exchange import decisions
+
+    done = decisions.dismiss(_engine(), _actor(), message_id, note)
+    typer.echo(f"message {done.id}: {done.status}, by {done.settled_by}")
+
+
+@inbox_app.command("accept")
+def inbox_accept(message_id: Annotated[int, _MESSAGE], note: Annotated[str, _SAID] = "") -> None:
+    """Know an order that differs by what the message says; the order here stays as it is."""
+    from oms_ops.exchange import decisions
+
+    done = decisions.accept(_engine(), _actor(), message_id, note)
+    typer.echo(f"message {done.id}: {done.status}, by {done.settled_by}")
+    if not done.is_done:
+        raise typer.Exit(1)
+
+
+@feed_app.command("status")
+def feed_status() -> None:
+    """List the readers of the feed and how far each is behind."""
+    from oms_ops.database import reading
+    from oms_ops.feed import consumers, epoch, pruning
+
+    with reading(_engine()) as connection:
+        typer.echo(f"epoch {epoch.current(connection)}")
+        typer.echo(f"pruned up to {pruning.pruned_upto(connection)}")
+        behind = consumers.lags(connection)
+        for reader in consumers.listing(connection):
+            waits = behind[reader.name]
+            typer.echo(
+                f"{reader.name}: at {reader.cursor}, {waits.rows:,} changes behind,"
+                f" the oldest {waits.seconds:,.0f} s old"
+            )
+
+
+@feed_app.command("new-epoch")
+def feed_new_epoch() -> None:
+    """Begin a new epoch: once after every restore, before anybody writes."""
+    from oms_ops.database import run
+    from oms_ops.feed import epoch
+
+    actor = _actor()
+    typer.echo(f"epoch {run(_engine(), lambda c: epoch.begin(c, actor))} has begun")
+
+
+@feed_app.command("prune")
+def feed_prune(
+    keep_days: Annotated[int, typer.Option(min=2, help="Younger changes stay in any case.")],
+) -> None:
+    """Delete old changes that every reader has; an order's history then begins later."""
+    from oms_ops.database import run
+    from oms_ops.feed import pruning
+
+    actor, engine, keep, done = _actor(), _engine(), timedelta(days=keep_days), 0
+    while count := run(engine, lambda c: pruning.prune(c, actor, keep)):
+        done += count
+    typer.echo(f"{done:,} changes deleted")
+
+
+@feed_app.command("forget")
+def feed_forget(reader: str) -> None:
+    """Forget a reader that will not come back, so that the log need not wait for it."""
+    from oms_ops.database import run
+    from oms_ops.errors import NotFound
+    from oms_ops.feed import consumers
+
+    if not run(_engine(), lambda c: consumers.forget(c, reader)):
+        raise NotFound(f"There is no reader {reader!r}.")
+    typer.echo(f"forgotten: {reader}")
 
 
 @inbox_app.command("retry")

@@ -13,6 +13,8 @@ from alembic.script import ScriptDirectory
 
 from oms_ops.database import make_engine
 from oms_ops.feed.entities import ENTITIES
+from oms_ops.payments.gateways.registry import problem
+from oms_ops.rules import store
 from oms_ops.settings import settings
 from oms_ops.setup import alembic_config
 
@@ -49,8 +51,20 @@ def examine() -> Iterator[Check]:
             missing = _untriggered(connection)
             detail = f"no trigger on {', '.join(missing)}" if missing else "every table is logged"
             yield Check("change feed", not missing, detail)
+            if have == want:
+                yield from _gateways(connection)
     except sa.exc.SQLAlchemyError as error:
         yield Check("database", False, f"{shown}: {type(error).__name__}")
+
+
+def _gateways(connection: sa.Connection) -> Iterator[Check]:
+    """Look at the payment gateways that the rules name."""
+    methods: dict[str, list[str]] = {}
+    for method, name in store.current(connection).rules.payments.gateways.items():
+        methods.setdefault(name, []).append(method)
+    for name, taken in sorted(methods.items()):
+        why = problem(name)
+        yield Check("payment gateway", why is None, f"{name}: {why or ', '.join(sorted(taken))}")
 
 
 def _untriggered(connection: sa.Connection) -> list[str]:

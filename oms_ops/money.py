@@ -20,9 +20,9 @@ def to_minor(amount: Decimal | str | int, currency: str) -> int:
     try:
         scaled = Decimal(amount).scaleb(EXPONENTS[currency])
     except InvalidOperation:
-        raise ValueError(f"{amount!r} is not a number") from None
+        raise ValueError(f"{str(amount)!r} is not a number") from None
     if not scaled.is_finite() or scaled != scaled.to_integral_value():
-        raise ValueError(f"{amount!r} has more decimal places than {currency} allows")
+        raise ValueError(f"{str(amount)!r} has more decimal places than {currency} allows")
     return int(scaled)
 
 

@@ -23,8 +23,15 @@ class Settings(BaseSettings):
     currency: str = "USD"
     public_url: str = "http://127.0.0.1:8000"
     reorder_max_age_hours: int = 36
+    #: Where the lake is: a folder, or ``s3://bucket/folder``; below ``OMS_HOME`` if not said.
+    lake_url: str = Field(default="", validation_alias="OMS_LAKE")
+    #: Days that superseded states stay in the lake, and changes in the log; 0: for ever.
+    lake_keep_days: int = Field(default=0, ge=0)
+    feed_keep_days: int = Field(default=0, ge=0)
     #: The drop folders of carriers, one by one; below ``OMS_HOME`` if not said.
     carriers_folder: Path | None = None
+    #: Where others drop files to import, in a folder a kind; below ``OMS_HOME`` if not said.
+    drop_folder: Path | None = None
     #: Signs Shopify's webhooks; two, separated by a comma, while a new one replaces the old.
     shopify_secret: str = Field(default="", repr=False)
 
@@ -62,9 +69,21 @@ class Settings(BaseSettings):
         return self.carriers_folder or self.home / "carriers"
 
     @property
+    def dropped(self) -> Path:
+        """The folder in which others drop files to import."""
+        return self.drop_folder or self.home / "dropped"
+
+    @property
     def lake(self) -> Path:
-        """The folder of landed Parquet files."""
+        """The folder of landed Parquet files; the copy of them where an object store has them."""
+        if self.lake_url and not self.lake_store:
+            return Path(self.lake_url).expanduser().resolve()
         return self.home / "lake"
+
+    @property
+    def lake_store(self) -> str:
+        """The URL of the object store that has the lake; empty where it is a folder."""
+        return self.lake_url if self.lake_url.startswith("s3://") else ""
 
     @property
     def warehouse(self) -> Path:

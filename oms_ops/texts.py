@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from oms_ops.shapes import Text
+from oms_ops.shapes import Text, Words
 
 
 def given(value: Any) -> Any:
@@ -16,3 +16,5 @@ def given(value: Any) -> Any:
 
 #: A short text that may be left out.
 MaybeText = Annotated[Text | None, BeforeValidator(given)]
+#: A name or a line of an address that may be left out.
+MaybeWords = Annotated[Words | None, BeforeValidator(given)]

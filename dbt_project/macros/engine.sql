@@ -80,7 +80,9 @@
             cast(null as varchar) as entity,
             cast(null as bigint) as entity_id,
             cast(null as varchar) as op,
+            cast(null as integer) as version,
             cast(null as varchar) as payload,
+            cast(null as timestamptz) as occurred_at,
             cast(null as varchar) as filename
         where false
     ) as no_changes

@@ -1,5 +1,5 @@
 {#- The folder of landed files. -#}
-{% macro lake_folder() -%}{{ env_var('OMS_HOME', 'var') }}/lake/changes{%- endmacro %}
+{% macro lake_folder() -%}{{ env_var('OMS_LAKE_FOLDER', env_var('OMS_HOME', 'var') ~ '/lake') }}/changes{%- endmacro %}
 
 {#-
     The name of the newest file that a whole build has gone through, '' before the first one and in
@@ -29,12 +29,17 @@
 {#-
     A staging model: the newest state of every row of an entity, deleted rows marked.
 
-    `fields` maps the table's columns to types. Of a row's changes the one with the greatest
-    (epoch, seq) wins: a writer draws seq while holding the row's lock. A file may bring a state that
-    is older than the one already here: on PostgreSQL a transaction that began first can commit its
-    change of a row last, and a file may be landed again.
+    `declared` maps the table's columns to types; columns that the shop has added come after them.
+    Of a row's changes the one with the greatest (epoch, seq) wins: a writer draws seq while holding
+    the row's lock. A file may bring a state that is older than the one already here: on PostgreSQL
+    a transaction that began first can commit its change of a row last, and a file may be landed
+    again.
+
+    `only` is a condition on the changes, where not all of them are states of interest.
 -#}
-{% macro stage(entity, fields) %}
+{% macro stage(entity, declared, only='') %}
+{%- set own = var('own_columns') -%}
+{%- set fields = dict(declared, **(own.get(entity, {}) if own is mapping else {})) -%}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
 {%- set upto = landed_up_to() -%}
 with landed as (
@@ -51,6 +56,9 @@ with landed as (
         entity = '{{ entity }}'
         and filename > '{{ lake_folder() }}/{{ since }}'
         and filename <= '{{ lake_folder() }}/{{ upto }}'
+        {%- if only %}
+        and {{ only }}
+        {%- endif %}
 ),
 
 ranked as (
@@ -91,6 +99,57 @@ where
                 known._epoch > newest._epoch
                 or (known._epoch = newest._epoch and known._seq >= newest._seq)
             )
+    )
+{%- endif %}
+{% endmacro %}
+
+{#-
+    Every state that the rows of an entity ever had, one row a change, for history by version.
+
+    Columns `entity_id`, the fields, `_op`, `_epoch`, `_seq`, `_file`, and `changed_at`, the moment of
+    the change. A change that lands again is taken once. What the shop was before the first load of
+    the lake is not known: the first state of such a row is the one that was loaded.
+-#}
+{% macro versions(entity, fields) %}
+{%- set since = processed_up_to() if is_incremental() else '' -%}
+{%- set upto = landed_up_to() -%}
+with landed as (
+    select
+        entity_id,
+        op as _op,
+        epoch as _epoch,
+        seq as _seq,
+        occurred_at as changed_at,
+        filename as _path,
+        {{ json_fields('payload', fields) }} as fields,
+        row_number() over (partition by entity_id, epoch, seq order by filename) as repetition
+    from {{ lake_changes() if upto > since or not execute else no_changes() }}
+    where
+        entity = '{{ entity }}'
+        and filename > '{{ lake_folder() }}/{{ since }}'
+        and filename <= '{{ lake_folder() }}/{{ upto }}'
+)
+
+select
+    entity_id,
+    {%- for name, type in fields.items() %}
+    cast(fields.{{ name }} as {{ type }}) as {{ name }},
+    {%- endfor %}
+    changed_at,
+    _op,
+    _epoch,
+    _seq,
+    replace(_path, '{{ lake_folder() }}/', '') as _file
+from landed
+where
+    repetition = 1
+{%- if is_incremental() %}
+    and not exists (
+        select 1 from {{ this }} as known
+        where
+            known.entity_id = landed.entity_id
+            and known._epoch = landed._epoch
+            and known._seq = landed._seq
     )
 {%- endif %}
 {% endmacro %}

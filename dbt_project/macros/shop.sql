@@ -38,3 +38,13 @@
         {{ shop_day('current_timestamp') }}
     {%- endif -%}
 {%- endmacro %}
+
+{#- A share of a whole as a double, empty where there is no whole. -#}
+{% macro rate(part, whole) -%}
+    cast({{ part }} as double) / nullif(cast({{ whole }} as double), 0)
+{%- endmacro %}
+
+{#- The first day of a day's month. -#}
+{% macro first_of_month(day) -%}
+    {{ add_days(day, '1 - extract(day from ' ~ day ~ ')') }}
+{%- endmacro %}

@@ -40,6 +40,8 @@ CUSTOMERS_WRITE = "customers:write"
 WAREHOUSES_WRITE = "warehouses:write"
 #: Making, listing and revoking API keys.
 KEYS_WRITE = "keys:write"
+#: Beginning an epoch of the change feed, and pruning its log.
+FEED_WRITE = "feed:write"
 
 _READS = frozenset({ORDERS_READ, STOCK_READ, PURCHASING_READ, RULES_READ, CUSTOMERS_READ})
 _EVERYTHING = _READS | {
@@ -60,6 +62,7 @@ _EVERYTHING = _READS | {
     CUSTOMERS_WRITE,
     WAREHOUSES_WRITE,
     KEYS_WRITE,
+    FEED_WRITE,
 }
 
 #: Every permission there is.
@@ -84,7 +87,7 @@ ROLES: dict[str, frozenset[str]] = {
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
     "support": _READS | {PAYMENTS_READ, RETURNS_WRITE, CUSTOMERS_WRITE},
     "analyst": _READS | {PAYMENTS_READ},
-    "engineer": _READS | {PAYMENTS_READ},
+    "engineer": _READS | {PAYMENTS_READ, FEED_WRITE},
 }
 
 
@@ -110,6 +113,19 @@ class Actor:
             raise Forbidden(f"{self.name} has role {self.role!r}, which lacks {permission}")
         if self.scopes is not None and permission not in self.scopes:
             raise Forbidden(f"The key of {self.name} has no scope {permission}")
+
+
+#: Who the house itself writes on changes: what nobody asked for, customers on their own pages,
+#: other systems, loads of history. No key may pass for one of them.
+RESERVED_NAMES = frozenset({"system", "customer", "shopify", "history"})
+#: The command line's users and the carriers, whose names follow.
+RESERVED_PREFIXES = ("cli:", "carrier:")
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether ``name`` is one that the house itself writes on changes, in any case."""
+    lower = name.strip().lower()
+    return lower in RESERVED_NAMES or lower.startswith(RESERVED_PREFIXES)
 
 
 #: The shop itself, for what no person asked for: history loads, the worker.

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.access.actor import KEYS_WRITE, PERMISSIONS, ROLES, SYSTEM, Actor
+from oms_ops.access.actor import KEYS_WRITE, PERMISSIONS, ROLES, SYSTEM, Actor, is_reserved
 from oms_ops.access.tables import ApiKey
 from oms_ops.database import autocommit, execute, read_time
 from oms_ops.errors import Conflict, FieldError, NotFound, Unauthorised, ValidationFailed
@@ -33,13 +33,13 @@ def create(
     """Create a key for ``role``; return it. It cannot be read again.
 
     A name is used once: it stands on every change that the key makes. It is printable, does not
-    begin with a slash, and is stripped. ``scopes`` narrow the role to some of its permissions,
-    or to none.
+    begin with a slash, is none that the house itself writes on changes, and is stripped.
+    ``scopes`` narrow the role to some of its permissions, or to none.
     ``by`` is who makes it: the shop itself, where nobody is named.
 
     Raises:
         Forbidden: ``by`` may not make keys.
-        ValidationFailed: the name is none, the role is unknown, or lacks a scope.
+        ValidationFailed: the name is none or reserved, the role is unknown, or lacks a scope.
         Conflict: there is a key of that name.
     """
     by.require(KEYS_WRITE)
@@ -48,6 +48,9 @@ def create(
     if not name or len(name) > LONGEST_NAME or not name.isprintable() or name.startswith("/"):
         message = f"1 to {LONGEST_NAME} printable characters, the first of them no slash"
         errors.append(FieldError("name", "invalid", message))
+    if is_reserved(name):
+        message = f"{name!r} is what the house itself writes on changes"
+        errors.append(FieldError("name", "reserved", message))
     if role not in ROLES:
         message = f"one of {', '.join(sorted(ROLES))}"
         errors.append(FieldError("role", "unknown_role", message))

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.engine import Engine
 from starlette.exceptions import HTTPException
 
+from oms_ops import cards
 from oms_ops.api import (
     balances,
     baskets,
@@ -42,6 +43,7 @@ from oms_ops.api import (
 from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
 from oms_ops.database import Retry, make_engine, retryable, unavailable
 from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
+from oms_ops.schema import metadata
 from oms_ops.settings import settings
 from oms_ops.shapes import fault_code
 
@@ -49,8 +51,9 @@ from oms_ops.shapes import fault_code
 def create_app(engine: Engine | None = None) -> FastAPI:
     """Return the application over ``engine``, or over the configured database."""
     app = FastAPI(title="Order platform", version="1", docs_url="/docs", redoc_url=None)
-    app.state.engine = engine or make_engine(settings().url)
-    app.state.turns = turns_of(app.state.engine)
+    serve_from(app, engine or make_engine(settings().url))
+    # The history of an order shows the columns of every room by their types.
+    app.state.tables = metadata.tables
     for router in (
         orders.router,
         changes.router,
@@ -78,7 +81,6 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         webhooks.router,
     ):
         app.include_router(router, prefix="/v1")
-    app.state.metrics = metrics.Kept()
     app.include_router(metrics.router)
     app.include_router(tracking.router)
     app.add_exception_handler(OmsError, _refused)
@@ -91,6 +93,13 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.add_exception_handler(Exception, _failed)
     app.add_api_route("/healthz", healthz, methods=["GET"], tags=["health"])
     return app
+
+
+def serve_from(app: FastAPI, engine: Engine) -> None:
+    """Make ``engine`` the database of ``app``, and forget what was kept of another one."""
+    app.state.engine = engine
+    app.state.turns = turns_of(engine)
+    app.state.metrics = metrics.Kept()
 
 
 def healthz(request: Request) -> JSONResponse:
@@ -117,15 +126,17 @@ def _refused(_: Request, error: Exception) -> JSONResponse:
 
 def _malformed(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type only
-    fields = [
-        FieldError(
-            _where(fault["loc"]),
-            fault_code(str(fault["type"])),
-            str(fault["msg"]).removeprefix("Value error, "),
-        )
-        for fault in error.errors()
-    ]
+    fields = [_bad_field(fault) for fault in error.errors()]
     return _problem(ValidationFailed("The request has bad fields.", fields).problem())
+
+
+def _bad_field(fault: Any) -> FieldError:
+    where = _where(fault["loc"])
+    if cards.looks_like_card(where):
+        # The name of a field is told, and must not tell of a card.
+        return FieldError("body", cards.CODE, cards.MESSAGE)
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return FieldError(where, fault_code(str(fault["type"])), message)
 
 
 def _unstorable(_: Request, __: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
 
-from oms_ops.api.parts import Caller, Cursor, Database, Limit, Units
+from oms_ops.api.parts import Caller, Cursor, Database, Limit, Search, Units
 from oms_ops.catalog import discounts, prices, skus
 from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.catalog.prices import ListedPrice
@@ -54,7 +54,7 @@ class Prices(Body):
 def list_skus(
     engine: Database,
     actor: Caller,
-    search: Annotated[str, Query(max_length=100)] = "",
+    search: Search = "",
     after: Cursor = 0,
     limit: Limit = 50,
 ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from oms_ops.api.parts import Caller, Cursor, Database, Limit
+from oms_ops.api.parts import Caller, Cursor, Database, Limit, Search
 from oms_ops.customers import people
 from oms_ops.customers.people import CustomerIn
 from oms_ops.database import reading, run
@@ -21,16 +21,18 @@ Named = Annotated[str | None, Query(max_length=200)]
 def list_customers(
     engine: Database,
     actor: Caller,
+    search: Search = "",
     external_id: Named = None,
     customer_group: Named = None,
     after: Cursor = 0,
     limit: Limit = 50,
 ) -> dict[str, Any]:
-    """List customers, by their id in another system or by their group."""
+    """List customers: by a part of name, e-mail address or phone number, by group or other id."""
     with reading(engine) as connection:
         page, cursor = people.listing(
             connection,
             actor,
+            search=search,
             external_id=external_id,
             customer_group=customer_group,
             after=after,

@@ -20,12 +20,11 @@ from oms_ops.fulfilment.delivery import Failed
 from oms_ops.fulfilment.packing import Packed
 from oms_ops.fulfilment.scan import Scan
 from oms_ops.orders import queries
-from oms_ops.shapes import Body
+from oms_ops.shapes import Body, Note
 
 router = APIRouter(tags=["fulfilment"])
 
 StepName = Literal["pick", "pack", "ship", "deliver", "fail", "retry", "return"]
-LongText = Annotated[str, Field(max_length=2000)]
 ShortText = Annotated[str, Field(max_length=200)]
 ShipmentIds = Annotated[
     list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
@@ -54,7 +53,7 @@ class StepBody(Body):
 
     carrier: ShortText | None = None
     tracking_number: ShortText | None = None
-    reason: LongText = ""
+    reason: Note = ""
     at: AwareDatetime | None = None
 
 
@@ -64,7 +63,7 @@ class StepsBody(Body):
     shipment_ids: ShipmentIds
     carrier: ShortText | None = None
     tracking_numbers: dict[int, ShortText] = Field(default_factory=dict)
-    reason: LongText = ""
+    reason: Note = ""
     at: AwareDatetime | None = None
 
 

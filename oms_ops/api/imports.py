@@ -88,6 +88,7 @@ def create_import(
 
     ``reconciliation`` tells of a history whether its money agrees.
     """
+    files.permitted(actor, kind)
     named = mapping.parse(columns).with_constants({"channel": channel})
     done = files.import_bytes(engine, actor, kind, body, file_name, named)
     return {**_render(done), **_proof(done)}

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from oms_ops.api.parts import Caller, Cursor, Database, Key, Limit
-from oms_ops.exchange import inbox
+from oms_ops.exchange import decisions, inbox
 from oms_ops.exchange.tables import INBOX_STATUSES
+from oms_ops.shapes import Body, Note
 
 router = APIRouter(tags=["inbox"])
 
@@ -34,3 +35,25 @@ def get_message(engine: Database, actor: Caller, message_id: Key) -> dict[str, A
 def retry_message(engine: Database, actor: Caller, message_id: Key) -> dict[str, Any]:
     """Try a message again now; ``problem`` says why it failed again. What is done stays so."""
     return asdict(inbox.retry_one(engine, actor, message_id))
+
+
+class Decision(Body):
+    """What whoever settles a message has to say of it."""
+
+    note: Note = ""
+
+
+@router.post("/inbox/{message_id}/dismiss")
+def dismiss_message(
+    engine: Database, actor: Caller, message_id: Key, body: Decision | None = None
+) -> dict[str, Any]:
+    """Put a failed message aside: it is not tried again; ``settled_by`` keeps who did."""
+    return asdict(decisions.dismiss(engine, actor, message_id, (body or Decision()).note))
+
+
+@router.post("/inbox/{message_id}/accept")
+def accept_message(
+    engine: Database, actor: Caller, message_id: Key, body: Decision | None = None
+) -> dict[str, Any]:
+    """Know an order that ``differs`` by what the message says; the order here stays as it is."""
+    return asdict(decisions.accept(engine, actor, message_id, (body or Decision()).note))

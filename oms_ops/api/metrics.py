@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops import clock
 from oms_ops.api.parts import Database
 from oms_ops.database import execute, read_time, reading
+from oms_ops.feed import consumers
 
 router = APIRouter(tags=["health"])
 
@@ -109,6 +110,7 @@ def gauges(connection: Connection) -> list[Gauge]:
             "Age of the oldest transaction that keeps the feed's readers waiting.",
             _horizon(connection),
         ),
+        *_consumers(connection),
     ]
 
 
@@ -138,6 +140,25 @@ def _horizon(connection: Connection) -> float:
         "SELECT extract(epoch FROM now() - min(xact_start)) FROM pg_stat_activity"
         " WHERE backend_xid IS NOT NULL AND datname = current_database()",
     )
+
+
+def _consumers(connection: Connection) -> list[Gauge]:
+    """Return how far each reader of the feed is behind; none where nobody reads it yet."""
+    behind = consumers.lags(connection)
+    if not behind:
+        return []
+    return [
+        Gauge(
+            "oms_feed_lag_changes",
+            "Committed changes that a reader of the feed has not taken.",
+            tuple((f'consumer="{name}"', lag.rows) for name, lag in behind.items()),
+        ),
+        Gauge(
+            "oms_feed_lag_seconds",
+            "Age of the oldest of them.",
+            tuple((f'consumer="{name}"', lag.seconds) for name, lag in behind.items()),
+        ),
+    ]
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

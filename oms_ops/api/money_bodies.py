@@ -17,11 +17,11 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from oms_ops import cards
 from oms_ops.api.parts import MOST_LINES, Money, Units
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
 from oms_ops.orders.intake import Email
-from oms_ops.payments import cards
 from oms_ops.shapes import Body, Text, storable
 
 Token = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(storable)]

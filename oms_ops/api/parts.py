@@ -34,11 +34,6 @@ async def _engine(request: Request) -> Engine:
     return engine
 
 
-async def _turns(request: Request) -> CapacityLimiter:
-    limiter: CapacityLimiter = request.app.state.turns
-    return limiter
-
-
 def turns_of(engine: Engine) -> CapacityLimiter:
     """Return how many threads of a process capture orders at once; others wait for their turn.
 
@@ -68,7 +63,6 @@ def _actor(
 
 Database = Annotated[Engine, Depends(_engine)]
 Caller = Annotated[Actor, Depends(_actor)]
-Turns = Annotated[CapacityLimiter, Depends(_turns)]
 #: For the hot route, which authenticates in its own thread instead of a second one.
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 JsonBody = Annotated[Any, Body()]
@@ -80,6 +74,8 @@ Key = Annotated[int, Path(ge=1, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 #: Lines of one request, at most.
 MOST_LINES = 1000
+#: A part of what is looked for.
+Search = Annotated[str, Query(max_length=200), AfterValidator(storable)]
 Cursor = Annotated[int, Query(ge=0, le=2**53)]
 
 #: What the database, and what hands it sets of rows, raise for a value that no check foresaw.

@@ -22,7 +22,7 @@ from oms_ops.returns.commands import ReturnedLine, ReturnRequest
 from oms_ops.returns.exchange import Wanted
 from oms_ops.returns.goods import Inspected
 from oms_ops.returns.requests import Asked
-from oms_ops.shapes import Body
+from oms_ops.shapes import Body, Note
 
 router = APIRouter(tags=["returns"])
 
@@ -37,8 +37,6 @@ Reason = Literal[
 ]
 Disposition = Literal["restock", "quarantine", "scrap"]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
-#: SQLite would cut a text at its first NUL.
-Words = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
 IdempotencyKey = Annotated[parts.IdempotencyKey | None, Header()]
 
 
@@ -48,7 +46,7 @@ class LineBody(Body):
     line_no: Units
     quantity: Units
     reason: Reason = "other"
-    note: Words | None = None
+    note: Note | None = None
     #: Of goods that are here already.
     disposition: Disposition | None = None
 
@@ -60,9 +58,9 @@ class ReturnBody(Body):
     """
 
     order: str
-    reason: Words = ""
+    reason: Note = ""
     lines: Annotated[list[LineBody], Field(min_length=1, max_length=MOST_LINES)]
-    override: Words | None = None
+    override: Note | None = None
     received: bool = False
     resolution: Literal["refund", "store_credit"] = "refund"
 
@@ -99,7 +97,7 @@ class InspectionBody(Body):
 class DecisionBody(Body):
     """Why."""
 
-    reason: Words | None = None
+    reason: Note | None = None
 
 
 class WantedLine(Body):

@@ -11,6 +11,7 @@ from pydantic import Field
 from oms_ops.api.parts import Caller, Database, Limit
 from oms_ops.database import reading, run
 from oms_ops.orders import sites
+from oms_ops.payments.gateways.registry import problem
 from oms_ops.rules import advice, store
 from oms_ops.shapes import Body
 
@@ -47,7 +48,7 @@ def publish(engine: Database, actor: Caller, body: NewRules) -> dict[str, Any]:
     )
     rules = store.parse(body.document)
     with reading(engine) as connection:
-        found = advice.warnings(rules, [site.code for site in sites.active(connection)])
+        found = advice.warnings(rules, [site.code for site in sites.active(connection)], problem)
     return {
         "version": version,
         "document": rules.model_dump(mode="json"),

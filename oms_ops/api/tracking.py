@@ -18,6 +18,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy.engine import Connection, Engine
 
+from oms_ops import cards
 from oms_ops.api.parts import Database
 from oms_ops.database import reading, run
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
@@ -25,6 +26,7 @@ from oms_ops.orders import queries
 from oms_ops.returns import queries as returns
 from oms_ops.returns import requests
 from oms_ops.returns.requests import Asked
+from oms_ops.shapes import CONTROLS
 
 router = APIRouter(tags=["tracking"])
 
@@ -125,9 +127,14 @@ def _form(body: bytes) -> tuple[list[Asked], str]:
         units = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
         lines.append(Asked(int(found[1]), units, fields.get(f"reason_{found[1]}", "other")))
     note = fields.get("note", "").strip()
-    if "\x00" in note or len(note) > 2000:
+    if re.search(CONTROLS, note) or len(note) > 2000:
         fault = FieldError("note", "invalid", "at most 2000 characters of text")
         raise ValidationFailed("The form has bad fields.", [fault])
+    if cards.looks_like_card(note):
+        message = "please write no card number: we need none to send your money back"
+        raise ValidationFailed(
+            "The form has bad fields.", [FieldError("note", cards.CODE, message)]
+        )
     if not lines:
         fault = FieldError("lines", "required", "say how many of what you send back")
         raise ValidationFailed("The form has bad fields.", [fault])

@@ -16,7 +16,7 @@ from oms_ops.catalog.tables import Discount, Sku
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.settings import settings
-from oms_ops.shapes import Amount, Body, Text, storable
+from oms_ops.shapes import Amount, Body, Text, one_line, storable
 from oms_ops.texts import MaybeText
 
 
@@ -33,6 +33,7 @@ class DiscountIn(Body):
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True),
         AfterValidator(storable),
+        AfterValidator(one_line),
     ]
     name: Text
     percent: Annotated[Decimal, Field(gt=0, le=100, decimal_places=4)] | None = None

@@ -17,6 +17,7 @@ from oms_ops.catalog.tables import PriceList
 from oms_ops.database import as_rows, as_time, read_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import EXPONENTS, to_minor, to_text
+from oms_ops.shapes import coded
 
 _PRICE = {"sku_id": "bigint", "min_quantity": "bigint", "price_minor": "bigint"}
 
@@ -49,6 +50,7 @@ def put_list(
         ValidationFailed: with every bad field.
     """
     actor.require(CATALOG_WRITE)
+    code = coded(code, "The price list")
     errors = []
     if currency not in EXPONENTS:
         errors.append(FieldError("currency", "unknown_currency", f"{currency!r} is not accepted"))

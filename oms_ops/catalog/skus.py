@@ -15,7 +15,7 @@ from oms_ops.catalog.tables import Sku
 from oms_ops.database import as_rows, as_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
-from oms_ops.shapes import Amount, Body, Text
+from oms_ops.shapes import Amount, Body, Code, Text
 
 Label = Annotated[str, Field(max_length=200)]
 
@@ -26,13 +26,13 @@ class SkuIn(Body):
     ``channels`` lists the channels that sell it; without, every channel does.
     """
 
-    code: Text
+    code: Code
     name: Text
     department: Label = ""
     category: Label = ""
     brand: Label = ""
     pack_size: Label = ""
-    barcode: Text | None = None
+    barcode: Code | None = None
     is_active: bool = True
     currency: str
     price: Amount
@@ -153,9 +153,8 @@ def listing(
     actor.require(ORDERS_READ)
     query = sa.select(Sku.__table__).where(Sku.id > after).order_by(Sku.id).limit(limit + 1)
     if search:
-        text = f"%{search.lower()}%"
         fields = (Sku.code, Sku.name, Sku.barcode)
-        query = query.where(sa.or_(*(sa.func.lower(field).like(text) for field in fields)))
+        query = query.where(sa.or_(*(field.icontains(search, autoescape=True) for field in fields)))
     found = connection.execute(query).all()
     cursor = found[limit - 1].id if len(found) > limit else None
     return [_render(row) for row in found[:limit]], cursor

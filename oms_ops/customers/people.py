@@ -6,6 +6,7 @@ here is what somebody decides about one.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -20,6 +21,9 @@ from oms_ops.database import as_time, execute, read_time, unique_again
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.shapes import Body, Text
 
+_DIALLED = re.compile(r"[\d\s()+./-]+")
+#: Fewer are those of too many.
+_FEWEST_DIGITS = 4
 _EMAIL = TypeAdapter(Annotated[str, EmailStr])
 
 
@@ -92,14 +96,21 @@ def listing(
     connection: Connection,
     actor: Actor,
     *,
+    search: str = "",
     external_id: str | None = None,
     customer_group: str | None = None,
     after: int = 0,
     limit: int = 50,
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Return a page of customers, the oldest first, and the cursor of the next page."""
+    """Return a page of customers, the oldest first, and the cursor of the next page.
+
+    ``search`` is a part of the e-mail address or the name, in any case, an external id, or the last
+    digits of the phone number at least (``(404) 555-0100``, ``020 7946 0018``, ``0100``).
+    """
     actor.require(CUSTOMERS_READ)
     query = sa.select(Customer.__table__).where(Customer.id > after).order_by(Customer.id)
+    if text := search.strip():
+        query = query.where(sa.or_(*_found(text)))
     if external_id is not None:
         query = query.where(Customer.external_id == external_id)
     if customer_group is not None:
@@ -107,6 +118,21 @@ def listing(
     found = connection.execute(query.limit(limit + 1)).all()
     cursor = found[limit - 1].id if len(found) > limit else None
     return [_render(row) for row in found[:limit]], cursor
+
+
+def _found(text: str) -> list[sa.ColumnElement[bool]]:
+    """Return where somebody may be found by what she says of herself."""
+    found = [
+        Customer.email.icontains(text, autoescape=True),
+        Customer.name.icontains(text, autoescape=True),
+        Customer.external_id == text,
+    ]
+    # Numbers are kept with the country's code, which callers leave out: ``(0)`` stands for it.
+    digits = re.sub(r"\D", "", text.replace("(0)", ""))
+    if _DIALLED.fullmatch(text) and len(digits) >= _FEWEST_DIGITS:
+        found.append(Customer.phone.endswith(digits.lstrip("0") or digits))
+        found.append(Customer.phone.endswith(digits))
+    return found
 
 
 def _refuse_taken(connection: Connection, email: str, external_id: str | None) -> None:

@@ -12,12 +12,14 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Engine
 
-from oms_ops.access.actor import Actor
+from oms_ops.access.actor import ORDERS_WRITE, Actor
+from oms_ops.database import reading
 from oms_ops.errors import FieldError, ValidationFailed
-from oms_ops.exchange import orders, reader, runs, shopify_file
+from oms_ops.exchange import orders, reader, runs, shopify_file, stock_counts, supplier_prices
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.exchange.online_retail import history, reconciliation, source
 from oms_ops.exchange.runs import Report
+from oms_ops.rules import store
 
 #: Told how far an import is: (done, in all).
 Progress: TypeAlias = Callable[[int, int], None]
@@ -36,13 +38,15 @@ class File:
 class Kind:
     """A kind of file: how it is taken, and how a report of its rejected rows is written.
 
-    One that ``founds`` a shop may be imported into a database that is still to be made.
+    One that ``founds`` a shop may be imported into a database that is still to be made. ``needs``
+    are the permissions for what it writes.
     """
 
     take: Callable[[Engine, Actor, File, Progress | None], Report]
     write_report: Callable[[Report, Any], None] = runs.write_report
     media_type: str = "text/csv"
     founds: bool = False
+    needs: tuple[str, ...] = (ORDERS_WRITE,)
 
 
 def _take_orders(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
@@ -59,6 +63,18 @@ def _take_shopify(engine: Engine, actor: Actor, file: File, _: Progress | None) 
     return shopify_file.import_shopify(engine, actor, file.name, file.content)
 
 
+def _take_prices(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
+    table = reader.parse(file.content, file.name, file.mapping.format)
+    with reading(engine) as connection:
+        base = store.current(connection).rules.base_currency
+    return supplier_prices.import_prices(engine, actor, table, file.mapping, base)
+
+
+def _take_counts(engine: Engine, actor: Actor, file: File, _: Progress | None) -> Report:
+    table = reader.parse(file.content, file.name, file.mapping.format)
+    return stock_counts.import_counts(engine, actor, table, file.mapping)
+
+
 def _take_history(engine: Engine, actor: Actor, file: File, progress: Progress | None) -> Report:
     table = reader.parse(file.content, file.name, source.mapping(file.mapping).format)
     read, done, import_id = history.import_history(engine, actor, table, file.mapping, progress)
@@ -69,7 +85,9 @@ def _take_history(engine: Engine, actor: Actor, file: File, progress: Progress |
 KINDS: dict[str, Kind] = {
     orders.KIND: Kind(_take_orders),
     shopify_file.KIND: Kind(_take_shopify, shopify_file.write_report, "application/x-ndjson"),
-    history.KIND: Kind(_take_history, founds=True),
+    history.KIND: Kind(_take_history, founds=True, needs=(ORDERS_WRITE, *history.NEEDS)),
+    supplier_prices.KIND: Kind(_take_prices, needs=(supplier_prices.NEEDS,)),
+    stock_counts.KIND: Kind(_take_counts, needs=(stock_counts.NEEDS,)),
 }
 
 
@@ -81,6 +99,21 @@ def kind_of(name: str) -> Kind:
             "There is no such import.", [FieldError("kind", "unknown_kind", f"one of {known}")]
         )
     return KINDS[name]
+
+
+def permitted(actor: Actor, name: str) -> Kind:
+    """Return a kind of file for who may import it; before that, nothing is said of what there is.
+
+    Raises:
+        Forbidden: the role may not write what such a file holds.
+        ValidationFailed: there is no such kind.
+    """
+    if not any(actor.permits(each) for kind in KINDS.values() for each in kind.needs):
+        actor.require(ORDERS_WRITE)
+    kind = kind_of(name)
+    for permission in kind.needs:
+        actor.require(permission)
+    return kind
 
 
 def import_file(
@@ -97,6 +130,7 @@ def import_file(
         ValidationFailed: the kind is unknown, the file cannot be read, or the mapping does not fit.
         Forbidden: the role may not write what the file holds.
     """
+    permitted(actor, kind)
     content = reader.content_of(path)
     return import_bytes(engine, actor, kind, content, path.name, mapping or Mapping(), progress)
 
@@ -111,7 +145,7 @@ def import_bytes(
     progress: Progress | None = None,
 ) -> Report:
     """Import the bytes of a file called ``name``; as :func:`import_file`."""
-    return kind_of(kind).take(engine, actor, File(name, content, mapping), progress)
+    return permitted(actor, kind).take(engine, actor, File(name, content, mapping), progress)
 
 
 def media_type(done: Report) -> str:

@@ -42,7 +42,7 @@ _PATIENCE = 2
 MOST_ATTEMPTS = 12
 _COLUMNS = (
     "id, source, external_id, topic, status, document, problem, attempts, received_at,"
-    " processed_at, next_attempt_at"
+    " processed_at, next_attempt_at, settled_by, settled_note"
 )
 
 
@@ -61,6 +61,8 @@ class Message:
     received_at: str | None
     processed_at: str | None
     next_attempt_at: str | None
+    settled_by: str | None
+    settled_note: str | None
 
     @property
     def is_done(self) -> bool:

@@ -61,7 +61,7 @@ class InboxMessage(Base):
     """A message from another system, stored as it came before anything is made of it.
 
     ``next_attempt_at`` is when it is tried again unasked: none where that would be too often, or
-    there is nothing left to make of it.
+    there is nothing left to make of it. ``settled_by`` is who dismissed or accepted it.
     """
 
     __tablename__ = "inbox_messages"
@@ -78,6 +78,8 @@ class InboxMessage(Base):
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     processed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_attempt_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    settled_by: Mapped[str | None] = mapped_column(sa.Text)
+    settled_note: Mapped[str | None] = mapped_column(sa.Text)
 
     __table_args__ = (
         one_of("status", INBOX_STATUSES),

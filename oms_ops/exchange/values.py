@@ -12,6 +12,7 @@ from oms_ops.exchange.mapping import Mapping as FileMapping
 from oms_ops.exchange.reader import ROW, Table
 from oms_ops.money import EXPONENTS
 from oms_ops.settings import settings
+from oms_ops.shapes import CONTROLS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -168,7 +169,7 @@ def _typed(name: str, kind: str, form: Format) -> tuple[pl.Expr, str, str]:
         flag = text.str.to_lowercase().replace_strict(_FLAGS, default=None, return_dtype=pl.Boolean)
         return flag, "not_a_flag", "is none of true, false, yes, no, 1, 0"
     longest = _LONGEST_NOTE if kind == "note" else _LONGEST
-    fits = (text.str.len_chars() <= longest) & ~text.str.contains("\x00", literal=True)
+    fits = (text.str.len_chars() <= longest) & ~text.str.contains(CONTROLS)
     return pl.when(fits).then(text), "not_storable", f"is longer than {longest} or not storable"
 
 

@@ -19,10 +19,11 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.database import reading
 from oms_ops.errors import ValidationFailed
-from oms_ops.exchange import seen, shopify
+from oms_ops.exchange import seen, shopify, shopify_order
 from oms_ops.exchange.seen import Taken
 from oms_ops.exchange.shopify_json import loads
 from oms_ops.exchange.shopify_order import refusal
+from oms_ops.orders import idempotency
 
 #: The marks of orders that were cancelled, or paid, in Shopify.
 CANCELLED, PAID_FOR = "shopify/cancelled", "shopify/paid"
@@ -65,6 +66,13 @@ def handle_shopify(engine: Engine, topic: str, body: str) -> str | None:
     if number is not None and _is_marked(engine, CANCELLED, document):
         shopify.cancel(engine, number, document)
     return number
+
+
+def accept_shopify(connection: Connection, body: str) -> None:
+    """Know the order of a message by what it says now, whatever it said when it was taken."""
+    document = _parsed(body)
+    told = idempotency.digest(shopify_order.essence(shopify_order.submission(document)))
+    idempotency.retell(connection, shopify_order.CHANNEL, str(document["id"]), told)
 
 
 def _parsed(body: str) -> dict[str, Any]:

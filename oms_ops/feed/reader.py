@@ -3,12 +3,15 @@
 On PostgreSQL rows become visible out of ``seq`` order, because a transaction draws its numbers
 before it commits. The statement therefore takes, in one snapshot, only rows of transactions older
 than every one still running (``xid < pg_snapshot_xmin``) and orders them by ``(epoch, xid, seq)``:
-whatever commits later has a greater xid than the cursor. SQLite has one writer at a time, so
-``seq`` itself is commit order there and ``xid`` is 0.
+whatever commits later has a greater xid than the cursor. Of earlier epochs nobody writes any more,
+and a database that was restored into another server counts its transactions from a lower number:
+there the horizon does not apply. SQLite has one writer at a time, so ``seq`` itself is commit order
+and ``xid`` is 0.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -72,19 +75,29 @@ def changes_sql(dialect: str, cursor: Cursor, limit: int) -> str:
     if dialect == "sqlite":
         # In one file seq grows across epochs too, so the primary key is the commit order.
         return (
-            "SELECT c.epoch, 0 AS xid, c.seq, c.entity, c.entity_id, c.op, c.version, c.payload,"
-            " c.changed_by, c.occurred_at FROM change_log AS c"
+            f"SELECT {columns_sql(dialect)} FROM change_log AS c"
             f" WHERE {after_sql(dialect, cursor)} ORDER BY c.seq LIMIT {int(limit)}"
         )
     return (
-        "SELECT c.epoch, c.xid::text::bigint AS xid, c.seq, c.entity, c.entity_id, c.op,"
-        " c.version, c.payload::text AS payload, c.changed_by,"
-        " to_char(c.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-        " AS occurred_at FROM change_log AS c"
+        f"SELECT {columns_sql(dialect)} FROM change_log AS c"
         f" WHERE {after_sql(dialect, cursor)}"
-        " AND c.xid < pg_snapshot_xmin(pg_current_snapshot())"
+        " AND (c.xid < pg_snapshot_xmin(pg_current_snapshot())"
+        " OR c.epoch < (SELECT epoch FROM feed_state))"
         f" ORDER BY c.epoch, c.xid, c.seq LIMIT {int(limit)}"
     )
+
+
+def columns_sql(dialect: str, names: Sequence[str] = COLUMNS) -> str:
+    """Return the SELECT list for some :data:`COLUMNS` of ``change_log AS c``."""
+    special = {"xid": "0"} if dialect == "sqlite" else _POSTGRESQL
+    return ", ".join(f"{special.get(name, f'c.{name}')} AS {name}" for name in names)
+
+
+_POSTGRESQL = {
+    "xid": "c.xid::text::bigint",
+    "payload": "c.payload::text",
+    "occurred_at": "to_char(c.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+}
 
 
 def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
@@ -98,6 +111,21 @@ def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
             f" AND ({alias}.epoch, {alias}.seq) > ({epoch}, {seq})"
         )
     return f"({alias}.epoch, {alias}.xid, {alias}.seq) > ({epoch}, '{xid}'::xid8, {seq})"
+
+
+def newest(connection: Connection) -> Cursor:
+    """Return the place of the newest change that can be read, the start where there is none."""
+    if connection.dialect.name == "sqlite":
+        query = "SELECT epoch, 0, seq FROM change_log ORDER BY seq DESC LIMIT 1"
+    else:
+        query = (
+            "SELECT c.epoch, c.xid::text::bigint, c.seq FROM change_log AS c"
+            " WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())"
+            " OR c.epoch < (SELECT epoch FROM feed_state)"
+            " ORDER BY c.epoch DESC, c.xid DESC, c.seq DESC LIMIT 1"
+        )
+    found = connection.exec_driver_sql(query).first()
+    return START if found is None else Cursor(found[0], found[1], found[2])
 
 
 def read(connection: Connection, cursor: Cursor, limit: int) -> list[tuple[Any, ...]]:

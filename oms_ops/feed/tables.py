@@ -23,14 +23,34 @@ class Xid8(sa.types.UserDefinedType[int]):
 
 
 class FeedState(Base):
-    """One row: the epoch, raised by hand after a restore because ids may then repeat."""
+    """One row: the epoch, raised by hand after a restore because ids may then repeat.
+
+    ``pruned_*`` is the place up to which the log was pruned, its start where it never was.
+    """
 
     __tablename__ = "feed_state"
 
     id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
     epoch: Mapped[int] = mapped_column(sa.Integer)
+    pruned_epoch: Mapped[int] = mapped_column(sa.Integer, server_default="0")
+    pruned_xid: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    pruned_seq: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    changed_by: Mapped[str | None] = mapped_column(sa.Text)
+    changed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (sa.CheckConstraint("id = 1", name="one_row"),)
+
+
+class FeedConsumer(Base):
+    """Who reads the feed, and how far: the log keeps what the slowest of them has not taken."""
+
+    __tablename__ = "feed_consumers"
+
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    epoch: Mapped[int] = mapped_column(sa.Integer)
+    xid: Mapped[int] = mapped_column(sa.BigInteger)
+    seq: Mapped[int] = mapped_column(sa.BigInteger)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class Change(Base):

@@ -65,7 +65,8 @@ def shipment_of(dialect: str, alias: str = "") -> str:
     return f"CAST({payload} ->> 'shipment_id' AS bigint)"
 
 
-def _columns(connection: Connection, entity: str) -> list[str]:
+def columns_of(connection: Connection, entity: str) -> list[str]:
+    """Return the columns of an entity that the feed carries, as the table is now."""
     secret = SECRET_COLUMNS.get(entity, frozenset())
     if connection.dialect.name == "sqlite":
         # table_xinfo lists computed columns too; PRAGMA reads the table as it is now.
@@ -78,7 +79,7 @@ def _columns(connection: Connection, entity: str) -> list[str]:
 
 def _sqlite(connection: Connection) -> Iterator[str]:
     for entity in ENTITIES:
-        columns = _columns(connection, entity)
+        columns = columns_of(connection, entity)
         for operation, (op, row) in _OPERATIONS.items():
             name = f"oms_feed_{entity}_{operation.lower()}"
             pairs = ", ".join(f"'{column}', {row}.{column}" for column in columns)

@@ -119,7 +119,7 @@ def priced(
         errors = relabel(faults, [each.index for each in added])
         raise ValidationFailed("The amendment has bad fields.", errors)
     sourced = [
-        replace(line, price_source=prices[each.index].price_source)
+        line._replace(price_source=prices[each.index].price_source)
         for each, line in zip(added, result.lines, strict=True)
     ]
     return replace(result, lines=sourced)

@@ -137,7 +137,9 @@ def apply(
         tenders.settle(connection, actor, [order_id])
     to_pay = max(0, tenders.uncovered(connection, order_id))
     if wanted.payment is not None and to_pay:
-        tenders.expect(connection, actor, order_id, wanted.payment.method, to_pay)
+        tenders.expect(
+            connection, actor, order_id, wanted.payment.method, to_pay, field="payment.method"
+        )
     back = _refunded(connection, order_id) - refunded
     return _answer(connection, before, to_pay, back, is_changed=is_changed)
 
@@ -260,9 +262,11 @@ def _change_head(
 
 
 def _refunded(connection: Connection, order_id: int) -> int:
+    """Return what of an order's money went back, or is on its way: gateways are asked later."""
     row = execute(
         connection,
-        "SELECT coalesce(sum(refunded_minor), 0) FROM payments WHERE order_id = :id",
+        "SELECT coalesce(sum(refunded_minor + refunding_minor), 0) FROM payments"
+        " WHERE order_id = :id",
         {"id": order_id},
     ).fetchone()
     return int(row[0])

@@ -50,7 +50,10 @@ def refuse(head: Mapping[str, Any], wanted: AmendmentIn) -> None:
             [FieldError("version", "changed_meanwhile", f"is {head['version']} now")],
         )
     if head["status"] not in ("open", "on_hold"):
-        raise Conflict(f"{head['number']} is {head['status']} and cannot be amended.")
+        over = f"{head['number']} is {head['status']}"
+        raise Conflict(
+            f"{over} and cannot be amended.", [FieldError("number", head["status"], over)]
+        )
 
 
 def refuse_address(

@@ -51,3 +51,22 @@ def cancelled_sql(line: str, cancelled: str, tax_included: str) -> str:
     """Return SQL for what ``cancelled`` units take off what is owed for a line."""
     everything = f"({line}.net_minor + CASE WHEN {tax_included} THEN 0 ELSE {line}.tax_minor END)"
     return f"({everything} - {owed_sql(line, f'{line}.quantity - ({cancelled})', tax_included)})"
+
+
+def went_back_sql(chosen: str) -> str:
+    """Return SQL for what was refunded of an order ``o`` beyond what its lines still cost.
+
+    Units were cancelled that had been refunded before: what is too much of that went back already.
+    ``chosen`` holds for the ids of all orders that are asked for (``IN (...)``).
+    """
+    still = owed_sql("l", "l.quantity - l.cancelled", "o.tax_included")
+    return (
+        "coalesce((SELECT CAST(sum("
+        f"CASE WHEN i.amount > {still} THEN i.amount - {still} ELSE 0 END) AS bigint)"
+        " FROM order_lines AS l JOIN (SELECT x.order_line_id,"
+        "  CAST(sum(x.amount_minor) AS bigint) AS amount FROM refund_items AS x"
+        "  JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
+        f"  WHERE r.order_id {chosen} AND x.kind = 'line'"
+        "  GROUP BY x.order_line_id) AS i ON i.order_line_id = l.id"
+        " WHERE l.order_id = o.id), 0)"
+    )

@@ -8,7 +8,6 @@ nothing, as the claim will refuse it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -93,7 +92,7 @@ def _taken(
     if not rules.limits_days or not routing.allocations:
         return known
     home = routing.home.id
-    return [replace(s, open_today=s.open_today + 1) if s.id == home else s for s in known]
+    return [s._replace(open_today=s.open_today + 1) if s.id == home else s for s in known]
 
 
 def _stock(connection: Connection) -> dict[tuple[int, int], int]:

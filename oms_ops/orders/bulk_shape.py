@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from oms_ops import clock
+from oms_ops import cards, clock
 from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
@@ -22,6 +22,7 @@ from oms_ops.orders.intake import Email
 from oms_ops.orders.pricing import MOST_MINOR
 from oms_ops.payments.tables import CAPTURE_METHODS
 from oms_ops.regions import code_of
+from oms_ops.shapes import CONTROLS
 from oms_ops.stock.names import MOST_UNITS
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _LONGEST_NOTE = 2000
 _MOST_MAJOR = 10_000_000
 _TEXTS = ("channel", "customer_name", "ship_name", "ship_line1", "ship_line2", "ship_city",
           "ship_region", "ship_postal_code", "external_id")  # fmt: skip
+#: What people write: a card's number gets into it.
+_WRITTEN = ("note", "customer_name", "ship_name", "ship_line1", "ship_line2", "ship_city",
+            "ship_region")  # fmt: skip
 _REQUIRED = ("external_id", "channel", "currency", "email", "customer_name", "placed_at",
              "ship_name", "ship_line1", "ship_country")  # fmt: skip
 _PHONES = ("customer_phone", "ship_phone")
@@ -128,6 +132,8 @@ def _order_tests(channels: list[str], live: bool) -> Iterator[_Test]:
     for name in _TEXTS:
         yield from _text_tests(name, _LONGEST)
     yield from _text_tests("note", _LONGEST_NOTE)
+    for name in _WRITTEN:
+        yield name, cards.CODE, cards.MESSAGE, _card(name)
     for name in _PHONES:
         size = pl.col(name).str.len_chars()
         yield name, "string_too_short", "has less than 3 characters", size < 3
@@ -198,8 +204,17 @@ def _text_tests(name: str, longest: int) -> Iterator[_Test]:
         name,
         "not_storable",
         "holds a character that cannot be stored",
-        text.str.contains("\x00", literal=True),
+        text.str.contains(CONTROLS),
     )
+
+
+def _card(name: str) -> pl.Expr:
+    """Return whether a text holds a card's number; only one of many digits is looked at."""
+    import polars as pl
+
+    text = pl.col(name).cast(pl.String)
+    suspect = pl.when(text.str.contains(r"(?:\d\D{0,3}){14}")).then(text)
+    return suspect.map_elements(cards.looks_like_card, return_dtype=pl.Boolean)
 
 
 def _amount_tests(name: str, amount: pl.Expr, most: pl.Expr) -> Iterator[_Test]:

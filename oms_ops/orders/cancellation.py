@@ -12,8 +12,9 @@ from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, execute, ids
 from oms_ops.errors import Conflict, NotFound
-from oms_ops.orders import amounts, consequences, shipments, tenders, totals, units
+from oms_ops.orders import amounts, consequences, shipments, stuck, tenders, totals, units
 from oms_ops.orders.locks import lock_orders_and_waiting
+from oms_ops.orders.queries import number_of
 from oms_ops.orders.units import CancelledUnits, GivenBack
 from oms_ops.payments import standing
 from oms_ops.stock.ledger import Quantity
@@ -34,7 +35,9 @@ def cancel(
     ``notify=False`` is for loading history, whose customers were told long ago.
 
     Raises:
-        Conflict: an order is cancelled or closed already, or partly picked; none is then cancelled.
+        NotFound: there is no such order.
+        Conflict: an order is cancelled or closed already, or something of it is picked or shipped;
+            each order is named with what holds it, and none is then cancelled.
     """
     actor.require(ORDERS_WRITE)
     if not order_ids:
@@ -42,7 +45,7 @@ def cancel(
     parameters = _parameters(connection, actor, order_ids, reason)
     chosen = f"IN ({ids(connection, 'ids')})"
     # From here on nobody picks, fills or pays anything of these orders.
-    lock_orders_and_waiting(connection, order_ids)
+    statuses = _locked(connection, order_ids)
     emptied = execute(
         connection,
         f"UPDATE shipments AS s SET status = 'cancelled', {_STAMP}"
@@ -59,7 +62,8 @@ def cancel(
         parameters,
     ).rowcount
     if cancelled != len(set(order_ids)):
-        raise Conflict("An order is already cancelled, closed or being picked.")
+        faults = stuck.of_orders(connection, order_ids, statuses)
+        raise Conflict("Not every order can be cancelled any more.", faults)
     given_back = GivenBack(
         _content(connection, [row[0] for row in emptied]), _waited(connection, order_ids)
     )
@@ -100,11 +104,11 @@ def cancel_units(
     """
     actor.require(ORDERS_WRITE)
     order_ids = sorted({each.order_id for each in wanted})
-    statuses = lock_orders_and_waiting(connection, order_ids)
-    if missing := set(order_ids) - set(statuses):
-        raise NotFound(f"There is no order {missing.pop()}.")
-    if any(status not in ("open", "on_hold") for status in statuses.values()):
-        raise Conflict("An order is already cancelled or closed.")
+    statuses = _locked(connection, order_ids)
+    if any(status in stuck.OVER for status in statuses.values()):
+        over = [order_id for order_id in order_ids if statuses[order_id] in stuck.OVER]
+        faults = stuck.of_orders(connection, over, statuses)
+        raise Conflict("An order is over.", faults)
     parameters = _parameters(connection, actor, order_ids, reason)
     given_back = units.take(connection, wanted, parameters)
     totals.refresh(connection, parameters)
@@ -113,6 +117,14 @@ def cancel_units(
     if notify:
         consequences.tell(connection, order_ids, "order.units_cancelled", reason)
     consequences.give_units_back(connection, actor, given_back)
+
+
+def _locked(connection: Connection, order_ids: Sequence[int]) -> dict[int, str]:
+    """Lock orders and those that wait for their units; return the statuses of the first."""
+    statuses = lock_orders_and_waiting(connection, order_ids)
+    if missing := set(order_ids) - set(statuses):
+        raise NotFound(f"There is no order {number_of(min(missing), 'SO')}.")
+    return statuses
 
 
 def _parameters(

@@ -38,8 +38,8 @@ from oms_ops.orders.pricing import (
     quantity_errors,
 )
 from oms_ops.orders.routing import Destination, Routing, route
-from oms_ops.orders.submission import Submission, lines_of, read
-from oms_ops.orders.tenders import terms_of
+from oms_ops.orders.submission import Submission, read
+from oms_ops.orders.tenders import gateway_faults, terms_of
 from oms_ops.settings import settings
 
 _ATTEMPTS = 50
@@ -155,7 +155,7 @@ def _capture(
 
 
 def _look(connection: Connection, submission: Submission, key: _Key, now: datetime) -> Seen:
-    codes = sorted({sku for _, sku in lines_of(submission.payload)})
+    codes = sorted({sku for _, sku in submission.named_lines})
     return look(connection, submission.legible, (key.scope, key.key), codes, now)
 
 
@@ -207,7 +207,7 @@ def _faults(submission: Submission, seen: Seen) -> list[FieldError]:
     """Return what the catalogue and the rules object to, and what the database does not know."""
     order = submission.legible
     channel = order.channel if order is not None and submission.has("channel") else None
-    faults = catalogue_errors(lines_of(submission.payload), seen.known, channel)
+    faults = catalogue_errors(submission.named_lines, seen.known, channel)
     if order is None:
         return faults
     faults += submission.relabelled(quantity_errors(order, seen.known))
@@ -217,6 +217,9 @@ def _faults(submission: Submission, seen: Seen) -> list[FieldError]:
     if (channels := seen.rules.rules.channels) and channel and channel not in channels:
         message = f"one of {', '.join(sorted(channels))}"
         faults.append(FieldError("channel", "unknown_channel", message))
+    if order.payment is not None:
+        method = order.payment.method
+        faults += gateway_faults(method, seen.rules.rules, "payment.method")
     unknown = [
         FieldError(f"discount_codes[{index}]", "unknown_discount", f"{code} is not valid now")
         for index, code in enumerate(order.discount_codes)

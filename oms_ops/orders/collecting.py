@@ -9,14 +9,15 @@ was earned before the authorisation was heard of is collected.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
+from typing import TypeVar
 
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import SYSTEM, Actor
-from oms_ops.database import as_ids, execute, ids, run
+from oms_ops.database import as_ids, execute, ids, run, unavailable
 from oms_ops.orders import return_refunds, tenders
 from oms_ops.orders.amounts import owed_sql
 from oms_ops.orders.locks import lock_orders
@@ -31,6 +32,11 @@ _log = logging.getLogger(__name__)
 
 #: Calls in flight at once: a gateway answers in tenths of a second.
 _CALLS = 8
+#: Messages that are folded in one transaction: it holds the rows of their orders.
+_FOLDED = 32
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def collect(connection: Connection, actor: Actor, order_ids: Iterable[int]) -> list[int]:
@@ -94,33 +100,76 @@ def perform(engine: Engine, *, payment_ids: Sequence[int] | None = None, batch: 
     """Carry out the operations that are due, of some payments or of all; return how many settled.
 
     No call is made inside a transaction. An operation whose answer is lost stays reserved and is
-    taken up again when its lease is over.
+    taken up again when its lease is over. The answers that are there at once are settled together.
     """
     settled = 0
     with ThreadPoolExecutor(_CALLS) as calls:
         while claimed := run(
             engine, partial(operations.claim, limit=batch, payment_ids=payment_ids)
         ):
-            for each, outcome in zip(claimed, calls.map(calling.ask, claimed), strict=True):
-                settled += run(engine, partial(_settle, claimed=each, outcome=outcome))
+            asked = {calls.submit(calling.ask, each): each for each in claimed}
+            while asked:
+                done, _ = wait(asked, return_when=FIRST_COMPLETED)
+                answers = [(asked.pop(call), call.result()) for call in done]
+                settled += sum(_together(engine, _settle, answers, _not_settled))
     return settled
 
 
-def _settle(connection: Connection, claimed: Claimed, outcome: Outcome | Lost) -> int:
-    if isinstance(outcome, Lost):
-        _log.warning("%s of payment %d: %s", claimed.call.kind, claimed.payment_id, outcome.problem)
-        operations.postpone(connection, claimed.id, outcome.problem)
-        return 0
-    lock_orders(connection, [claimed.order_id])
-    if not settling.settle(connection, claimed.gateway, claimed.id, outcome):
-        return 0
+def _settle(connection: Connection, answers: Sequence[tuple[Claimed, Outcome | Lost]]) -> int:
+    # The orders first, as everywhere: whoever holds one may be about to settle the same operation.
+    lock_orders(connection, {each.order_id for each, _ in answers})
+    settled: list[tuple[int, str]] = []
+    for each, outcome in sorted(answers, key=lambda one: one[0].id):
+        if isinstance(outcome, Lost):
+            what = (each.call.kind, each.payment_id, outcome.problem)
+            _log.warning("%s of payment %d: %s", *what)
+            operations.postpone(connection, each.id, outcome.problem)
+        elif settling.settle(connection, each.gateway, each.id, outcome):
+            settled.append((each.order_id, outcome.state))
     # What was declined is not asked again at once, or for ever: the next news of the order does it,
     # or a person (:mod:`oms_ops.orders.remedies`).
-    if outcome.state != "declined":
-        follow(connection, [claimed.order_id])
-    else:
-        return_refunds.follow(connection, SYSTEM, [claimed.order_id])
-    return 1
+    news = {order_id for order_id, state in settled if state != "declined"}
+    _follow_all(connection, news, {order_id for order_id, _ in settled} - news)
+    return len(settled)
+
+
+def _not_settled(
+    connection: Connection, answers: Sequence[tuple[Claimed, Outcome | Lost]], problem: str
+) -> None:
+    for each, _ in answers:
+        operations.postpone(connection, each.id, problem)
+
+
+def _follow_all(connection: Connection, news: set[int], others: set[int]) -> None:
+    """Do what follows for orders with news, and for the returns of others; all are locked."""
+    if news:
+        follow(connection, sorted(news))
+    if others:
+        return_refunds.follow(connection, SYSTEM, sorted(others))
+
+
+def _together(
+    engine: Engine,
+    work: Callable[[Connection, Sequence[T]], R],
+    all_of_them: Sequence[T],
+    give_up: Callable[[Connection, Sequence[T], str], None],
+) -> list[R]:
+    """Do work in one transaction; where that fails, one by one, so that one keeps no other back.
+
+    What fails alone too is put aside by ``give_up`` and tried again when its lease is over.
+    """
+    try:
+        return [run(engine, lambda connection: work(connection, all_of_them))]
+    except Exception as error:
+        if unavailable(error):
+            raise
+        if len(all_of_them) > 1:
+            parts = (all_of_them[place : place + 1] for place in range(len(all_of_them)))
+            return [done for part in parts for done in _together(engine, work, part, give_up)]
+        _log.exception("%s could not be taken in", all_of_them[0])
+        problem = f"{type(error).__name__} when it was taken in"
+        run(engine, lambda connection: give_up(connection, all_of_them, problem))
+        return []
 
 
 def follow(connection: Connection, order_ids: Sequence[int]) -> None:
@@ -138,24 +187,33 @@ def follow(connection: Connection, order_ids: Sequence[int]) -> None:
 
 
 def hear(engine: Engine, *, batch: int = 200) -> int:
-    """Fold what gateways have told into the ledger; return how many messages were looked at."""
+    """Fold what gateways have told into the ledger; return how many messages were looked at.
+
+    One that cannot be folded is kept, seen by people, and tried again; it keeps no other back.
+    """
     heard = 0
     while claimed := run(engine, partial(messages.claim, limit=batch)):
-        for message in claimed:
-            run(engine, partial(_fold, message=message))
+        for place in range(0, len(claimed), _FOLDED):
+            part = claimed[place : place + _FOLDED]
+            unknown = [m for some in _together(engine, _fold, part, _not_folded) for m in some]
+            # The payment of one may be known by now, from another.
+            for message in unknown if len(unknown) < len(part) else ():
+                _together(engine, _fold, [message], _not_folded)
         heard += len(claimed)
     return heard
 
 
-def _fold(connection: Connection, message: messages.Claimed) -> None:
-    found = messages.match(connection, message)
-    if found is not None:
-        lock_orders(connection, [found.order_id])
-    is_news = messages.fold(connection, message, found)
-    if found is None:
-        return
-    if is_news:
-        follow(connection, [found.order_id])
-    else:
-        # It may have told that a refund failed.
-        return_refunds.follow(connection, SYSTEM, [found.order_id])
+def _fold(connection: Connection, heard: Sequence[messages.Claimed]) -> list[messages.Claimed]:
+    """Fold messages together; return those whose payment is not known."""
+    found = [(message, messages.match(connection, message)) for message in heard]
+    known = [(message, match) for message, match in found if match is not None]
+    lock_orders(connection, {match.order_id for _, match in known})
+    news = {match.order_id for message, match in known if messages.fold(connection, message, match)}
+    # One that is no news may have told that a refund failed.
+    _follow_all(connection, news, {match.order_id for _, match in known} - news)
+    return [message for message, match in found if match is None]
+
+
+def _not_folded(connection: Connection, heard: Sequence[messages.Claimed], problem: str) -> None:
+    for message in heard:
+        messages.keep(connection, message, problem)

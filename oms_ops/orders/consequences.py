@@ -12,7 +12,7 @@ from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
-from oms_ops.orders import backorders, promises
+from oms_ops.orders import backorders, deadlines, promises
 from oms_ops.orders.locks import lock_waiting
 from oms_ops.orders.units import GivenBack
 from oms_ops.stock import ledger
@@ -63,6 +63,7 @@ def give_units_back(
     lock_waiting(connection, pairs | given_back.waited)
     ledger.release(connection, actor, given_back.freed)
     backorders.fill(connection, actor, pairs, sent_away=sent_away)
+    deadlines.stop_waiting(connection, actor, given_back.order_ids)
     promises.update(
         connection,
         actor,

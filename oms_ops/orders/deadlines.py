@@ -7,14 +7,15 @@ the goods moves it along; it is what deliveries are measured against. Days are t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.database import execute
+from oms_ops.access.actor import Actor
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
 from oms_ops.rules.document import Rules, place_names
 from oms_ops.settings import settings
 
@@ -83,4 +84,39 @@ def amended(
             "UPDATE orders SET delivery_days = :days, deliver_by = :day, version = version + 1,"
             " changed_by = :actor, changed_at = :now WHERE id = :id",
             {**stamp, "days": days, "day": day and str(day), "id": head["id"]},
+        )
+
+
+def stop_waiting(connection: Connection, actor: Actor, order_ids: Iterable[int]) -> None:
+    """Forget the promises of orders whose waiting units are all cancelled: the rest can leave.
+
+    An order of which something came in as it was promised keeps its days. One that does not wait
+    any more is to be there no later than what is ordered today. The orders' rows are locked.
+    """
+    rows = execute(
+        connection,
+        "SELECT o.id, o.delivery_days, o.deliver_by FROM orders AS o"
+        f" WHERE o.id IN ({ids(connection, 'ids')}) AND o.status IN ('open', 'on_hold')"
+        " AND NOT EXISTS (SELECT 1 FROM order_lines AS l WHERE l.order_id = o.id AND"
+        "  (l.backordered > 0 OR (l.promised_on IS NOT NULL AND l.cancelled < l.quantity)))",
+        {"ids": as_ids(order_ids)},
+    ).fetchall()
+    changed = []
+    for order_id, days, before in rows:
+        day = deliver_by(days, clock.now(), None)
+        if day is not None and before is not None:
+            day = min(day, date.fromisoformat(str(before)))
+        changed.append({"id": order_id, "day": str(day) if day else None})
+    if changed:
+        execute(
+            connection,
+            "UPDATE orders AS o SET promised_on = NULL, deliver_by = r.day,"
+            " version = o.version + 1, changed_by = :actor, changed_at = :now"
+            f" FROM ({rowset(connection, 'rows', {'id': 'bigint', 'day': 'date'})}) AS r"
+            " WHERE o.id = r.id",
+            {
+                "rows": as_rows(changed),
+                "actor": actor.name,
+                "now": as_time(connection, clock.now()),
+            },
         )

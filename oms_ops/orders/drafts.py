@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from oms_ops import clock
+from oms_ops import cards, clock
 from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE, Actor
 from oms_ops.database import as_json, as_time, execute, read_time, reading, run
 from oms_ops.errors import Conflict, FieldError, KeyReused, NotFound, ValidationFailed
@@ -21,10 +21,11 @@ from oms_ops.orders import idempotency
 from oms_ops.orders import queries as orders
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.tables import Draft
-from oms_ops.payments import cards
 from oms_ops.shapes import refuse_unstorable
 
 _MOST_CHARACTERS = 200_000
+#: What other systems number: it may look like a card's number and is none.
+_NUMBERS = ("external_id", "basket")
 #: No name of a key begins like this, so no caller's own keys are in the way.
 _SCOPE = "/drafts"
 
@@ -173,7 +174,8 @@ def _checked(document: Any) -> dict[str, Any]:
         fault = FieldError("document", "not_storable", str(error))
         raise ValidationFailed("The draft has bad fields.", [fault]) from None
     # A draft may be wrong in every way but this one: it would be stored.
-    if faults := cards.faults(document.get("payment"), ("document", "payment")):
+    written = {name: value for name, value in document.items() if name not in _NUMBERS}
+    if faults := cards.faults(written, ("document",)):
         raise ValidationFailed("The draft has bad fields.", faults)
     return document
 

@@ -130,7 +130,8 @@ def _differences(
     entity: str, before: Mapping[str, Any], after: Mapping[str, Any], currency: str
 ) -> dict[str, dict[str, Any]]:
     differences = {}
-    table = Base.metadata.tables[entity]
+    # A room above registers its tables when somebody imports them.
+    table = Base.metadata.tables.get(entity)
     for name in after or before:
         if name in _LEFT_OUT:
             continue
@@ -141,14 +142,16 @@ def _differences(
     return differences
 
 
-def _shown(table: sa.Table, name: str, value: Any, currency: str) -> tuple[str, Any]:
+def _shown(table: sa.Table | None, name: str, value: Any, currency: str) -> tuple[str, Any]:
     """Return a column's label and value, the same whichever database wrote it down."""
     label = name.removesuffix("_minor")
-    column = table.columns.get(name)
-    if value is None or column is None:
+    column = None if table is None else table.columns.get(name)
+    if value is None:
         return label, value
     if label != name:
         return label, to_text(value, currency)
+    if column is None:
+        return label, value
     if isinstance(column.type, sa.Boolean):
         return label, bool(value)
     if isinstance(column.type, UtcDateTime):

@@ -72,6 +72,15 @@ def keep(connection: Connection, actor: Actor, key: str, answer: dict[str, Any])
     )
 
 
+def retell(connection: Connection, scope: str, key: str, asked: str) -> None:
+    """Have a key mean the request with the digest ``asked`` from now on; its answer stays."""
+    execute(
+        connection,
+        "UPDATE idempotency_keys SET request_hash = :asked WHERE scope = :scope AND key = :key",
+        {"scope": scope, "key": key, "asked": asked},
+    )
+
+
 def spend(connection: Connection, scope: str, key: str) -> bool:
     """Take a key so that nobody can submit anything under it any more; False if somebody has."""
     return _claim(connection, scope, key, "spent")
@@ -88,10 +97,12 @@ def _claim(connection: Connection, scope: str, key: str, asked: str) -> bool:
     return bool(claimed)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
+
 def digest(request: Any) -> str:
     """Return what tells one request from another, however its JSON is written."""
-    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(request).encode()).hexdigest()
 
 
 def first_answer(request_hash: str, response: Any, asked: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     EmailStr,
     Field,
@@ -19,19 +20,20 @@ from pydantic import (
     field_validator,
 )
 
-from oms_ops import clock, regions
+from oms_ops import cards, clock, regions
 from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
 from oms_ops.orders.addresses import address_faults
-from oms_ops.payments import cards
 from oms_ops.payments.tables import CAPTURE_METHODS
-from oms_ops.shapes import Amount, Note, Strict, Text
-from oms_ops.texts import MaybeText, given
+from oms_ops.shapes import Amount, Note, Strict, Text, Words, storable
+from oms_ops.texts import MaybeText, MaybeWords, given
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Code = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=50, to_upper=True),
+    AfterValidator(storable),
 ]
 Phone = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3, max_length=40)]
 MaybePhone = Annotated[Phone | None, BeforeValidator(given)]
@@ -59,7 +61,7 @@ class CustomerIn(Strict):
     """Who orders; guests and known customers alike are told apart by e-mail."""
 
     email: Email
-    name: Text
+    name: Words
     phone: MaybePhone = None
 
 
@@ -70,11 +72,11 @@ class AddressIn(Strict):
     its ISO 3166-2 code, with the country before it or not, or its name; it is kept as the code.
     """
 
-    name: Text
-    line1: Text
-    line2: MaybeText = None
-    city: MaybeText = None
-    region: MaybeText = None
+    name: Words
+    line1: Words
+    line2: MaybeWords = None
+    city: MaybeWords = None
+    region: MaybeWords = None
     postal_code: MaybeText = None
     country: str
     phone: MaybePhone = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +9,7 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy.engine import Connection
 
 from oms_ops.database import as_rows, as_time, execute, rowset
@@ -128,7 +128,7 @@ def look(
 
 
 def _read(part: Any) -> Any:
-    return json.loads(part) if isinstance(part, str) else part
+    return from_json(part) if isinstance(part, str) else part
 
 
 def _catalogue(

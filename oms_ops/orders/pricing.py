@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import NamedTuple
 
 from oms_ops.errors import FieldError
 from oms_ops.money import spread, to_minor, to_text
@@ -25,8 +26,7 @@ _PPM_OF_PERCENT = 10_000
 _WHOLE = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class PricedLine:
+class PricedLine(NamedTuple):
     """A line with its money, all in minor units; the tax rate in millionths."""
 
     sku: SkuTerms
@@ -224,7 +224,7 @@ class _Pricing:
         weights = [line.net_minor if chosen(line) else 0 for line in lines]
         shares = spread(amount, weights) if amount else [0] * len(lines)
         return [
-            replace(line, discount_minor=line.discount_minor + share) if share else line
+            line._replace(discount_minor=line.discount_minor + share) if share else line
             for line, share in zip(lines, shares, strict=True)
         ]
 
@@ -294,7 +294,7 @@ class _Pricing:
             if included and given is not None and given > line.net_minor:
                 self.refuse(f"lines[{index}].tax", "too_large", "more than the net price it is in")
         return [
-            replace(line, tax_minor=own if given is None else given)
+            line._replace(tax_minor=own if given is None else given)
             if own or given is not None
             else line
             for line, own, given in zip(lines, computed, stated, strict=True)

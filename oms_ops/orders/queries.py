@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import ORDERS_READ, Actor
+from oms_ops.customers.tables import Customer
 from oms_ops.database import as_ids, as_rows, execute, ids, read_time, rowset
 from oms_ops.errors import NotFound
-from oms_ops.orders import views
+from oms_ops.orders import amounts, views
 from oms_ops.orders.tables import Order, Shipment
 from oms_ops.payments.refunds import LOWERS_COST
 from oms_ops.settings import settings
@@ -86,10 +87,13 @@ def listing(
     before: int = 0,
     limit: int = 50,
     status: str | None = None,
+    customer: str | None = None,
+    external_id: str | None = None,
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of orders, newest first, and the cursor of the next page (None at the end).
 
-    ``before`` is a cursor from an earlier page, 0 for the first.
+    ``before`` is a cursor from an earlier page, 0 for the first. ``customer`` is an e-mail address,
+    ``external_id`` what a channel calls the order.
     """
     actor.require(ORDERS_READ)
     query = sa.select(Order.id).order_by(Order.id.desc()).limit(limit + 1)
@@ -97,6 +101,11 @@ def listing(
         query = query.where(Order.id < before)
     if status:
         query = query.where(Order.status == status)
+    if customer is not None:
+        buyer = sa.select(Customer.id).where(Customer.email == customer.strip().lower())
+        query = query.where(Order.customer_id.in_(buyer))
+    if external_id is not None:
+        query = query.where(Order.external_id == external_id)
     found = list(connection.scalars(query))
     page = found[:limit]
     return _orders(connection, page), page[-1] if len(found) > limit else None
@@ -175,10 +184,13 @@ def _orders(connection: Connection, chosen: list[int]) -> list[dict[str, Any]]:
             "SELECT o.*, c.email, w.code AS warehouse, p.authorised, p.captured, p.refunded,"
             " p.voided, p.charged_back, g.given_back, s.delivered,"
             " (SELECT CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r"
-            "  WHERE r.order_id = o.id) AS forgiven FROM orders AS o"
+            f"  WHERE r.order_id = o.id) AS forgiven, {amounts.went_back_sql(within)} AS went_back"
+            " FROM orders AS o"
             " JOIN customers AS c ON c.id = o.customer_id"
             " JOIN warehouses AS w ON w.id = o.warehouse_id"
-            " LEFT JOIN (SELECT order_id, CAST(sum(authorised_minor) AS bigint) AS authorised,"
+            " LEFT JOIN (SELECT order_id, CAST(sum(CASE WHEN authorised_minor"
+            "  > amount_minor - voided_minor THEN amount_minor - voided_minor"
+            "  ELSE authorised_minor END) AS bigint) AS authorised,"
             "  CAST(sum(captured_minor) AS bigint) AS captured,"
             "  CAST(sum(refunded_minor + credited_minor) AS bigint) AS refunded,"
             "  CAST(sum(voided_minor) AS bigint) AS voided,"

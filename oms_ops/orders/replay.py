@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -145,7 +145,7 @@ class Replay:
     def _open_on(self, day: date) -> Sequence[Site]:
         if not self._rules.routing.limits_days:
             return self._sites
-        return [replace(site, open_today=self._made[site.id, day]) for site in self._sites]
+        return [site._replace(open_today=self._made[site.id, day]) for site in self._sites]
 
     def _give(self, fate: Fate, pair: Pair, units: int) -> None:
         warehouse_id, sku_id = pair

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy.engine import Connection, Engine
@@ -20,8 +20,7 @@ from oms_ops.rules.document import RoutingRules
 from oms_ops.settings import settings
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(NamedTuple):
     """A warehouse that may ship; ``open_today`` counts its shipments of today.
 
     ``open_today`` is known where a rule limits the day's shipments, 0 elsewhere.
@@ -95,7 +94,7 @@ def with_open_today(
     if not rules.limits_days:
         return list(sites)
     counts = _counts(connection)
-    return [replace(site, open_today=counts[site.id]) for site in sites]
+    return [site._replace(open_today=counts[site.id]) for site in sites]
 
 
 #: Seconds for which a count of the day's shipments is trusted: it grows with the day, and a
@@ -105,7 +104,8 @@ _TRUSTED = 1.0
 
 @dataclass(slots=True)
 class _Today:
-    midnight: datetime
+    begins: datetime
+    ends: datetime
     until: float
     shipments: Counter[int]
 
@@ -114,9 +114,12 @@ _today: WeakKeyDictionary[Engine, _Today] = WeakKeyDictionary()
 
 
 def _counts(connection: Connection) -> Counter[int]:
-    known, start = _today.get(connection.engine), midnight(clock.now())
-    if known is None or known.midnight != start or known.until < time.monotonic():
-        known = _Today(start, time.monotonic() + _TRUSTED, Counter(open_today(connection)))
+    known, now = _today.get(connection.engine), clock.now()
+    if known is None or not known.begins <= now < known.ends or known.until < time.monotonic():
+        # Midnights are the shop's own: the sum is of its wall clock, whatever its offset.
+        begins = midnight(now)
+        until = time.monotonic() + _TRUSTED
+        known = _Today(begins, begins + timedelta(days=1), until, Counter(open_today(connection)))
         _today[connection.engine] = known
     return known.shipments
 

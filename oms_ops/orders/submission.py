@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from oms_ops import cards
 from oms_ops.errors import FieldError
 from oms_ops.orders.intake import OrderIn, card_faults, settled_address, settled_phone
-from oms_ops.payments import cards
 from oms_ops.shapes import field_error, storable
 
 #: What stands where something required is missing or wrong; it is spoiled.
@@ -70,6 +70,13 @@ class Submission:
     def prices_whole(self) -> bool:
         """Whether all that the total depends on is there."""
         return self.has(*_PRICE, *_TOTAL)
+
+    @property
+    def named_lines(self) -> list[tuple[int, str]]:
+        """(index, SKU) of each line that names one, whether or not the rest can be read."""
+        if self.order is not None:
+            return [(index, line.sku) for index, line in enumerate(self.order.lines)]
+        return lines_of(self.payload)
 
     def relabelled(self, faults: Iterable[FieldError]) -> list[FieldError]:
         """Return faults of ``legible`` with the payload's indexes."""

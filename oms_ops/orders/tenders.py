@@ -14,11 +14,11 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, ids
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders.amounts import owed_sql
+from oms_ops.orders.amounts import went_back_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import balances, refunds
 from oms_ops.payments import commands as payments
-from oms_ops.payments.gateways.registry import BALANCE, MANUAL
+from oms_ops.payments.gateways.registry import BALANCE, MANUAL, problem
 from oms_ops.payments.refunds import UNITS_CANCELLED, RefundRequest
 from oms_ops.payments.standing import Standing, Tender, standing
 from oms_ops.payments.tables import PAYMENT_METHODS
@@ -37,6 +37,17 @@ def terms_of(method: str, rules: Rules, placed_at: datetime) -> dict[str, Any]:
         due_on = (placed_on + timedelta(days=rules.payments.invoice_days)).isoformat()
     gateway = rules.payments.gateways.get(method, MANUAL)
     return {"method": method, "gateway": gateway, "due_on": due_on}
+
+
+def gateway_faults(method: str, rules: Rules, field: str) -> list[FieldError]:
+    """Object to a method whose gateway is not set up: nobody could collect such a payment.
+
+    ``field`` is where the caller named the method.
+    """
+    name = rules.payments.gateways.get(method, MANUAL)
+    if (why := problem(name)) is None:
+        return []
+    return [FieldError(field, "gateway_not_set_up", f"the rules send it to {name!r}: {why}")]
 
 
 def add(
@@ -82,12 +93,27 @@ def add(
     return expect(connection, actor, order_id, method, rest if amount is None else amount)
 
 
-def expect(connection: Connection, actor: Actor, order_id: int, method: str, amount: int) -> int:
-    """Record a payment of ``amount`` minor units as the rules say of its method; return its id."""
+def expect(
+    connection: Connection,
+    actor: Actor,
+    order_id: int,
+    method: str,
+    amount: int,
+    *,
+    field: str = "method",
+) -> int:
+    """Record a payment of ``amount`` minor units as the rules say of its method; return its id.
+
+    Raises:
+        ValidationFailed: the method's gateway is not set up; ``field`` is where it was named.
+    """
+    rules = store.current(connection).rules
+    if faults := gateway_faults(method, rules, field):
+        raise ValidationFailed("The payment has bad fields.", faults)
     currency: str = connection.execute(
         sa.text("SELECT currency FROM orders WHERE id = :id"), {"id": order_id}
     ).scalar_one()
-    terms = terms_of(method, store.current(connection).rules, clock.now())
+    terms = terms_of(method, rules, clock.now())
     due_on = date.fromisoformat(terms["due_on"]) if terms["due_on"] else None
     return payments.create(
         connection, actor, order_id, method, currency, amount,
@@ -163,11 +189,13 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
     for order_id, held in found.items():
         # Beyond what is collected for good, only the rest of the cost is still expected.
         surplus = max(0, held.open - max(0, cost[order_id] - held.collected))
-        due = max(0, held.collected - cost[order_id])
+        # What is only being captured may yet be declined: it is given back when it has come.
+        due = max(0, held.secured - cost[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):
             back.append(RefundRequest(payment_id, part, UNITS_CANCELLED, lowers_cost=True))
         for tender in reversed(held.tenders):
-            if part := min(surplus, tender.open):
+            # More may have been captured at the gateway itself than was open here.
+            if part := max(0, min(surplus, tender.open)):
                 surplus -= part
                 given_up.append((tender.payment_id, part))
     payments.give_up(connection, actor, given_up)
@@ -198,28 +226,21 @@ def spread_back(
 def surplus(connection: Connection, order_id: int) -> int:
     """Return the minor units that were collected beyond what an order costs; its row is locked."""
     held = standing(connection, [order_id]).get(order_id, _NOTHING)
-    return max(0, held.collected - owed(connection, [order_id])[order_id])
+    return max(0, held.secured - owed(connection, [order_id])[order_id])
 
 
 def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
     """Return per order what it costs now, in minor units: without what came back unpaid.
 
-    Where more of a line was refunded than the line still costs, units were cancelled that had been
-    refunded before: what is too much of that went back already, and is not to go back again.
+    What went back of lines before their units were cancelled is not to go back again.
     """
-    still = owed_sql("l", "l.quantity - l.cancelled", "o.tax_included")
+    chosen = f"IN ({ids(connection, 'ids')})"
     rows = connection.execute(
         sa.text(
-            "SELECT o.id, o.total_minor - o.cancelled_minor + coalesce((SELECT CAST(sum("
-            f"CASE WHEN i.amount > {still} THEN i.amount - {still} ELSE 0 END) AS bigint)"
-            " FROM order_lines AS l JOIN (SELECT x.order_line_id,"
-            "  CAST(sum(x.amount_minor) AS bigint) AS amount FROM refund_items AS x"
-            "  JOIN refunds AS r ON r.id = x.refund_id AND r.status <> 'failed'"
-            f"  WHERE r.order_id IN ({ids(connection, 'ids')}) AND x.kind = 'line'"
-            "  GROUP BY x.order_line_id) AS i ON i.order_line_id = l.id"
-            " WHERE l.order_id = o.id), 0) - coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint)"
+            f"SELECT o.id, o.total_minor - o.cancelled_minor + {went_back_sql(chosen)}"
+            " - coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint)"
             " FROM returns AS x WHERE x.order_id = o.id), 0) AS owed FROM orders AS o"
-            f" WHERE o.id IN ({ids(connection, 'ids')})"
+            f" WHERE o.id {chosen}"
         ),
         {"ids": as_ids(order_ids)},
     )

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
-from oms_ops.orders import amounts, shipments
+from oms_ops.orders import amounts, shipments, stuck
 from oms_ops.stock.ledger import Quantity
 
 
@@ -46,12 +46,14 @@ def take(
 
     Raises:
         ValidationFailed: with every bad field: unknown lines, a line twice, units not positive.
-        Conflict: more is to be cancelled of a line than waits or is unpicked; each is named.
+        Conflict: more is to be cancelled of a line than waits or is unpicked; each line is named.
     """
     order_ids = sorted({each.order_id for each in wanted})
     lines = _lines(connection, order_ids)
     _refuse_bad(wanted, lines)
-    takes = _take(wanted, lines, _unpicked(connection, order_ids))
+    takes, short = _take(wanted, lines, _unpicked(connection, order_ids))
+    if faults := stuck.of_lines(connection, short):
+        raise Conflict("Some units are picked, shipped or cancelled already.", faults)
     shipments.take_off(connection, [part for take in takes for part in take.parts], parameters)
     _change_lines(connection, takes, parameters)
     freed = [
@@ -131,8 +133,9 @@ def _take(
     wanted: Sequence[CancelledUnits],
     lines: dict[tuple[int, int], Any],
     unpicked: dict[int, list[dict[str, Any]]],
-) -> list[_Take]:
-    takes, errors = [], []
+) -> tuple[list[_Take], dict[int, tuple[str, int]]]:
+    """Return what is taken, and by line which field asks for more than can be, and how many can."""
+    takes, short = [], {}
     for index, each in enumerate(wanted):
         line = lines[each.order_id, each.line_no]
         backordered = min(each.units, line.backordered)
@@ -143,12 +146,9 @@ def _take(
                 rest -= units
                 parts.append({**held, "units": units})
         if rest:
-            message = f"only {each.units - rest} units are neither picked nor cancelled"
-            errors.append(FieldError(f"lines[{index}].quantity", "being_picked", message))
+            short[line.id] = (f"lines[{index}].quantity", each.units - rest)
         takes.append(_Take(line, backordered, parts))
-    if errors:
-        raise Conflict("Some units are picked, shipped or cancelled already.", errors)
-    return takes
+    return takes, short
 
 
 def _change_lines(

@@ -13,8 +13,11 @@ from oms_ops.money import to_text
 class Paid:
     """What the payments of an order come to, in minor units of its currency.
 
+    ``authorised`` is without what was given up since: that is not going to be collected.
     ``refunded`` is what went back, also into the customer's credit; ``given_back`` the part of it
-    that lowered what the order costs. ``forgiven`` is what came back before it was paid.
+    that lowered what the order costs. ``forgiven`` is what came back before it was paid,
+    ``went_back`` what was refunded of lines before their units were cancelled: the order costs so
+    much less, but less of what was captured is left to pay for it.
     """
 
     authorised: int = 0
@@ -24,6 +27,7 @@ class Paid:
     charged_back: int = 0
     given_back: int = 0
     forgiven: int = 0
+    went_back: int = 0
 
 
 NOTHING_PAID = Paid()
@@ -33,17 +37,19 @@ def payment_status(total: int, paid: Paid, cancelled: int = 0) -> str:
     """Derive the payment status from an order's total, what is cancelled of it, and its payments.
 
     All are minor units. What is owed is ``total - cancelled`` less what came back unpaid; what
-    cancelled units made void does not make the payment of the others void.
+    cancelled units made void does not make the payment of the others void. What the customer's bank
+    took back is not paid.
     """
     owed = total - cancelled - paid.forgiven
     captured, refunded, voided = paid.captured, paid.refunded, paid.voided
+    kept = captured - paid.charged_back
     if refunded:
         return "refunded" if refunded >= captured else "partly_refunded"
-    if captured >= owed and (captured or not total):
+    if kept >= owed and (captured or not total):
         return "paid"
-    if captured:
+    if kept:
         return "partly_paid"
-    if owed and paid.authorised >= owed:
+    if owed and not captured and paid.authorised >= owed:
         return "authorised"
     return "voided" if voided > cancelled + paid.forgiven or (voided and not owed) else "unpaid"
 
@@ -91,6 +97,7 @@ def render(
     # What was never cancelled has no such column when it was just captured.
     cancelled = order.get("cancelled_minor", 0)
     owed = order["total_minor"] - cancelled - paid.forgiven
+    still = owed + paid.went_back - paid.captured + paid.given_back + paid.charged_back
 
     def money(minor: int) -> str:
         return to_text(minor, currency)
@@ -156,7 +163,7 @@ def render(
             "total": money(order["total_minor"]),
             "cancelled": money(cancelled),
             "owed": money(owed),
-            "due": money(max(0, owed - paid.captured + paid.given_back + paid.charged_back)),
+            "due": money(max(0, still)),
             "authorised": money(paid.authorised),
             "captured": money(paid.captured),
             "refunded": money(paid.refunded),

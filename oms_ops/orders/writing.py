@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.engine import Connection
 
 from oms_ops.database import LOST_RACE, Retry, as_json, execute, immediate, rowset
 from oms_ops.stock import alerts, ledger, levels
 
-#: Lines up to which PostgreSQL plans for a few rows, not for many.
+#: Rows up to which PostgreSQL plans for a few, not for many, and SQLite binds each value.
 _FEW = 12
 
 _CUSTOMER = dict.fromkeys(("email", "name", "phone"), "text")
@@ -99,6 +99,12 @@ _USE = dict.fromkeys(("discount_id", "amount_minor"), "bigint")
 _HOLD = {"id": "bigint", "quantity": "bigint"}
 _ANSWER = {"scope": "text", "key": "text", "request_hash": "text", "response": "json"}
 _CLAIM = dict.fromkeys(("warehouse_id", "sku_id", "quantity"), "bigint")
+
+#: The databases for which SQL is written, as far as that asks a connection.
+_SQLITE, _POSTGRESQL = (
+    cast("Connection", SimpleNamespace(dialect=SimpleNamespace(name=name)))
+    for name in ("sqlite", "postgresql")
+)
 
 #: The JSON parameters, in the order of the function's arguments.
 SETS = {
@@ -235,39 +241,60 @@ def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, 
         IntegrityError: the key, the external id or the customer came in meanwhile.
     """
     if connection.dialect.name == "sqlite":
+        # Whatever can be done before the writer's turn is.
+        bound = _bound(sets, values)
         with immediate(connection):
-            return _write_stepwise(connection, sets, values)
+            return _write_stepwise(connection, sets, bound)
     arguments = {name: as_json(rows) if rows else None for name, rows in sets.items()}
     function = f"oms_write_order_{'few' if len(sets['lines']) <= _FEW else 'many'}"
     row = execute(connection, f"SELECT {function}({_typed()})", {**arguments, **values}).fetchone()
     return str(row[0])
 
 
+@cache
 def _typed() -> str:
     sets = [f"CAST(:{name} AS jsonb)" for name in SETS]
     return ", ".join(sets + [f"CAST(:{name} AS {kind})" for name, kind in _VALUES.items()])
 
 
-def _write_stepwise(
-    connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]
-) -> str:
+def _bound(sets: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return SQLite's parameters: each value of a few rows, JSON of many."""
     bound = dict(values)
     for name, rows in sets.items():
-        if rows and name in _SINGLE:
-            bound |= {f"{name}_{key}": _plain(value) for key, value in rows[0].items()}
-        elif rows:
+        if not rows:
+            continue
+        if len(rows) > _FEW:
             bound[name] = as_json(rows)
+            continue
+        for row, columns in zip(rows, _parameters(name, len(rows)), strict=True):
+            for column, parameter, is_json in columns:
+                value = row[column]
+                bound[parameter] = as_json(value) if is_json else value
+    return bound
+
+
+@cache
+def _parameters(name: str, count: int) -> list[list[tuple[str, str, bool]]]:
+    """Return per row of a set its columns, each with its parameter and whether it is JSON."""
+    columns = SETS[name]
+    return [
+        [(column, f"{name}_{place}_{column}", kind == "json") for column, kind in columns.items()]
+        for place in range(count)
+    ]
+
+
+def _write_stepwise(connection: Connection, sets: Mapping[str, Any], bound: dict[str, Any]) -> str:
     for step in STEPS:
         rows = sets[step.rows]
         if not rows:
             continue
-        cursor = execute(connection, _sqlite_text(step), bound)
+        cursor = execute(connection, _sqlite_text(step, min(len(rows), _FEW + 1)), bound)
         if step.gives:
             bound |= zip(step.gives, cursor.fetchone(), strict=True)
         elif step.complete and cursor.rowcount != len(rows):
             raise Retry(f"another order was first: {step.rows}")
     if claims := sets["claims"]:
-        wanted = rowset(connection, "claims", _CLAIM)
+        wanted = _sqlite_rows("claims", min(len(claims), _FEW + 1))
         claimed = levels.update_from(
             connection, wanted, ledger.ALLOCATION, claim_guard(), bound, drops=True
         )
@@ -276,28 +303,21 @@ def _write_stepwise(
     return str(bound["number"])
 
 
-#: Sets of one row: SQLite takes their columns one by one, for it reads JSON once for each column.
-_SINGLE = frozenset({"customer", "contact", "head", "payment", "message", "answer"})
-
-
-def _plain(value: Any) -> Any:
-    return as_json(value) if isinstance(value, dict | list) else value
+@cache
+def _sqlite_text(step: Step, count: int) -> str:
+    source = f"({_sqlite_rows(step.rows, count)}) AS r"
+    return _with_numbers(step.sql.replace("{rows}", source), sqlite=True)
 
 
 @cache
-def _sqlite_text(step: Step) -> str:
-    columns = SETS[step.rows]
-    if step.rows in _SINGLE:
-        picked = ", ".join(f":{step.rows}_{column} AS {column}" for column in columns)
-        return _with_numbers(step.sql.replace("{rows}", f"(SELECT {picked}) AS r"), sqlite=True)
-    return _text(SimpleNamespace(dialect=SimpleNamespace(name="sqlite")), step)
-
-
-def _text(connection: Any, step: Step, count: int | None = None) -> str:
-    """Return a step's statement for this database."""
-    source = f"({rowset(connection, step.rows, SETS[step.rows], count=count)}) AS r"
-    sqlite = connection.dialect.name == "sqlite"
-    return _with_numbers(step.sql.replace("{rows}", source), sqlite=sqlite)
+def _sqlite_rows(name: str, count: int) -> str:
+    """Return SQL for the rows of a set: of JSON, SQLite reads all for each value that it takes."""
+    if count > _FEW:
+        return rowset(_SQLITE, name, SETS[name])
+    return " UNION ALL ".join(
+        f"SELECT {', '.join(f':{parameter} AS {column}' for column, parameter, _ in row)}"
+        for row in _parameters(name, count)
+    )
 
 
 def _with_numbers(text: str, *, sqlite: bool) -> str:
@@ -321,10 +341,9 @@ def install(connection: Connection) -> None:
 
 
 def _function(name: str, count: int | None) -> str:
-    postgresql = SimpleNamespace(dialect=SimpleNamespace(name="postgresql"))
     arguments = [f"p_{each} jsonb" for each in SETS]
     arguments += [f"p_{each} {kind}" for each, kind in _VALUES.items()]
-    body = "\n".join(_body(postgresql, count))
+    body = "\n".join(_body(count))
     return f"""
 CREATE OR REPLACE FUNCTION oms_write_order_{name}({", ".join(arguments)}) RETURNS text
 LANGUAGE plpgsql AS $$
@@ -344,22 +363,24 @@ END $$"""
 _VARIABLES = ("customer_id", "order_id", "number", "low")
 
 
-def _body(connection: Any, count: int | None) -> Iterator[str]:
+def _body(count: int | None) -> Iterator[str]:
     for step in STEPS:
-        statement = _in_function(_text(connection, step, count))
+        source = f"({rowset(_POSTGRESQL, step.rows, SETS[step.rows], count=count)}) AS r"
+        statement = _with_numbers(step.sql.replace("{rows}", source), sqlite=False)
+        statement = _in_function(statement)
         into = f" INTO {', '.join(f'v_{name}' for name in step.gives)}" if step.gives else ""
         yield f"IF p_{step.rows} IS NOT NULL THEN {statement}{into};"
         if step.complete:
             yield f"GET DIAGNOSTICS touched = ROW_COUNT; {_unless_all(step.rows)}"
         yield "END IF;"
-    wanted = rowset(connection, "claims", _CLAIM, count=count)
-    claim = levels.update_sql(connection, wanted, ledger.ALLOCATION, claim_guard(), drops=True)
+    wanted = rowset(_POSTGRESQL, "claims", _CLAIM, count=count)
+    claim = levels.update_sql(_POSTGRESQL, wanted, ledger.ALLOCATION, claim_guard(), drops=True)
     yield (
         f"IF p_claims IS NOT NULL THEN WITH changed AS ({_in_function(claim)})"
         " SELECT count(*), jsonb_agg(low) FILTER (WHERE low IS NOT NULL) INTO touched, v_low"
         f" FROM changed; {_unless_all('claims')} END IF;"
     )
-    raised = "; ".join(_in_function(each) for each in alerts.statements(connection, wanted))
+    raised = "; ".join(_in_function(each) for each in alerts.statements(_POSTGRESQL, wanted))
     yield f"IF v_low IS NOT NULL THEN {raised}; END IF;"
 
 

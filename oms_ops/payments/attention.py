@@ -45,7 +45,10 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "refund_failed": (
         f"{_OPERATION} x.kind = 'refund' AND x.status = 'failed'"
         " AND coalesce(x.code, '') NOT IN ('dismissed', 'retried') AND EXISTS ("
-        "SELECT 1 FROM refunds AS r WHERE r.id = x.refund_id AND r.status = 'failed')",
+        "SELECT 1 FROM refunds AS r WHERE r.id = x.refund_id AND r.status = 'failed'"
+        # Of a return, all may have gone back another way since.
+        " AND NOT EXISTS (SELECT 1 FROM returns AS t WHERE t.id = r.return_id"
+        "  AND t.status IN ('refunded', 'credited', 'exchanged')))",
         ("retry", "dismiss"),
         "The customer has not got this money. Retry, or refund it another way and dismiss this.",
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from oms_ops.errors import OmsError
 from oms_ops.payments.gateways.interface import Call, Gateway, NotNow, Outcome, Uncertain
 from oms_ops.payments.gateways.registry import gateway
 from oms_ops.payments.operations import Claimed
@@ -26,7 +27,11 @@ class Lost:
 def ask(claimed: Claimed) -> Outcome | Lost:
     """Return what became of an operation, or why that is not known yet."""
     try:
-        outcome = _ask(gateway(claimed.gateway), claimed)
+        opened = gateway(claimed.gateway)
+    except OmsError as error:
+        return Lost(error.message)
+    try:
+        outcome = _ask(opened, claimed)
     except (Uncertain, NotNow) as error:
         return Lost(f"{type(error).__name__}: {error}")
     except Exception as error:  # noqa: BLE001 - whatever it is, nothing is known of the call

@@ -18,6 +18,7 @@ from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, as_time, execute, for_update, ids, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.money import to_text
 from oms_ops.payments import operations
 from oms_ops.payments.gateways.registry import GATEWAYS, MANUAL
 from oms_ops.payments.refunds import RefundRequest, refund, refundable
@@ -105,7 +106,7 @@ def capture(
     actor.require(PAYMENTS_WRITE)
     if not payment_ids:
         return []
-    columns = "id, gateway, amount_minor, captured_minor, capturing_minor, voided_minor"
+    columns = "id, gateway, currency, amount_minor, captured_minor, capturing_minor, voided_minor"
     rows = execute(
         connection,
         f"SELECT {columns} FROM payments WHERE id IN ({ids(connection, 'ids')})"
@@ -113,20 +114,29 @@ def capture(
         {"ids": as_ids(payment_ids)},
     ).fetchall()
     payments = [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
-    # One that is captured in part goes on only where it is said how far.
-    wrong = [
-        p
-        for p in payments
-        if operations.open_amount(p) <= 0
-        or (amount is None and p["captured_minor"] and p["gateway"] not in GATEWAYS)
-        or (amount is not None and not 0 < amount <= operations.open_amount(p))
-    ]
-    if wrong or len(payments) != len(set(payment_ids)):
-        raise Conflict("A payment is already captured or voided, or does not exist.")
+    if len(payments) != len(set(payment_ids)):
+        raise Conflict("A payment does not exist.")
+    for payment in payments:
+        if objection := _objection(payment, amount):
+            raise Conflict(objection)
     parts = [(p["id"], amount or operations.open_amount(p), p["gateway"]) for p in payments]
     _capture_by_hand(connection, actor, [part[:2] for part in parts if part[2] not in GATEWAYS])
     asked = [part[:2] for part in parts if part[2] in GATEWAYS]
     return operations.capture(connection, actor, asked) if asked else []
+
+
+def _objection(payment: dict[str, Any], amount: int | None) -> str | None:
+    """Return why ``amount`` minor units, or all that is open, are not to be captured."""
+    rest, name = operations.open_amount(payment), f"payment {payment['id']}"
+    if rest <= 0:
+        return f"Nothing of {name} is open: it is already captured or voided."
+    still = to_text(rest, payment["currency"])
+    if amount is not None:
+        return None if 0 < amount <= rest else f"Of {name}, {still} is open."
+    if payment["captured_minor"] and payment["gateway"] not in GATEWAYS:
+        # The same told twice would count as the rest.
+        return f"A part of {name} was captured: say how much of the open {still} has arrived."
+    return None
 
 
 def _capture_by_hand(
@@ -160,22 +170,22 @@ def _capture_by_hand(
 
 
 def void(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> None:
-    """Record that nothing more of each payment will be collected.
+    """Record that nothing more of each payment will be collected; what was captured stays.
 
     Raises:
-        Conflict: a payment is already captured or voided; nothing is then changed.
+        Conflict: a payment is already captured whole or voided; nothing is then changed.
     """
     actor.require(PAYMENTS_WRITE)
     rows = connection.execute(
         sa.text(
             f"SELECT p.id, {operations.OPEN} AS rest FROM payments AS p"
-            f" WHERE p.id IN ({ids(connection, 'ids')}) AND p.captured_minor = 0"
-            f" AND {operations.OPEN} > 0 ORDER BY p.id {for_update(connection)}"
+            f" WHERE p.id IN ({ids(connection, 'ids')}) AND {operations.OPEN} > 0"
+            f" ORDER BY p.id {for_update(connection)}"
         ),
         {"ids": as_ids(payment_ids)},
     ).all()
     if len(rows) != len(set(payment_ids)):
-        raise Conflict("A payment is already captured or voided, or does not exist.")
+        raise Conflict("A payment is already captured or voided: nothing of it is open.")
     give_up(connection, actor, [(row.id, row.rest) for row in rows])
 
 

@@ -8,7 +8,7 @@ kept and tried again; what disagrees with what was asked for is flagged and neve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.database import as_rows, as_time, execute, rowset, run
-from oms_ops.errors import Unavailable
+from oms_ops.errors import OmsError, Unavailable
 from oms_ops.money import to_text
 from oms_ops.payments import ledger, settling
 from oms_ops.payments.gateways.interface import Notice, NotNow, Outcome, Uncertain
@@ -37,7 +37,7 @@ class Claimed:
 
     id: int
     gateway: str
-    body: str
+    body: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,13 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     A message that tells nothing, or cannot be read, is settled here.
     """
     try:
-        notice = gateway(message.gateway).parse(message.body)
+        opened = gateway(message.gateway)
+    except OmsError as error:
+        # Its secrets are missing, since it came: it is read when they are back.
+        _settle(connection, message, "unmatched", error.message)
+        return None
+    try:
+        notice = opened.parse(message.body)
     except Exception as error:  # noqa: BLE001 - it is kept, and shown to people
         _settle(connection, message, "flagged", f"unreadable: {type(error).__name__}: {error}")
         return None
@@ -144,14 +150,13 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     return Match(row[0], row[1], notice)
 
 
-def fold(connection: Connection, message: Claimed, found: Match | None) -> bool:
+def fold(connection: Connection, message: Claimed, found: Match) -> bool:
     """Apply a matched message under the locks of its order and payment; tell whether it was news.
 
     What a message says of an operation must be what was asked for. What nobody here asked for
-    happened at the gateway itself, and counts as far as the payment goes.
+    happened at the gateway itself, and counts as far as the payment goes. The order in which
+    messages and answers come makes no difference to what the ledger says in the end.
     """
-    if found is None:
-        return False
     notice = found.notice
     payment = ledger.lock(connection, [found.payment_id])[found.payment_id]
     if notice.currency != payment["currency"]:
@@ -163,19 +168,20 @@ def fold(connection: Connection, message: Claimed, found: Match | None) -> bool:
         return _flag(connection, message, found, f"{told} of a payment of {whole}")
     if notice.kind == "failed":
         return _failed(connection, message, found)
-    operation = _operation(connection, found)
+    kind = _KIND_OF.get(notice.kind)
+    operation = _named(connection, found, kind) if kind else None
     if operation is None:
+        if kind and _may_be_asked(connection, found, kind):
+            return _wait_for_answer(connection, message, found)
         return _happened_elsewhere(connection, message, found)
     if notice.kind != "voided" and operation["amount_minor"] != notice.amount_minor:
-        if not operation["is_named"]:
-            # It may be another one: what is open is settled by its own answer first.
-            _settle(connection, message, "unmatched", "waits for what was asked", found.payment_id)
-            return False
         asked, told = (to_text(minor, payment["currency"])
                        for minor in (operation["amount_minor"], notice.amount_minor))  # fmt: skip
         why = f"asked to {operation['kind']} {asked}, told {told}"
         return _flag(connection, message, found, why)
     outcome = Outcome("done", notice.reference, notice.payment)
+    if operation["status"] == "failed":
+        return _done_after_all(connection, message, found, operation, outcome)
     news = settling.settle(connection, message.gateway, operation["id"], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
     return news
@@ -186,52 +192,91 @@ def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
 
     A customer whose card was declined may try another one: her authorisation goes on waiting.
     """
-    row = execute(
-        connection,
-        "SELECT id, kind, status FROM payment_operations WHERE payment_id = :payment"
-        " AND (key = :key OR gateway_reference = :reference) ORDER BY id DESC LIMIT 1",
-        {
-            "payment": found.payment_id,
-            "key": found.notice.key or "",
-            "reference": found.notice.reference,
-        },
-    ).fetchone()
-    if row is None or row[1] == "authorise":
+    operation = _named(connection, found, None)
+    if operation is None and _may_be_asked(connection, found, "capture", "void", "refund"):
+        return _wait_for_answer(connection, message, found)
+    if operation is None or operation["kind"] == "authorise":
         return _happened_elsewhere(connection, message, found)
-    if row[2] == "settled":
-        return _flag(connection, message, found, f"a {row[1]} that was settled failed later")
-    outcome = Outcome("declined", found.notice.reference, code="failed_at_gateway")
-    settling.settle(connection, message.gateway, row[0], outcome)
+    if operation["status"] == "settled":
+        why = f"a {operation['kind']} that was settled failed later"
+        return _flag(connection, message, found, why)
+    outcome = Outcome("declined", found.notice.reference, code=settling.FAILED_AT_GATEWAY)
+    settling.settle(connection, message.gateway, operation["id"], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
     # Nothing follows: it would ask the gateway for the same again, and hear the same, for ever.
     return False
 
 
-def _operation(connection: Connection, found: Match) -> dict[str, Any] | None:
-    """Return the operation that a notice is the answer to.
+def _named(connection: Connection, found: Match, kind: str | None) -> dict[str, Any] | None:
+    """Return the operation (of a kind) that a notice names by its key, or else by what was done.
 
-    By its key, by the gateway's id of what was done, or else the oldest open one of the kind.
+    Never one that it merely resembles: somebody may have done the same at the gateway itself, and
+    which of the two is heard of first must make no difference.
     """
-    kind = _KIND_OF.get(found.notice.kind)
-    if kind is None:
-        return None
+    of_kind = "" if kind is None else " AND kind = :kind"
     rows = execute(
         connection,
-        "SELECT id, kind, amount_minor, CASE WHEN key = :key OR gateway_reference = :reference"
-        " THEN 1 ELSE 0 END AS is_named FROM payment_operations"
-        " WHERE payment_id = :payment AND kind = :kind AND (key = :key"
-        " OR gateway_reference = :reference OR status IN ('pending', 'waiting'))"
-        " ORDER BY is_named DESC, CASE WHEN amount_minor = :amount THEN 0 ELSE 1 END, id LIMIT 1",
+        "SELECT id, kind, status, code, CASE WHEN status = 'settled'"
+        " THEN coalesce(told_minor, amount_minor) ELSE amount_minor END FROM payment_operations"
+        f" WHERE payment_id = :payment AND (key = :key OR gateway_reference = :reference){of_kind}"
+        " ORDER BY CASE WHEN key = :key THEN 0 ELSE 1 END,"
+        " CASE WHEN status = 'failed' THEN 1 ELSE 0 END, id DESC LIMIT 1",
         {
             "payment": found.payment_id,
-            "kind": kind,
             "key": found.notice.key or "",
             "reference": found.notice.reference,
-            "amount": found.notice.amount_minor,
+            **({} if kind is None else {"kind": kind}),
         },
     ).fetchall()
-    names = ("id", "kind", "amount_minor", "is_named")
+    names = ("id", "kind", "status", "code", "amount_minor")
     return dict(zip(names, rows[0], strict=True)) if rows else None
+
+
+def _may_be_asked(connection: Connection, found: Match, *kinds: str) -> bool:
+    """Tell whether a notice that names no operation may be the news of one that is open."""
+    named = ", ".join(f"'{kind}'" for kind in kinds)
+    row = execute(
+        connection,
+        "SELECT count(*) FROM payment_operations WHERE payment_id = :payment"
+        f" AND status IN ('pending', 'waiting') AND attempts > 0 AND kind IN ({named})",
+        {"payment": found.payment_id},
+    ).fetchone()
+    return bool(row[0])
+
+
+def _wait_for_answer(connection: Connection, message: Claimed, found: Match) -> bool:
+    """Keep a notice until what was asked has its own answer, which says whether it is the same.
+
+    What waits at the gateway is looked up at once, and what is settled wakes its messages.
+    """
+    execute(
+        connection,
+        "UPDATE payment_operations SET next_attempt_at = NULL WHERE payment_id = :payment"
+        " AND status = 'waiting'",
+        {"payment": found.payment_id},
+    )
+    _settle(connection, message, "unmatched", "waits for what was asked", found.payment_id)
+    return False
+
+
+def _done_after_all(
+    connection: Connection,
+    message: Claimed,
+    found: Match,
+    operation: dict[str, Any],
+    outcome: Outcome,
+) -> bool:
+    """Count what the gateway did though it was taken for failed, or given up, before.
+
+    Where the gateway itself had said that it failed, a person looks: as where it says so later.
+    """
+    settling.revive(connection, message.gateway, operation["id"], outcome)
+    if operation["kind"] == "authorise":
+        _settle(connection, message, "applied", None, found.payment_id)
+    else:
+        why = f"a {operation['kind']} that had failed ({operation['code']}) was done: it is counted"
+        _flag(connection, message, found, why)
+    return True
 
 
 def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) -> bool:
@@ -245,10 +290,30 @@ def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) 
         notice.target,
     )
     new = ledger.record(connection, message.gateway, [event])
+    if not new and notice.kind != "failed" and (before := _told_before(connection, found)):
+        amounts = [to_text(minor, notice.currency) for minor in (before, notice.amount_minor)]
+        why = f"{notice.reference} was told as {amounts[0]} before, and now as {amounts[1]}"
+        return _flag(connection, message, found, why)
     if new and notice.kind == "refunded":
         _refund_elsewhere(connection, message, found)
     _settle(connection, message, "applied", None, found.payment_id)
     return bool(new)
+
+
+def _told_before(connection: Connection, found: Match) -> int | None:
+    """Return what the same act was told as before, where that is another amount."""
+    row = execute(
+        connection,
+        "SELECT amount_minor FROM payment_events WHERE payment_id = :payment AND kind = :kind"
+        " AND gateway_reference = :reference AND amount_minor <> :amount",
+        {
+            "payment": found.payment_id,
+            "kind": found.notice.kind,
+            "reference": found.notice.reference,
+            "amount": found.notice.amount_minor,
+        },
+    ).fetchone()
+    return int(row[0]) if row else None
 
 
 def _refund_elsewhere(connection: Connection, message: Claimed, found: Match) -> None:
@@ -270,6 +335,11 @@ def _refund_elsewhere(connection: Connection, message: Claimed, found: Match) ->
             "now": now,
         },
     )
+
+
+def keep(connection: Connection, message: Claimed, why: str) -> None:
+    """Keep a message that could not be folded: it is tried again when its lease is over."""
+    _settle(connection, message, "unmatched", why)
 
 
 def _flag(connection: Connection, message: Claimed, found: Match, why: str) -> bool:

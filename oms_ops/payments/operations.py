@@ -21,8 +21,8 @@ from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
 from oms_ops.errors import Conflict
 from oms_ops.money import to_text
 from oms_ops.payments import ledger
-from oms_ops.payments.gateways.interface import Call
-from oms_ops.payments.gateways.registry import GATEWAYS, gateway
+from oms_ops.payments.gateways.interface import Call, ShipTo
+from oms_ops.payments.gateways.registry import GATEWAYS, captures_in_parts
 
 #: Seconds until an operation is taken up again, doubled with every attempt: longer than any call.
 _LEASE = 60
@@ -162,7 +162,7 @@ def capturable(payment: dict[str, Any]) -> int:
 
 def captures_once(payment: dict[str, Any]) -> bool:
     """Tell whether the gateway lets go of what a first capture of a payment leaves."""
-    return not gateway(payment["gateway"]).captures_in_parts
+    return not captures_in_parts(payment["gateway"])
 
 
 def open_amount(payment: dict[str, Any]) -> int:
@@ -200,7 +200,7 @@ def release(connection: Connection, actor: Actor, payment_ids: Iterable[int]) ->
         Wanted(payment_id, "void", held)
         for payment_id, name, held, captured in rows
         # A gateway that captures once lets go of the rest by itself.
-        if name in GATEWAYS and (not captured or gateway(name).captures_in_parts)
+        if name in GATEWAYS and (not captured or captures_in_parts(name))
     ]
     return insert(connection, actor, wanted)
 
@@ -237,7 +237,8 @@ def claim(
         f" {OPEN} = 0, o.requested_at < :abandoned, coalesce(o.target, (SELECT"
         "  e.gateway_reference FROM payment_events AS e WHERE e.payment_id = p.id"
         "  AND e.kind = 'authorised' AND o.kind IN ('capture', 'void')"
-        "  ORDER BY e.id DESC LIMIT 1))"
+        "  ORDER BY e.id DESC LIMIT 1)), s.ship_name, s.ship_line1, s.ship_country, s.ship_line2,"
+        " s.ship_city, s.ship_region, s.ship_postal_code"
         " FROM payment_operations AS o JOIN payments AS p ON p.id = o.payment_id"
         " JOIN orders AS s ON s.id = p.order_id WHERE o.status IN ('pending', 'waiting')"
         f" AND (o.next_attempt_at IS NULL OR o.next_attempt_at <= :now){mine} AND NOT EXISTS ("
@@ -289,6 +290,7 @@ def _claimed(row: Any) -> Claimed:
             return_url=row[13],
             final=bool(row[14]),
             target=row[16],
+            ship_to=ShipTo(*row[17:]) if row[6] == "authorise" else None,
         ),
     )
 

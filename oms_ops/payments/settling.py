@@ -26,6 +26,10 @@ _EVENT_OF = {"authorise": "authorised", "capture": "captured", "refund": "refund
 _RESERVED = {"capture": "capturing_minor", "refund": "refunding_minor"}
 #: Seconds after which a gateway is asked again what became of what waits.
 _ASK_AGAIN = 60
+#: What an operation still waits for news in; any other has had its last.
+OPEN_STATUSES = ("pending", "waiting")
+#: The code of what failed by an event of the gateway's, not by its answer.
+FAILED_AT_GATEWAY = "failed_at_gateway"
 
 
 def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome) -> bool:
@@ -35,7 +39,7 @@ def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome)
     never applied: the operation is flagged and keeps what it reserved until a person decides.
     """
     operation = _locked(connection, operation_id)
-    if operation["status"] not in ("pending", "waiting"):
+    if operation["status"] not in OPEN_STATUSES:
         return False
     _know_payment(connection, operation, outcome)
     if outcome.state == "waiting":
@@ -48,7 +52,28 @@ def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome)
     else:
         reference = outcome.reference or operation["key"]
         _do(connection, by, operation, operation["amount_minor"], reference)
+    _wake_messages(connection, operation["payment_id"])
     return True
+
+
+def revive(connection: Connection, by: str, operation_id: int, outcome: Outcome) -> None:
+    """Settle an operation that failed, or was given up, and that the gateway did after all.
+
+    What it had reserved was let go of, so what it did counts as far as there is room for it. A
+    refund that was asked for again meanwhile, or put aside, went back once more beside that.
+
+    Raises:
+        Conflict: the operation is not failed.
+    """
+    operation = _locked(connection, operation_id)
+    if operation["status"] != "failed":
+        raise Conflict(f"Operation {operation_id} is {operation['status']}, not failed.")
+    _know_payment(connection, operation, outcome)
+    again = operation["refund_id"] and operation["code"] in ("retried", "dismissed")
+    if again:
+        operation["refund_id"] = _refund_beside(connection, by, operation)
+    reference = outcome.reference or operation["key"]
+    _do(connection, by, operation, operation["amount_minor"], reference, reserved=False)
 
 
 def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
@@ -181,10 +206,44 @@ def _disagrees(operation: dict[str, Any], outcome: Outcome) -> bool:
     )
 
 
+def _wake_messages(connection: Connection, payment_id: int) -> None:
+    """Let what waited for the answer of an operation be looked at again at once."""
+    execute(
+        connection,
+        "UPDATE gateway_messages SET next_attempt_at = NULL WHERE payment_id = :id"
+        " AND status = 'unmatched'",
+        {"id": payment_id},
+    )
+
+
+def _refund_beside(connection: Connection, by: str, operation: dict[str, Any]) -> int:
+    """Return a refund like that of an operation, for money that went back beside it."""
+    row = execute(
+        connection,
+        "INSERT INTO refunds (payment_id, order_id, status, destination, reason, currency,"
+        " amount_minor, requested_at, version, changed_by, changed_at) SELECT payment_id,"
+        " order_id, 'pending', destination, 'made at the gateway', currency, :amount, :now, 1,"
+        " :by, :now FROM refunds WHERE id = :id RETURNING id",
+        {
+            "id": operation["refund_id"],
+            "amount": operation["amount_minor"],
+            "by": by,
+            "now": as_time(connection, clock.now()),
+        },
+    ).fetchone()
+    return int(row[0])
+
+
 def _do(
-    connection: Connection, by: str, operation: dict[str, Any], amount: int, reference: str
+    connection: Connection,
+    by: str,
+    operation: dict[str, Any],
+    amount: int,
+    reference: str,
+    *,
+    reserved: bool = True,
 ) -> None:
-    _close(connection, by, operation, "settled", reference=reference)
+    _close(connection, by, operation, "settled", reference=reference, reserved=reserved)
     kind = operation["kind"]
     if kind in _EVENT_OF:
         event = Event(operation["payment_id"], _EVENT_OF[kind], amount, reference,
@@ -245,6 +304,7 @@ def _close(
     reference: str | None = None,
     code: str | None = None,
     problem: str | None = None,
+    reserved: bool = True,
 ) -> None:
     """End an operation and let go of what it reserved and of what was secret in it."""
     now = as_time(connection, clock.now())
@@ -264,7 +324,8 @@ def _close(
             "now": now,
         },
     )
-    if column := _RESERVED.get(operation["kind"]):
+    column = _RESERVED.get(operation["kind"])
+    if reserved and column:
         execute(
             connection,
             f"UPDATE payments SET {column} = {column} - :amount, version = version + 1,"

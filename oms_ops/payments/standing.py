@@ -31,11 +31,17 @@ class Standing:
 
     ``collected`` is what was captured, or is being captured, less what was charged back and less
     what was given back because units were cancelled; other refunds, for returns or as goodwill, do
-    not lower what the order costs.
+    not lower what the order costs. ``capturing`` is what of it a gateway has not said yes to.
     """
 
     tenders: list[Tender]
     collected: int
+    capturing: int = 0
+
+    @property
+    def secured(self) -> int:
+        """What was collected for good: only of that too much can be given back."""
+        return self.collected - self.capturing
 
     @property
     def open(self) -> int:
@@ -48,7 +54,8 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
     rows = connection.execute(
         sa.text(
             "SELECT p.order_id, p.id, p.method, p.captured_minor + p.capturing_minor"
-            f" - p.charged_back_minor AS held, {OPEN} AS open, {REFUNDABLE} AS refundable,"
+            " - p.charged_back_minor AS held, p.capturing_minor AS capturing,"
+            f" {OPEN} AS open, {REFUNDABLE} AS refundable,"
             " (SELECT coalesce(CAST(sum(r.amount_minor) AS bigint), 0) FROM refunds AS r"
             f"  WHERE r.payment_id = p.id AND {LOWERS_COST}) AS given_back"
             f" FROM payments AS p WHERE p.order_id IN ({ids(connection, 'ids')})"
@@ -58,18 +65,23 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
     ).all()
     tenders: dict[int, list[Tender]] = {}
     collected: dict[int, int] = {}
+    capturing: dict[int, int] = {}
     for row in rows:
         tender = Tender(row.id, row.method, row.open, row.refundable)
         tenders.setdefault(row.order_id, []).append(tender)
         collected[row.order_id] = collected.get(row.order_id, 0) + row.held - row.given_back
-    return {order_id: Standing(found, collected[order_id]) for order_id, found in tenders.items()}
+        capturing[row.order_id] = capturing.get(row.order_id, 0) + row.capturing
+    return {
+        order_id: Standing(found, collected[order_id], capturing[order_id])
+        for order_id, found in tenders.items()
+    }
 
 
 def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
     """Void what was not captured and refund what was, for orders that are cancelled whole."""
     found = [t for each in standing(connection, order_ids).values() for t in each.tenders]
-    commands.give_up(connection, actor, [(t.payment_id, t.open) for t in found if t.open])
+    commands.give_up(connection, actor, [(t.payment_id, t.open) for t in found if t.open > 0])
     back = [
         RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED, lowers_cost=True) for t in found
     ]
-    refunds.give_back(connection, actor, [request for request in back if request.amount_minor])
+    refunds.give_back(connection, actor, [request for request in back if request.amount_minor > 0])

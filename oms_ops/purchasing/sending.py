@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from oms_ops import clock
 from oms_ops.access.actor import PURCHASING_WRITE, Actor
 from oms_ops.cells import cell
 from oms_ops.database import as_time
+from oms_ops.errors import ValidationFailed
 from oms_ops.notifications import outbox
 from oms_ops.orders import promises
 from oms_ops.purchasing import queries, states
@@ -34,10 +36,17 @@ def send(
     Raises:
         NotFound: there is no such purchase order.
         Conflict: it is no draft.
+        ValidationFailed: the day on which it is expected has passed (``before_the_order``): edit
+            the draft first.
     """
     actor.require(PURCHASING_WRITE)
     head = states.lock(connection, number, "send")
-    now = as_time(connection, clock.now())
+    moment = clock.now()
+    # Drafts wait: the supplier would be asked for yesterday, and customers promised it.
+    day = date.fromisoformat(str(head["expected_on"]))
+    if faults := states.day_faults("expected_on", day, moment):
+        raise ValidationFailed(f"{head['number']} is expected on a day that has passed.", faults)
+    now = as_time(connection, moment)
     states.advance(connection, actor, head, sent_at=now, ordered_at=now)
     promises.update(connection, actor, states.pairs(connection, head["id"]))
     order = queries.get(connection, head["number"])

@@ -58,10 +58,11 @@ def lock(connection: Connection, number: str | int, *steps: str) -> Any:
         if head["status"] in TRANSITIONS[step][0]:
             return {**head, "ordered_at": read_time(head["ordered_at"]), "step": step}
     needs = sorted({state for step in steps for state in TRANSITIONS[step][0]})
-    raise Conflict(
+    message = (
         f"{head['number']} is {_words(head['status'])}; to {steps[0]}, it must be"
-        f" {' or '.join(_words(state) for state in needs)}."
+        f" {' or '.join(_words(state) for state in needs)}"
     )
+    raise Conflict(f"{message}.", [FieldError("number", "wrong_status", message)])
 
 
 def advance(

@@ -14,7 +14,7 @@ from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_minor, to_text
 from oms_ops.orders import promises
-from oms_ops.shapes import Amount, Body, Text
+from oms_ops.shapes import Amount, Body, Text, coded
 
 Days = Annotated[int, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -45,6 +45,7 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
     Another lead time moves the days of those who wait for what he is the preferred supplier of.
     """
     actor.require(PURCHASING_WRITE)
+    code = coded(code, "The supplier")
     known = execute(
         connection,
         f"SELECT lead_time_days FROM suppliers WHERE code = :code {for_update(connection)}",
@@ -75,7 +76,13 @@ def put(connection: Connection, actor: Actor, code: str, supplier: SupplierIn) -
 def put_terms(
     connection: Connection, actor: Actor, code: str, sku: str, terms: TermIn
 ) -> dict[str, Any]:
-    """Set what the supplier ``code`` asks for a SKU (its code); return the supplier.
+    """Set what the supplier ``code`` asks for a SKU, as :func:`set_terms`; return the supplier."""
+    set_terms(connection, actor, code, sku, terms)
+    return _shown(connection, code)
+
+
+def set_terms(connection: Connection, actor: Actor, code: str, sku: str, terms: TermIn) -> None:
+    """Set what the supplier ``code`` asks for a SKU (its code).
 
     Where the SKU then has another preferred supplier, the days of those who wait for it move.
 
@@ -131,7 +138,6 @@ def put_terms(
     )
     if _preferred(connection, row[0]) != before:
         promises.update_lead_times(connection, actor, [row[0]])
-    return _shown(connection, code)
 
 
 def _preferred(connection: Connection, sku_id: int) -> int | None:

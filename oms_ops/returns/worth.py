@@ -33,16 +33,29 @@ def of(line: Mapping[str, Any], before: int, units: int) -> Worth:
     back of it already is not worth anything again.
     """
     included = bool(line["tax_included"])
-    value = amounts.owed(line, before + units, tax_included=included) - amounts.owed(
-        line, before, tax_included=included
+    first, last = before, before + units
+    owed_first, owed_last, every = (
+        amounts.owed(line, count, tax_included=included)
+        for count in (first, last, line["quantity"])
     )
-    tax = amounts.kept(line["tax_minor"], line["quantity"], before + units) - amounts.kept(
-        line["tax_minor"], line["quantity"], before
-    )
-    whole = Worth(max(0, value), min(max(0, tax), max(0, value)))
+    if included:
+        # It goes with the money: a share by units could fall to units that a discount made free.
+        tax = _share(line["tax_minor"], owed_last, every) - _share(
+            line["tax_minor"], owed_first, every
+        )
+    else:
+        tax = amounts.kept(line["tax_minor"], line["quantity"], last) - amounts.kept(
+            line["tax_minor"], line["quantity"], first
+        )
+    whole = Worth(owed_last - owed_first, tax)
     kept = line["quantity"] - line["cancelled"]
     left = max(0, amounts.owed(line, kept, tax_included=included) - line["gone_minor"])
     return whole if whole.refund <= left else agreed(whole, left)
+
+
+def _share(tax: int, value: int, every: int) -> int:
+    """Return the part of an included ``tax`` that is in ``value`` of ``every`` cent of a line."""
+    return tax * value // every if every else 0
 
 
 def agreed(worth: Worth, refund: int) -> Worth:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from oms_ops import regions
 from oms_ops.errors import FieldError
 from oms_ops.rules.document import Rules
 
 
-def warnings(rules: Rules, warehouses: Collection[str] | None = None) -> list[FieldError]:
+def warnings(
+    rules: Rules,
+    warehouses: Collection[str] | None = None,
+    gateway_problem: Callable[[str], str | None] = lambda name: None,
+) -> list[FieldError]:
     """Return what will have no effect, each with a stable code.
 
-    ``warehouses`` are the codes of the shop's, None where they are not known.
+    ``warehouses`` are the codes of the shop's, None where they are not known; ``gateway_problem``
+    tells why a payment gateway cannot be used here, None where it can.
     """
-    return [*_routing(rules, warehouses), *_places(rules), *_shipping(rules)]
+    payments = _payments(rules, gateway_problem)
+    return [*_routing(rules, warehouses), *_places(rules), *_shipping(rules), *payments]
+
+
+def _payments(rules: Rules, problem: Callable[[str], str | None]) -> Iterator[FieldError]:
+    for method, name in rules.payments.gateways.items():
+        if (why := problem(name)) is not None:
+            yield FieldError(f"payments.gateways.{method}", "gateway_not_set_up", why)
 
 
 def _routing(rules: Rules, warehouses: Collection[str] | None) -> Iterator[FieldError]:

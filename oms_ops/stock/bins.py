@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import STOCK_READ, STOCK_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.errors import Conflict, NotFound
+from oms_ops.shapes import LINE_MARKS
 from oms_ops.stock import capacity
 from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import Names
@@ -72,6 +73,8 @@ def _check_new(names: Names, bins: Sequence[NewBin]) -> None:
         field = f"bins[{index}]"
         if not wanted.code.strip():
             names.fault(f"{field}.code", "required", "a bin has a code")
+        elif any(mark in wanted.code for mark in LINE_MARKS):
+            names.fault(f"{field}.code", "not_storable", "holds a tab or a line break")
         elif wanted.code in seen:
             names.fault(f"{field}.code", "duplicate", f"{wanted.code!r} is named twice")
         seen.add(wanted.code)

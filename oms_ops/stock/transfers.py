@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from oms_ops import clock
 from oms_ops.access.actor import STOCK_WRITE, Actor
 from oms_ops.database import as_rows, execute, for_update, rowset
-from oms_ops.errors import Conflict, NotFound
+from oms_ops.errors import Conflict, FieldError, NotFound
 from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import Line, Names, own, world
 from oms_ops.stock.plans import Plan
@@ -227,7 +227,8 @@ def locked(connection: Connection, number: str, statuses: Sequence[str], step: s
         raise NotFound(f"There is no transfer {number}.")
     head = Head(*row)
     if head.status not in statuses:
-        raise Conflict(f"{head.number} is {head.status}: it cannot {step}.")
+        message = f"{head.number} is {head.status.replace('_', ' ')}: it cannot {step}"
+        raise Conflict(f"{message}.", [FieldError("number", "wrong_status", message)])
     return head
 
 

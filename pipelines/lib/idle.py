@@ -13,7 +13,8 @@ from sqlalchemy.engine import Engine, make_url
 
 from oms_ops import clock
 from oms_ops.database import make_engine, reading
-from oms_ops.feed.reader import changes_sql
+from oms_ops.feed import pruning
+from oms_ops.feed.reader import START, changes_sql
 from oms_ops.settings import settings
 from pipelines.lib import lake, status
 from pipelines.lib.files import Busy, exclusive
@@ -42,10 +43,18 @@ def open_feed() -> Engine:
 
 
 def anything_waits(engine: Engine, folder: Path) -> bool:
-    """Tell whether a landing into ``folder`` would bring anything."""
+    """Tell whether a landing into ``folder`` would bring anything, or find the lake's end gone."""
+    at = lake.cursor(folder)
     with reading(engine) as connection:
-        query = changes_sql(connection.dialect.name, lake.cursor(folder), 1)
-        return connection.exec_driver_sql(query).first() is not None
+        query = changes_sql(connection.dialect.name, at, 1)
+        if connection.exec_driver_sql(query).first() is not None:
+            return True
+        pruned = pruning.pruned_upto(connection)
+        if at.epoch == 0 or at <= pruned:
+            return at < pruned and (at == START or at.epoch > 0)
+        # A restored database would have nothing new for a long time, and yet not what has landed.
+        last = f"SELECT 1 FROM change_log WHERE epoch = {at.epoch} AND seq = {at.seq}"
+        return connection.exec_driver_sql(last).first() is None
 
 
 def settle() -> str | None:

@@ -14,41 +14,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.database import reading
+from oms_ops.database import reading, run
+from oms_ops.feed import consumers
 from oms_ops.feed.reader import Cursor, after_sql, changes_sql, lag
-from pipelines.lib import lake, ledger
+from pipelines.lib import continuity, lake, ledger
 from pipelines.lib.files import replace_text
 from pipelines.lib.lake import LakeFile
+from pipelines.lib.parquet import SCHEMA, as_cursor, with_moments, write_sorted
+
+if TYPE_CHECKING:
+    from pipelines.lib.objects import Objects
 
 #: Changes in one file, at most: about 20 MB of Parquet and 1 GB of memory while it is written.
 BATCH = 1_000_000
 
 #: From this many waiting changes on, the scanner is faster than the indexed statement.
 BACKLOG = 100_000
-
-#: Rows in a row group: small enough that a reader of one entity skips the others' payloads.
-ROW_GROUP = 50_000
-
-_SCHEMA = {
-    "epoch": pl.Int32,
-    "xid": pl.Int64,
-    "seq": pl.Int64,
-    "entity": pl.String,
-    "entity_id": pl.Int64,
-    "op": pl.String,
-    "version": pl.Int32,
-    "payload": pl.String,
-    "changed_by": pl.String,
-    "occurred_at": pl.String,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +91,44 @@ class Landing:
     waiting_seconds: float
 
 
-def land(engine: Engine, folder: Path, *, batch: int = BATCH, backlog: int = BACKLOG) -> Landing:
+def land(
+    engine: Engine,
+    folder: Path,
+    *,
+    batch: int = BATCH,
+    backlog: int = BACKLOG,
+    remote: Objects | None = None,
+) -> Landing:
     """Land every committed change after the lake's cursor, ``batch`` changes a file.
+
+    After a restore it first takes out of the lake what the restore undid.
 
     Raises:
         Busy: another process is landing and does not come to an end.
+        Broken: the log does not continue what has landed; the message says what to do.
     """
-    with lake.landing(folder):
+    with lake.landing(folder, remote):
+        before = continuity.follow(engine, folder, remote)
         files: list[LakeFile] = []
         rows = 0
         if engine.dialect.name == "sqlite":
-            for file, count in _land_backlog(engine, folder, batch, backlog):
+            for file, count in _land_backlog(engine, folder, batch, backlog, remote):
                 files.append(file)
                 rows += count
         with reading(engine) as connection:
             cursor = lake.cursor(folder)
             while (frame := _read(connection, cursor, batch)).height:
-                file = _write(folder, cursor, frame)
+                file = _write(folder, cursor, frame, remote)
                 files.append(file)
                 rows += frame.height
                 cursor = file.upto
             read_at = clock.now()
             left = lag(connection, cursor, read_at)
-            totals = ledger.totals(connection, cursor)
+            totals = ledger.totals(connection, cursor, states=lambda w: newest_states(folder, w))
         horizon = Horizon(cursor, read_at, _newest_change(folder), totals)
         horizon.save(folder)
+        if before != cursor:
+            run(engine, lambda connection: consumers.note(connection, consumers.LAKE, cursor))
     size = sum(file.path.stat().st_size for file in files)
     return Landing(tuple(files), rows, size, horizon, left.rows, left.seconds)
 
@@ -134,23 +138,32 @@ def _read(connection: Connection, cursor: Cursor, limit: int) -> pl.DataFrame:
     query = changes_sql(connection.dialect.name, cursor, limit)
     result = connection.execution_options(stream_results=True).exec_driver_sql(query)
     pieces = [
-        pl.DataFrame([tuple(row) for row in rows], schema=_SCHEMA, orient="row")
+        pl.DataFrame([tuple(row) for row in rows], schema=SCHEMA, orient="row")
         for rows in result.partitions(50_000)
     ]
-    frame = pl.concat(pieces) if pieces else pl.DataFrame(schema=_SCHEMA)
-    moment = pl.col("occurred_at").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
-    return frame.with_columns(moment.dt.replace_time_zone("UTC"))
+    frame = pl.concat(pieces) if pieces else pl.DataFrame(schema=SCHEMA)
+    return with_moments(frame)
 
 
-def _write(folder: Path, after: Cursor, frame: pl.DataFrame) -> LakeFile:
-    last = frame.row(frame.height - 1, named=True)
-    ordered = frame.sort("entity", "epoch", "xid", "seq")
-    return lake.write(
-        folder,
-        after,
-        Cursor(last["epoch"], last["xid"], last["seq"]),
-        lambda path: ordered.write_parquet(path, compression="zstd", row_group_size=ROW_GROUP),
+def _write(folder: Path, after: Cursor, frame: pl.DataFrame, remote: Objects | None) -> LakeFile:
+    upto = as_cursor(frame.row(frame.height - 1, named=True))
+    return lake.write(folder, after, upto, lambda path: write_sorted(frame, path), remote)
+
+
+def newest_states(folder: Path, wanted: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
+    """Return the newest landed state of some rows (entity, id): ``entity``, ``op``, ``payload``."""
+    files = [file.path for file in lake.landed(folder)]
+    if not files or not wanted:
+        return []
+    keys = pl.LazyFrame(list(wanted), schema=["entity", "entity_id"], orient="row")
+    found = (
+        pl.scan_parquet(files)
+        .join(keys, on=["entity", "entity_id"], how="semi")
+        .sort("epoch", "seq")
+        .unique(["entity", "entity_id"], keep="last", maintain_order=True)
+        .select("entity", "op", "payload")
     )
+    return found.collect().to_dicts()
 
 
 def _newest_change(folder: Path) -> datetime | None:
@@ -158,12 +171,11 @@ def _newest_change(folder: Path) -> datetime | None:
     if not files:
         return None
     newest = pl.scan_parquet(files[-1].path).select(pl.col("occurred_at").max()).collect().item()
-    assert isinstance(newest, datetime)  # noqa: S101 - a landed file holds at least one change
-    return newest
+    return newest if isinstance(newest, datetime) else None
 
 
 def _land_backlog(
-    engine: Engine, folder: Path, batch: int, backlog: int
+    engine: Engine, folder: Path, batch: int, backlog: int, remote: Objects | None
 ) -> list[tuple[LakeFile, int]]:
     """Land full batches by DuckDB's scanner while more than ``backlog`` changes wait.
 
@@ -185,6 +197,7 @@ def _land_backlog(
             lambda path, first=first, last=upto.seq, counts=counts: counts.append(  # type: ignore[misc]
                 _scan_in_child(str(engine.url.database), first, last, path)
             ),
+            remote,
         )
         done.append((file, counts[0]))
 

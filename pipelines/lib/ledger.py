@@ -6,12 +6,15 @@ are sums at the cursor.
 PostgreSQL: a snapshot also shows transactions that committed behind one still in flight; the feed
 holds those back, so plain sums could run ahead of the lake. For the few rows that such changes
 touch, each table is therefore shadowed by itself with those rows set back to their last landed
-state, which the change log knows. The sums are then exact under any load, and nobody is locked out.
+state, which the change log knows, or the lake where the log was pruned since. The sums are then
+exact under any load, and nobody is locked out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Connection
 
@@ -99,9 +102,16 @@ TABLES = (
 )
 
 
-def totals(connection: Connection, cursor: Cursor) -> dict[str, int]:
-    """Return every total at ``cursor``, which the snapshot of ``connection`` must have reached."""
-    shadows = _shadows(connection, cursor)
+#: Gives the newest landed states of rows (entity, id) as ``entity``, ``op`` and ``payload``.
+States: TypeAlias = Callable[[Collection[tuple[str, int]]], list[dict[str, Any]]]
+
+
+def totals(connection: Connection, cursor: Cursor, states: States = lambda _: []) -> dict[str, int]:
+    """Return every total at ``cursor``, which the snapshot of ``connection`` must have reached.
+
+    ``states`` is asked for rows whose landed state is no longer in the log.
+    """
+    shadows = _shadows(connection, cursor, states)
     found: dict[str, int] = {}
     for clause, measures in TOTALS.items():
         columns = ", ".join(f"{aggregate} AS {name}" for name, aggregate in measures.items())
@@ -113,7 +123,7 @@ def totals(connection: Connection, cursor: Cursor) -> dict[str, int]:
     return found
 
 
-def _shadows(connection: Connection, cursor: Cursor) -> str:
+def _shadows(connection: Connection, cursor: Cursor, states: States) -> str:
     """Return the WITH clause that hides what is committed but has not landed; mostly empty."""
     if connection.dialect.name == "sqlite":
         return ""
@@ -132,6 +142,21 @@ def _shadows(connection: Connection, cursor: Cursor) -> str:
         f" (SELECT c.entity, c.entity_id FROM change_log AS c WHERE {ahead})"
         " ORDER BY c.entity, c.entity_id, c.epoch DESC, c.seq DESC)"
     ]
+    pruned = connection.exec_driver_sql(
+        f"SELECT DISTINCT c.entity, c.entity_id FROM change_log AS c WHERE {ahead}"
+        " AND c.op <> 'I' AND NOT EXISTS (SELECT 1 FROM change_log AS p"
+        " WHERE p.entity = c.entity AND p.entity_id = c.entity_id"
+        " AND (p.epoch, p.seq) < (c.epoch, c.seq))"
+    )
+    if found := states([(row.entity, row.entity_id) for row in pruned if row.entity in TABLES]):
+        for state in found:
+            state["payload"] = json.loads(state["payload"])
+        text = json.dumps(found).replace("'", "''")
+        parts[0] = parts[0][:-1] + (
+            ") UNION ALL SELECT entity, op, payload FROM"
+            f" jsonb_to_recordset('{text}') AS k (entity text, op text, payload jsonb)"
+        )
+        parts[0] = parts[0].replace("AS (SELECT", "AS ((SELECT", 1) + ")"
     # Inside its own definition a WITH name still means the table: the rest reads the shadow.
     parts += [
         f"{name} AS (SELECT t.* FROM {name} AS t WHERE t.id NOT IN (SELECT c.entity_id"

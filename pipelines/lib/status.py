@@ -17,6 +17,7 @@ from typing import Literal
 from oms_ops import clock
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
+from pipelines.lib import past
 from pipelines.lib.files import replace_text
 
 _ROOT = Path(__file__).parents[2]
@@ -30,11 +31,15 @@ State = Literal["published", "unchanged", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a snapshot is made from; equal bases give equal snapshots."""
+    """What a snapshot is made from; equal bases give equal snapshots.
+
+    ``past`` counts how often the lake's past was made anew (:mod:`pipelines.lib.past`).
+    """
 
     cursor: str
     business_date: str
     code: str
+    past: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,8 @@ def current_snapshot(published: Path) -> str | None:
 def basis(cursor: Cursor, moment: datetime) -> Basis:
     """Return what a snapshot made at ``moment`` from the lake up to ``cursor`` is made from."""
     code = code_version(*SOURCES)
-    return Basis(str(cursor), business_date(moment).isoformat(), code)
+    times = past.number(settings().lake / "changes")
+    return Basis(str(cursor), business_date(moment).isoformat(), code, times)
 
 
 def business_date(moment: datetime) -> date:

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     databases,
     document,
     ingest,
+    money,
     over_http,
     pipeline,
     report,
@@ -141,13 +142,15 @@ def _section(section: str, size: Sizes) -> list[Figure]:
                 figures += over_http.measure(
                     dialect, crowds=size.crowds, workers=size.workers, **load
                 )
+            elif section == "payments":
+                figures += money.measure(dialect, crowd=max(size.crowds), **load)
             else:
                 figures += capture.measure(dialect, crowds=size.crowds, **load)
     return figures
 
 
 def _rounds(section: str, size: Sizes) -> str:
-    if section in ("capture", "http"):
+    if section in ("capture", "http", "payments"):
         return f", {size.rounds} rounds of {size.seconds} s each,"
     return f", {size.rounds} rounds," if section == "scale" else ""
 

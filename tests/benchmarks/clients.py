@@ -83,7 +83,8 @@ def _started(
     """Start the clients and wait until each has warmed up; end them after the block."""
     # One process imports everything once; each client is a fresh fork of it.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.benchmarks.capture", "tests.benchmarks.over_http"])
+    preload = ("capture", "over_http", "money")
+    context.set_forkserver_preload([f"tests.benchmarks.{name}" for name in preload])
     pipes: list[Any] = []
     processes = []
     for seed in range(clients):

@@ -42,6 +42,17 @@ above (SQLite *hand*, PostgreSQL *call*) in a thread, with as many workers. Clie
 their own; they and the server share the cores, and order again as soon as they are answered. So 8
 of them on few cores measure a queue. The aim is a p99 under 25 ms for them.
 """,
+    "payments": """## Payments
+
+One card gateway, the fake one, whose books are a SQLite file of their own. *Captures*: a part of a
+payment is asked for, reserved, called for and settled, one after the other by each client, with a
+gateway that answers at once and with one that takes 20 ms. Beside it *hand*: the same rows, feed,
+constraints and durability by the bare driver, reserved and claimed in one transaction, and nothing
+looked at again or followed. *Webhooks*: signed messages through `oms serve` with one worker,
+verified and stored; *bare* is a server that does no more than that in a thread. *Folds*: messages
+about captures made at the gateway itself, by one process, 32 a transaction on both sides; *hand*
+parses, locks, writes the event, adds it up and marks the message, and nothing follows.
+""",
     "scale": """## Scale
 
 What one capture takes one client, with a thousand to a million orders and their feed in the

@@ -86,8 +86,10 @@ def _figures(case: str, crowd: int, ours: Measured, bare: Measured) -> list[Figu
 
 
 @contextmanager
-def serving(module: Sequence[str], url: str, workers: int) -> Iterator[int]:
-    """Serve on a free port of this machine for the block."""
+def serving(
+    module: Sequence[str], url: str, workers: int, given: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """Serve on a free port of this machine for the block, with the ``given`` settings."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -99,7 +101,7 @@ def serving(module: Sequence[str], url: str, workers: int) -> Iterator[int]:
             server = subprocess.Popen(
                 [sys.executable, "-m", *module, *asked],
                 cwd=_ROOT,
-                env={**settings, "OMS_HOME": home, "OMS_DATABASE_URL": url},
+                env={**settings, "OMS_HOME": home, "OMS_DATABASE_URL": url, **(given or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

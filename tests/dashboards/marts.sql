@@ -15,15 +15,16 @@ FROM raw.warehouses;
 
 CREATE TABLE marts.fct_order_lines AS
 SELECT order_line_id, order_id, order_number, CAST(line_no AS integer) AS line_no, ordered_on, sku_id, sku, sku_name, department,
-       category, brand, warehouse, channel, customer_id, order_status, 'USD' AS currency, quantity,
+       category, brand, warehouse, channel, 'US' AS country, customer_id, order_status, 'USD' AS currency, quantity,
        money(unit_price) AS unit_price, money(gross_sales) AS gross_sales,
-       money(discounts) AS discounts, money(cost) AS cost, money(gross_margin) AS gross_margin,
-       allocated, backordered, shipped, cancelled, returned
+       money(discounts) AS discounts, money(0) AS tax, money(cost) AS cost, money(gross_margin) AS gross_margin,
+       quantity - cancelled - backordered AS filled_at_once, allocated, backordered, shipped, cancelled, returned
 FROM raw.lines;
 
 CREATE TABLE marts.fct_returns AS
 SELECT return_line_id, return_id, return_number, order_id, order_number, order_line_id, sku_id, sku,
-       sku_name, department, category, warehouse, channel, reason, disposition, quantity,
+       sku_name, department, category, warehouse, channel, 'US' AS country, reason,
+       replace(reason, ' ', '_') AS reason_code, disposition, quantity, money(0) AS fee,
        money(refund) AS refund, money(refund) AS returned_sales, refunded_on, received_on, status
 FROM raw.returns;
 

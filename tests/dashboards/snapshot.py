@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
+import yaml
 
 from pipelines.lib.reorder_lines import COLUMNS
 from tests.dashboards.shop import WAREHOUSES, Row, Shop, trade
@@ -18,6 +19,7 @@ from tests.dashboards.shop import WAREHOUSES, Row, Shop, trade
 SERVICE_LEVEL, Z = 0.95, 1.645
 LEAD_DEVIATION = 1.5
 MARTS = Path(__file__).with_name("marts.sql")
+CONTRACTS = Path(__file__).parents[2] / "dbt_project" / "models" / "marts"
 SEGMENTS = Path(__file__).parents[2] / "dbt_project" / "seeds" / "rfm_segments.csv"
 CURSOR = "1:0:0"
 TIMEZONE = "America/New_York"
@@ -42,6 +44,7 @@ def publish(
         con.execute("SET TimeZone = 'UTC'")
         _facts(con, shop)
         con.execute(MARTS.read_text())
+        _unsimulated(con)
         _reorder_lines(con, shop, run_id)
         _reconciliation(con)
         _meta(con, shop, run_id, cursor)
@@ -90,6 +93,22 @@ def _facts(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:
     ):  # fmt: skip
         _table(con, f"raw.{name}", rows)
     con.execute("CREATE TABLE raw.segments AS FROM read_csv(?)", [str(SEGMENTS)])
+
+
+def contracts() -> dict[str, dict[str, str]]:
+    """Return the columns and types that each mart promises."""
+    return {
+        model["name"]: {c["name"]: c["data_type"] for c in model["columns"]}
+        for path in sorted(CONTRACTS.rglob("*.yml"))
+        for model in yaml.safe_load(path.read_text()).get("models", [])
+    }
+
+
+def _unsimulated(con: duckdb.DuckDBPyConnection) -> None:
+    """Add the marts that no page shows yet: as they are published, and empty."""
+    for mart, columns in contracts().items():
+        listed = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+        con.execute(f"CREATE TABLE IF NOT EXISTS marts.{mart} ({listed})")
 
 
 def _reorder_lines(con: duckdb.DuckDBPyConnection, shop: Shop, list_id: str) -> None:

@@ -5,24 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
-from dashboards.lib.metrics import explain, formulas
+from dashboards.lib.metrics import explain
+from dashboards.lib.metrics import metrics as defined
 from dashboards.lib.tables import COLUMNS
 from tests.dashboards.conftest import Open, ask, metrics
-
-MARTS = Path(__file__).parents[2] / "dbt_project" / "models" / "marts"
-
-
-def _contracts() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for path in sorted(MARTS.rglob("*.yml")):
-        for model in yaml.safe_load(path.read_text()).get("models", []):
-            found[model["name"]] = {c["name"]: c["data_type"] for c in model["columns"]}
-    return found
+from tests.dashboards.snapshot import contracts
 
 
-@pytest.mark.parametrize("mart", sorted(_contracts()))
+@pytest.mark.parametrize("mart", sorted(contracts()))
 def test_the_simulated_mart_keeps_the_contract_of_the_published_one(mart: str, home: Path) -> None:
     rows = ask(
         home,
@@ -33,13 +24,18 @@ def test_the_simulated_mart_keeps_the_contract_of_the_published_one(mart: str, h
     named = {"timestamp with time zone": "timestamptz"}
     simulated = {name: named.get(kind, kind) for name, kind in rows}
     declared = {
-        name: named.get(kind.lower(), kind.lower()) for name, kind in _contracts()[mart].items()
+        name: named.get(kind.lower(), kind.lower()) for name, kind in contracts()[mart].items()
     }
     assert simulated == declared
 
 
 def test_every_metric_that_is_shown_carries_its_definition() -> None:
-    shown = set(formulas()) & set(COLUMNS)
+    # A page's column that is named as a metric is that metric.
+    shown = {
+        name
+        for name in set(defined()) & set(COLUMNS)
+        if set(defined()[name]["grain"]) != {"dashboards"}
+    }
     assert len(shown) > 10
     assert {name for name in shown if COLUMNS[name].metric != name} == set()
     assert "gross_sales - discounts - returns" in explain("net_sales")

@@ -13,18 +13,32 @@ from tests.oms_ops.shop import Shop
 
 #: Models whose rules are worth an example each.
 TESTED = {
+    "backorders",
+    "customer_cohorts",
     "customers",
     "fct_order_lines",
     "fct_orders",
+    "fct_payments",
     "fct_purchase_order_lines",
+    "fct_refunds",
     "fct_returns",
+    "fct_shipments",
+    "fct_stock_counts",
     "fct_stock_moves",
     "int_demand_statistics",
     "int_stock_daily",
     "inventory_health",
+    "inventory_performance",
+    "order_history",
+    "order_service",
     "orders_daily",
+    "payments_daily",
     "sales_daily",
+    "service_daily",
+    "sku_history",
+    "sku_sales_daily",
     "stock_daily",
+    "supplier_performance",
 }
 
 

@@ -160,6 +160,14 @@ def changed_days(trade: Trade, sold: dict[str, int]) -> None:
         " WHERE id = :moved",
         at=trade.at("2026-02-27"), nyc=trade.shop.warehouse_ids["NYC"], moved=sold["moved"],
     )  # fmt: skip
+    # Due on a day that passes while nothing else happens to it.
+    trade.by_sql(
+        "UPDATE orders SET deliver_by = '2026-03-05' WHERE id = :moved",
+        "UPDATE orders SET deliver_by = '2026-03-03', status = 'on_hold', hold_reason = 'address'"
+        " WHERE id = :waiting",
+        "UPDATE skus SET price_minor = price_minor + 1 WHERE code = 'SKU-2'",
+        moved=sold["moved"], waiting=sold["waiting"],
+    )  # fmt: skip
     _delete(trade, sold["deleted"])
     # Units that were found on an earlier day.
     _move(trade, "SKU-3", 7, "2026-03-01")
@@ -171,6 +179,10 @@ def changed_days(trade: Trade, sold: dict[str, int]) -> None:
 
 def last_days(trade: Trade, sold: dict[str, int]) -> None:
     """Trade on 6 March, with changes of rows that hang on an order but are not it."""
+    trade.by_sql(
+        "UPDATE orders SET status = 'open', hold_reason = NULL WHERE id = :waiting",
+        waiting=sold["waiting"],
+    )  # fmt: skip
     trade.dispatch("2026-03-06", sold["waiting"], "pick", "pack", "ship")
     trade.by_sql(
         "UPDATE return_lines SET disposition = 'scrap' WHERE id = 1",
@@ -178,6 +190,34 @@ def last_days(trade: Trade, sold: dict[str, int]) -> None:
         " (SELECT id FROM returns WHERE order_id = :delivered)",
         "DELETE FROM supplier_terms WHERE sku_id = :sku",
         delivered=sold["delivered"], sku=trade.shop.sku_ids["SKU-2"],
+    )  # fmt: skip
+    trade.sell("2026-03-06", "gus", ("SKU-4", 99))
+    _aftermath(trade, sold["late"])
+
+
+def _aftermath(trade: Trade, order_id: int) -> None:
+    """Add what tells more of an order without a change of it, its shipments or its payments."""
+    payment = "FROM payments WHERE order_id = :id"
+    trade.by_sql(
+        "INSERT INTO payment_events (payment_id, kind, amount_minor, currency, gateway_reference,"
+        f" occurred_at, changed_by) SELECT id, 'failed', 100, 'USD', 'again', :at, 'sql' {payment}",
+        "INSERT INTO payment_operations (payment_id, kind, status, key, amount_minor, currency,"
+        " code, attempts, requested_at, changed_by, changed_at)"
+        f" SELECT id, 'capture', 'failed', 'again', 100, 'USD', 'expired', 1, :at, 'sql', :at"
+        f" {payment}",
+        "INSERT INTO picks (shipment_id, shipment_line_id, location_id, sku_id, quantity, picked,"
+        " changed_by, changed_at) SELECT s.id, x.id, l.id, x.sku_id, 2, 1, 'sql', :at"
+        " FROM shipments AS s JOIN shipment_lines AS x ON x.shipment_id = s.id JOIN locations AS l"
+        " ON l.warehouse_id = s.warehouse_id AND l.kind = 'storage' WHERE s.order_id = :id",
+        "INSERT INTO refund_items (refund_id, kind, quantity, amount_minor, changed_by, changed_at)"
+        " SELECT id, 'goodwill', 0, 10, 'sql', :at FROM refunds WHERE order_id = :id",
+        "INSERT INTO stock_counts (warehouse_id, status, created_at, created_by, counted_at,"
+        " changed_by, changed_at) VALUES (:atl, 'counted', :at, 'sql', :at, 'sql', :at)",
+        "INSERT INTO stock_count_lines (stock_count_id, location_id, sku_id, expected, counted,"
+        " changed_by, changed_at) SELECT c.id, l.id, :sku, 5, 4, 'sql', :at FROM stock_counts AS c"
+        " JOIN locations AS l ON l.warehouse_id = c.warehouse_id AND l.kind = 'storage'",
+        id=order_id, at=trade.at("2026-03-06"), sku=trade.shop.sku_ids["SKU-1"],
+        atl=trade.shop.warehouse_ids["ATL"],
     )  # fmt: skip
 
 

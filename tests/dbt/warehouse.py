@@ -105,6 +105,15 @@ DAMAGE = {
     "UPDATE marts.orders_daily SET returns = 99, net_sales = net_sales + returns - 99":
         "sales_add_up",
     "UPDATE marts.fct_returns SET refunded_on = NULL": "sales_add_up",
+    "DELETE FROM marts.sku_sales_daily": "sales_add_up",
+    "UPDATE marts.sku_sales_daily SET returns = returns + 1, net_sales = net_sales - 1":
+        "sales_add_up",
+    "UPDATE marts.sku_sales_daily SET tax = tax + 1": "sales_add_up",
+    "DELETE FROM marts.service_daily": "service_adds_up",
+    "UPDATE marts.service_daily SET filled_units = known_units + 1": "service_adds_up",
+    "UPDATE marts.service_daily SET perfect_orders = otif_orders + 1": "service_adds_up",
+    "UPDATE marts.order_history SET status = 'on_hold'": "versions_follow_each_other",
+    "UPDATE marts.order_history SET version = version + 1": "versions_follow_each_other",
     "UPDATE marts.fct_order_lines SET gross_margin = gross_margin + 0.01": "sales_add_up",
     "UPDATE marts.fct_order_lines SET shipped = shipped + 1": "every_unit_is_accounted_for",
     "UPDATE marts.fct_order_lines SET returned = shipped + 1": "every_unit_is_accounted_for",

@@ -23,11 +23,12 @@ class Shop:
     """A database with two warehouses, one supplier (MOQ 6, packs of 6) and some SKUs."""
 
     def __init__(self, engine: Engine) -> None:
-        """Lay the foundation."""
+        """Lay the foundation, where it is not there yet."""
         self.engine = engine
-        self.warehouse_ids: dict[str, int] = {}
-        self.sku_ids: dict[str, int] = {}
-        run(engine, self._lay)
+        self.warehouse_ids = self._ids("warehouses")
+        self.sku_ids = self._ids("skus")
+        if not self.sku_ids:
+            run(engine, self._lay)
 
     def _lay(self, connection: Connection) -> None:
         stamp = {"changed_by": ADMIN.name, "changed_at": clock.now()}
@@ -56,6 +57,9 @@ class Shop:
                     moq=6, pack_multiple=6, **stamp,
                 )
             )  # fmt: skip
+
+    def _ids(self, table: str) -> dict[str, int]:
+        return dict(tuple(row) for row in self.rows(f"SELECT code, id FROM {table} ORDER BY id"))
 
     def stock(self, sku: str, quantity: int, warehouse: str = "ATL") -> None:
         """Put units on the shelf."""

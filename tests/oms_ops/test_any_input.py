@@ -14,10 +14,10 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 
 #: ``ANY_INPUT=20000`` asks for longer.
@@ -101,7 +101,7 @@ def test_nothing_that_is_sent_is_a_fault_of_ours(shop: Shop) -> None:
     for _ in range(3):
         capture(shop.engine, CLERK, order(("SKU-1", 2), ("SKU-2", 1)))
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
-    app = create_app(shop.engine)
+    app = app_over(shop.engine)
     drawn = Drawn(app.openapi(), seed=1)
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     faults, answered = [], 0

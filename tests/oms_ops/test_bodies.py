@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.orders.capture import capture
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 
 #: Bodies that are documents of their own, read by a service: a draft may still lack anything.
@@ -24,13 +26,13 @@ def client(shop: Shop) -> Iterator[TestClient]:
         shop.stock(sku, 20)
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(shop.engine), headers=headers) as made:
+    with TestClient(app_over(shop.engine), headers=headers) as made:
         yield made
 
 
 def published(shop: Shop) -> Iterator[tuple[str, dict[str, Any]]]:
     """Return (where, schema) of every schema in every JSON body of the contract."""
-    contract = create_app(shop.engine).openapi()
+    contract = app_over(shop.engine).openapi()
     for path, methods in contract["paths"].items():
         for method, operation in methods.items():
             content = operation.get("requestBody", {}).get("content", {})
@@ -105,6 +107,48 @@ def test_a_text_that_one_database_cannot_hold_is_refused_on_both(
     refused = client.request("PUT" if path == "/v1/rules" else "POST", path, json=body)
     assert refused.status_code == 422, refused.text
     assert [(e["field"], e["code"]) for e in refused.json()["errors"]] == [(field, "not_storable")]
+
+
+_SKU = {"code": "NEW", "name": "New", "currency": "USD", "price": "1.00"}
+_LIST = {"name": "Sale", "currency": "USD"}
+_SUPPLIER = {"name": "Best", "lead_time_days": 3}
+
+
+#: (path, body, field): ``{}`` is where the character goes, ``%`` in a path.
+_NAMED: list[tuple[str, dict[str, Any], str]] = [
+    ("/v1/skus", {"skus": [{**_SKU, "code": "N{}"}]}, "skus[0].code"),
+    ("/v1/skus", {"skus": [{**_SKU, "name": "N{}"}]}, "skus[0].name"),
+    ("/v1/skus", {"skus": [{**_SKU, "department": "N{}"}]}, "skus[0].department"),
+    ("/v1/skus", {"skus": [{**_SKU, "channels": ["N{}"]}]}, "skus[0].channels[0]"),
+    ("/v1/price-lists/N%", _LIST, "code"),
+    ("/v1/price-lists/SALE", {**_LIST, "name": "N{}"}, "name"),
+    ("/v1/suppliers/N%", _SUPPLIER, "code"),
+    ("/v1/suppliers/BEST", {**_SUPPLIER, "name": "N{}"}, "name"),
+    ("/v1/discounts", {"code": "N{}", "name": "New", "percent": 5}, "code"),
+    ("/v1/warehouses/N%", {"name": "N", "city": "N", "country": "US"}, "code"),
+]
+
+
+def test_no_code_nor_name_holds_a_control_character(client: TestClient) -> None:
+    for mark in ("\x00", "\x1b", "\x7f", "\x9b"):
+        for path, plain, field in _NAMED:
+            body = json.loads(json.dumps(plain).replace("N{}", json.dumps(f"N{mark}")[1:-1]))
+            refused = client.put(path.replace("%", quote(mark)), json=body)
+            assert refused.status_code == 422, (path, mark, refused.text)
+            assert [e["field"] for e in refused.json()["errors"]] == [field]
+
+
+def test_a_code_is_one_line(client: TestClient) -> None:
+    mark = "\n"
+    for path, body in (
+        ("/v1/skus", {"skus": [{**_SKU, "code": f"A{mark}B"}]}),
+        (f"/v1/price-lists/A{quote(mark)}B", _LIST),
+    ):
+        refused = client.put(path, json=body)
+        assert [e["code"] for e in refused.json()["errors"]] == ["not_storable"], path
+    bins = {"warehouse": "ATL", "bins": [{"code": f"A{mark}B"}]}
+    refused = client.post("/v1/stock/bins", json=bins)
+    assert [e["code"] for e in refused.json()["errors"]] == ["not_storable"]
 
 
 def test_a_reason_of_blanks_is_none(client: TestClient, shop: Shop) -> None:

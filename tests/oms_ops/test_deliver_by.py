@@ -10,17 +10,19 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops import clock
-from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import picking, waves
 from oms_ops.fulfilment.waves import Limits
 from oms_ops.orders import promises, queries
 from oms_ops.orders.amendment import amend
+from oms_ops.orders.cancellation import cancel_units
 from oms_ops.orders.capture import capture
+from oms_ops.orders.units import CancelledUnits
 from oms_ops.purchasing import confirmation, orders
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.rules import store
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop, order
 
 #: In New York, where the shop's clock may stand, it is still the day before.
@@ -99,6 +101,18 @@ def test_what_waits_is_there_so_many_days_after_it_came_in(shop: Shop) -> None:
     assert sold(shop, ("SKU-1", 3), allow_backorder=True)["deliver_by"] is None
 
 
+def test_what_is_left_when_the_waiting_line_is_cancelled_is_there_as_if_nothing_had_waited(
+    shop: Shop,
+) -> None:
+    shop.stock("SKU-2", 9)
+    made = sold(shop, ("SKU-1", 3), ("SKU-2", 1), allow_backorder=True)
+    assert (made["promised_on"], made["deliver_by"]) == ("2026-03-07", "2026-03-10")
+    waits = CancelledUnits(int(made["number"][3:]) - 10_000_000, 1, 3)
+    run(shop.engine, lambda c: cancel_units(c, CLERK, [waits], "changed her mind"))
+    assert day(shop, made) == "2026-03-05"
+    assert [row[0] for row in shop.rows("SELECT promised_on FROM orders")] == [None]
+
+
 def test_a_short_pick_moves_the_day(shop: Shop) -> None:
     shop.stock("SKU-1", 3)
     made = sold(shop, ("SKU-1", 3))
@@ -135,7 +149,7 @@ def test_customer_and_warehouse_see_the_day(shop: Shop) -> None:
     with reading(shop.engine) as connection:
         (shipment,) = queries.shipments(connection, CLERK, made["number"])
     assert (shipment["deliver_by"], shipment["promised_on"]) == ("2026-03-05", None)
-    client = TestClient(create_app(shop.engine))
+    client = TestClient(app_over(shop.engine))
     page = "/track/" + made["tracking_url"].rpartition("/")[2]
     assert "Delivery by 2026-03-05" in client.get(page).text
     none = sold(shop, ("SKU-1", 1), channel="store")

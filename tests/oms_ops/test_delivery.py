@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 from oms_ops import clock
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import Conflict, Forbidden, ValidationFailed
 from oms_ops.fulfilment import commands, delivery
@@ -22,6 +21,7 @@ from oms_ops.orders.queries import shipments_by_id
 from oms_ops.orders.reroute import reroute
 from oms_ops.purchasing import receipts
 from oms_ops.reconcile import reconcile
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, CLERK, Shop
 from tests.oms_ops.test_order_life import advance, placed, seen
 from tests.oms_ops.test_races import both, bought, shipments
@@ -52,7 +52,7 @@ def client(shop: Shop) -> Iterator[TestClient]:
     """Return a warehouse's client."""
     shop.stock("SKU-1", 10)
     key = run(shop.engine, lambda c: keys.create(c, "warehouse", "scanner"))
-    with TestClient(create_app(shop.engine)) as made:
+    with TestClient(app_over(shop.engine)) as made:
         made.headers["Authorization"] = f"Bearer {key}"
         yield made
 

@@ -11,11 +11,11 @@ from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
 from oms_ops.errors import Conflict, Forbidden, OutOfStock, ValidationFailed
 from oms_ops.orders import drafts
 from oms_ops.orders.capture import capture
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 
 
@@ -54,7 +54,7 @@ def test_two_clerks_place_one_order(shop: Shop) -> None:
 
 def client(shop: Shop, role: str = "clerk", scopes: list[str] | None = None) -> TestClient:
     key = run(shop.engine, lambda c: keys.create(c, role, f"{role}-{scopes}", scopes=scopes))
-    return TestClient(create_app(shop.engine), headers={"Authorization": f"Bearer {key}"})
+    return TestClient(app_over(shop.engine), headers={"Authorization": f"Bearer {key}"})
 
 
 def test_each_order_of_a_batch_has_its_own_answer(shop: Shop) -> None:

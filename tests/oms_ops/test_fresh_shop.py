@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.cli import app
 from oms_ops.database import make_engine, reading, run
 from oms_ops.errors import Forbidden
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import Shop, order
 
 ATLANTA = {"name": "Atlanta", "city": "Atlanta", "region": "GA", "country": "US", "rank": 1}
@@ -24,7 +24,7 @@ ATLANTA = {"name": "Atlanta", "city": "Atlanta", "region": "GA", "country": "US"
 
 def client(engine: Engine, role: str = "admin") -> TestClient:
     key = run(engine, lambda c: keys.create(c, role, f"the {role}"))
-    return TestClient(create_app(engine), headers={"Authorization": f"Bearer {key}"})
+    return TestClient(app_over(engine), headers={"Authorization": f"Bearer {key}"})
 
 
 def done(response: Any) -> Any:

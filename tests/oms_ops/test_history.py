@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -194,3 +196,20 @@ def test_the_number_of_queries_does_not_grow(
     monkeypatch.setattr("oms_ops.orders.history.execute", counted)
     assert len(told(shop, order_id)) > changes
     assert len(asked) == 2
+
+
+#: Run alone: the tests import every room, a server only what it serves.
+_ALONE = """
+from oms_ops.api.app import create_app
+from oms_ops.database import Base
+from oms_ops.orders.history import _NAMES
+create_app()
+print(sorted(set(_NAMES) - set(Base.metadata.tables)))
+"""
+
+
+def test_a_server_knows_the_columns_of_all_that_a_history_tells_of() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]"

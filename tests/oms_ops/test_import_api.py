@@ -13,12 +13,12 @@ from sqlalchemy.engine import Engine
 from typer.testing import CliRunner
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.cli import app
 from oms_ops.database import run
 from oms_ops.errors import ValidationFailed
 from oms_ops.exchange import files
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import Shop
 from tests.oms_ops.test_import_orders import HEADER, line
 from tests.oms_ops.test_online_retail import HEADER as HISTORY_HEADER
@@ -30,7 +30,7 @@ def client(shop: Shop) -> Iterator[TestClient]:
     shop.stock("SKU-1", 20)
     key = run(shop.engine, lambda c: keys.create(c, "clerk", "carla"))
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(shop.engine), headers=headers) as made:
+    with TestClient(app_over(shop.engine), headers=headers) as made:
         yield made
 
 
@@ -80,7 +80,7 @@ def test_a_mapping_and_a_channel_travel_with_the_file(client: TestClient, shop: 
 @pytest.mark.parametrize("kind", files.KINDS)
 def test_the_command_line_and_the_api_take_the_same_kinds(shop: Shop, kind: str) -> None:
     key = run(shop.engine, lambda c: keys.create(c, "admin", "ada"))
-    with TestClient(create_app(shop.engine)) as client:
+    with TestClient(app_over(shop.engine)) as client:
         answer = client.post(
             f"/v1/imports/{kind}", content=b"\xff", headers={"Authorization": f"Bearer {key}"}
         )
@@ -98,7 +98,7 @@ def test_the_command_line_and_the_api_take_the_same_kinds(shop: Shop, kind: str)
 def test_a_history_sent_over_http_proves_its_money(database: Engine) -> None:
     key = run(database, lambda c: keys.create(c, "admin", "ada"))
     content = "\n".join([HISTORY_HEADER, *(text for text, *_ in HISTORY)])
-    with TestClient(create_app(database), headers={"Authorization": f"Bearer {key}"}) as client:
+    with TestClient(app_over(database), headers={"Authorization": f"Bearer {key}"}) as client:
         body = client.post("/v1/imports/online-retail", content=content.encode()).json()
     assert body["rows"] == sum(body["counts"].values()) == len(HISTORY)
     assert body["reconciliation"]["holds"]

@@ -76,6 +76,18 @@ def test_rows_of_one_external_id_are_one_order(shop: Shop) -> None:
     assert sound(shop)
 
 
+def test_a_row_with_a_control_character_is_refused_alone(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    report = taken(
+        shop,
+        line("A", "SKU-1", 1, name="An\x1bn"),
+        line("B\x7f", "SKU-1", 1),
+        line("C", "SKU-1", 1),
+    )
+    assert reasons(report) == [(1, "not_storable"), (2, "not_storable")]
+    assert report.counts == {"order": 1, "rejected": 2}
+
+
 def test_every_bad_row_is_named_and_the_good_orders_are_taken(shop: Shop) -> None:
     shop.stock("SKU-1", 50)
     report = taken(

@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 
 from oms_ops import clock, worker
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.exchange import inbox, webhooks
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, Shop
 from tests.oms_ops.shopify import SECRET, deliver, document
 
@@ -32,7 +32,7 @@ def stocked(shop: Shop) -> Shop:
 def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setenv("OMS_SHOPIFY_SECRET", SECRET)
     settings.cache_clear()
-    with TestClient(create_app(stocked.engine)) as made:
+    with TestClient(app_over(stocked.engine)) as made:
         yield made
 
 

@@ -13,12 +13,16 @@ from typer.testing import CliRunner
 
 from oms_ops import clock
 from oms_ops.access import keys
-from oms_ops.access.actor import ROLES
-from oms_ops.api.app import create_app
+from oms_ops.access.actor import ROLES, SYSTEM
 from oms_ops.cli import app
 from oms_ops.database import reading, run
+from oms_ops.demo import assumptions
 from oms_ops.errors import Conflict, NotFound, Unauthorised, ValidationFailed
+from oms_ops.exchange import shopify
+from oms_ops.fulfilment.carriers import events
+from oms_ops.returns.requests import CUSTOMER
 from oms_ops.schema import metadata
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import Shop, order
 
 Call = Callable[..., Any]
@@ -31,7 +35,7 @@ def made(shop: Shop, role: str = "clerk", name: str = "desk", **more: Any) -> st
 @pytest.fixture
 def call(shop: Shop) -> Call:
     """Return what sends a request with a key, always to the same running API."""
-    client = TestClient(create_app(shop.engine))
+    client = TestClient(app_over(shop.engine))
 
     def send(key: str, method: str, path: str, body: Any = None) -> Any:
         headers = {"Authorization": f"Bearer {key}"}
@@ -49,6 +53,18 @@ def test_the_key_itself_is_nowhere_in_the_database(shop: Shop) -> None:
                 assert key.removeprefix("oms_") not in str(row), table.name
     assert len(key) > 40
     assert key != made(shop, name="other")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [SYSTEM.name, "System ", CUSTOMER, shopify.ACTOR.name, assumptions.ACTOR, "cli:root",
+     events.actor_of("dhl").name],
+)  # fmt: skip
+def test_no_key_passes_for_the_house_itself(shop: Shop, name: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        made(shop, name=name)
+    assert [(e.field, e.code) for e in refused.value.errors] == [("name", "reserved")]
+    assert refused.value.status == 422
 
 
 def test_a_scope_narrows_what_the_role_may(shop: Shop, call: Call) -> None:

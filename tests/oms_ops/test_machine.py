@@ -26,7 +26,7 @@ from oms_ops.fulfilment import shortages
 from oms_ops.orders import backorders, drafts, shipments, tenders
 from oms_ops.purchasing import states
 from oms_ops.stock import ledger
-from tests.conftest import administer, named
+from tests.conftest import administer, copy_database, named
 from tests.oms_ops.machine.base import units
 from tests.oms_ops.machine.buying import Buying
 from tests.oms_ops.machine.model import Order
@@ -76,7 +76,7 @@ class Machine(Waves, Buying):
 #: Read by another name than the shop's settings, which the tests are kept from.
 LONG = os.environ.get("MACHINE_RUN") == "long"
 #: A database of its own costs PostgreSQL as much as thirty commands.
-EXAMPLES = {"sqlite": 300, "postgres": 300} if LONG else {"sqlite": 24, "postgres": 10}
+EXAMPLES = {"sqlite": 300, "postgres": 300} if LONG else {"sqlite": 20, "postgres": 6}
 PROFILE = settings(
     stateful_step_count=60,
     derandomize=not LONG,
@@ -111,7 +111,7 @@ def fresh(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Callable
 
         def begin() -> Machine:
             name = f"machine_{next(numbers)}"
-            administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+            copy_database(server, template, name)
             drop = f"DROP DATABASE {name} WITH (FORCE)"
             return Machine(make_engine(named(server, name)), lambda: administer(server, drop))
 

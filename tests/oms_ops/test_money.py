@@ -75,3 +75,14 @@ def test_a_fee_is_spread_over_the_lines_that_bear_it_to_the_cent(
         assert each.refund + each.fee == value
         assert bears or not each.fee
         assert 0 <= each.tax <= each.refund
+
+
+def test_included_tax_goes_with_the_units_that_are_worth_something() -> None:
+    line = {"quantity": 124, "unit_price_minor": 1907, "discount_minor": 236_466,
+            "rounding_minor": 0, "tax_minor": 1, "tax_included": True, "cancelled": 0,
+            "gone_minor": 0}  # fmt: skip
+    parts, before = [], 0
+    for units in (1, 23, 50, 50):
+        parts.append(worth.of(line, before, units))
+        before += units
+    assert [(part.refund, part.tax) for part in parts] == [(1, 0), (0, 0), (1, 1), (0, 0)]

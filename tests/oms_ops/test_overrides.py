@@ -9,12 +9,12 @@ from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
 from oms_ops.access.actor import ORDERS_WRITE, PAYMENTS_WRITE, PRICES_OVERRIDE, Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import Forbidden
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.bulk import capture_many
 from oms_ops.orders.capture import capture
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 from tests.oms_ops.test_bulk import batch
 from tests.oms_ops.test_pricing import place, publish, refused
@@ -80,7 +80,7 @@ def test_a_key_without_the_scope_is_refused_and_a_clerks_is_not(shop: Shop) -> N
     shop.stock("SKU-1", 9)
     scopes = [[ORDERS_WRITE], [ORDERS_WRITE, PRICES_OVERRIDE], None]
     statuses = []
-    with TestClient(create_app(shop.engine)) as client:
+    with TestClient(app_over(shop.engine)) as client:
         for number, each in enumerate(scopes):
             key = run(
                 shop.engine,

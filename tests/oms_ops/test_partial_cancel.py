@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from oms_ops.access.actor import Actor
 from oms_ops.database import run
-from oms_ops.errors import Conflict, ValidationFailed
+from oms_ops.errors import Conflict, NotFound, ValidationFailed
+from oms_ops.fulfilment import waves
+from oms_ops.fulfilment.waves import Limits
 from oms_ops.orders import amounts, holds, tenders
 from oms_ops.orders.cancellation import cancel, cancel_units
 from oms_ops.orders.units import CancelledUnits
@@ -22,7 +24,7 @@ from oms_ops.payments.commands import RefundRequest
 from oms_ops.reconcile import reconcile
 from oms_ops.returns import commands as returns
 from oms_ops.returns.commands import ReturnedLine, ReturnRequest
-from tests.oms_ops.shop import CLERK, Shop
+from tests.oms_ops.shop import ADMIN, CLERK, Shop
 from tests.oms_ops.test_order_life import advance, pay, placed, seen
 
 
@@ -75,6 +77,73 @@ def test_what_is_picked_is_not_cancelled_and_each_line_is_named(shop: Shop) -> N
         ("lines[0].quantity", "being_picked")
     ]
     assert line(drop(shop, order_id, (1, 2))) == (2, 0, 2)
+
+
+def test_each_line_that_cannot_be_cancelled_is_named_with_where_its_units_are(shop: Shop) -> None:
+    for sku in ("SKU-1", "SKU-2", "SKU-3"):
+        shop.stock(sku, 3)
+    order_id = placed(shop, ("SKU-1", 3), ("SKU-2", 3), ("SKU-3", 3))
+    drop(shop, order_id, (3, 2))
+    advance(shop, order_id, "pick", "pack", "ship")
+    with pytest.raises(Conflict) as refusal:
+        drop(shop, order_id, (3, 1), (1, 2))
+    assert [(e.field, e.code, e.message) for e in refusal.value.errors] == [
+        (
+            "lines[0].quantity",
+            "shipped",
+            "of line 3 (SKU-3) of SO-10000001, 0 of 3 units can be cancelled:"
+            " 1 in SH-10000001, which is shipped; 2 cancelled already",
+        ),
+        (
+            "lines[1].quantity",
+            "shipped",
+            "of line 1 (SKU-1) of SO-10000001, 0 of 3 units can be cancelled:"
+            " 3 in SH-10000001, which is shipped",
+        ),
+    ]
+
+
+def test_more_units_than_a_line_has_are_refused_by_name(shop: Shop) -> None:
+    shop.stock("SKU-1", 4)
+    order_id = placed(shop, ("SKU-1", 4))
+    with pytest.raises(Conflict) as refusal:
+        drop(shop, order_id, (1, 5))
+    assert [(e.code, e.message) for e in refusal.value.errors] == [
+        ("beyond_quantity", "of line 1 (SKU-1) of SO-10000001, 4 of 4 units can be cancelled")
+    ]
+    drop(shop, order_id, (1, 1))
+    with pytest.raises(Conflict) as refusal:
+        drop(shop, order_id, (1, 4))
+    assert [e.code for e in refusal.value.errors] == ["cancelled"]
+
+
+def test_each_order_that_cannot_be_cancelled_is_named_with_why(shop: Shop) -> None:
+    shop.stock("SKU-1", 20)
+    orders = [placed(shop, ("SKU-1", 2)) for _ in range(6)]
+    over, done, picked, gone, walked, free = orders
+    run(shop.engine, lambda c: cancel(c, CLERK, [over], "no more"))
+    advance(shop, done, "pick", "pack", "ship", "deliver")
+    advance(shop, picked, "pick")
+    advance(shop, gone, "pick", "pack", "ship")
+    run(shop.engine, lambda c: waves.open_wave(c, ADMIN, "ATL", Limits(shipments=1)))
+    with pytest.raises(Conflict) as refusal:
+        run(shop.engine, lambda c: cancel(c, CLERK, orders, "all of them"))
+    assert [(e.field, e.code, e.message) for e in refusal.value.errors] == [
+        ("number", "cancelled", "SO-10000001 is cancelled"),
+        ("number", "closed", "SO-10000002 is closed"),
+        ("number", "being_picked", "SH-10000003 of SO-10000003 is picked"),
+        ("number", "shipped", "SH-10000004 of SO-10000004 is shipped"),
+        ("number", "being_picked", "SH-10000005 of SO-10000005 is in a wave"),
+    ]
+    assert [seen(shop, order_id)["status"] for order_id in (picked, walked, free)] == ["open"] * 3
+    with pytest.raises(Conflict) as refusal:
+        drop(shop, over, (1, 1))
+    assert [(e.field, e.code) for e in refusal.value.errors] == [("number", "cancelled")]
+
+
+def test_an_order_that_there_is_not_is_not_cancelled(shop: Shop) -> None:
+    with pytest.raises(NotFound, match="SO-10000009"):
+        run(shop.engine, lambda c: cancel(c, CLERK, [9], "which?"))
 
 
 def test_bad_lines_are_all_named(shop: Shop) -> None:

@@ -13,7 +13,6 @@ from fastapi.testclient import TestClient
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals, sending
 from oms_ops.notifications.letters import compose
@@ -29,6 +28,7 @@ from oms_ops.reconcile import reconcile
 from oms_ops.stock import transfers
 from oms_ops.stock.names import Line as StockLine
 from oms_ops.stock.transfer_receipts import Arrived
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop, order
 from tests.oms_ops.test_bulk import captured
 from tests.oms_ops.test_order_life import placed, seen
@@ -150,7 +150,7 @@ def test_a_batch_tells_it_as_a_single_capture_does(shop: Shop) -> None:
 
 def test_the_tracking_page_shows_the_day(shop: Shop) -> None:
     made = capture(shop.engine, CLERK, order(("SKU-1", 3), allow_backorder=True))
-    with TestClient(create_app(shop.engine)) as customer:
+    with TestClient(app_over(shop.engine)) as customer:
         page = customer.get(made["tracking_url"].split("8000")[1]).text
         assert page.count(day(5)) == 2
         without_supplier(shop, "SKU-1")

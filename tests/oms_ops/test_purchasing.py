@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 from oms_ops import clock
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import reading, run
 from oms_ops.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from oms_ops.purchasing import confirmation, orders, queries, receipts, sending, suppliers, variance
@@ -28,6 +27,7 @@ from oms_ops.purchasing.suppliers import SupplierIn, TermIn
 from oms_ops.purchasing.tables import PURCHASE_ORDER_STATUSES
 from oms_ops.reconcile import reconcile
 from oms_ops.rules import store
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, BUYER, CLERK, Shop
 from tests.oms_ops.test_order_life import placed, seen
 
@@ -137,6 +137,21 @@ def test_nothing_of_a_draft_is_expected_or_received(shop: Shop) -> None:
         received(shop, draft, 6)
     run(shop.engine, lambda c: sending.send(c, BUYER, draft["number"]))
     assert seen(shop, order_id)["promised_on"] == str(TODAY + timedelta(days=2))
+
+
+def test_a_draft_whose_day_has_passed_is_not_sent_before_it_is_edited(shop: Shop) -> None:
+    draft = bought(shop, ("SKU-1", 6), status="draft", expected_on=TODAY + timedelta(days=2))
+    with clock.at(NOON + timedelta(days=3)):
+        with pytest.raises(ValidationFailed) as refused:
+            run(shop.engine, lambda c: sending.send(c, BUYER, draft["number"]))
+        assert [(e.field, e.code) for e in refused.value.errors] == [
+            ("expected_on", "before_the_order")
+        ]
+        assert messages(shop, "purchase_order.sent") == []
+        day = TODAY + timedelta(days=8)
+        run(shop.engine, lambda c: orders.edit(c, BUYER, draft["number"], expected_on=day))
+        sent = run(shop.engine, lambda c: sending.send(c, BUYER, draft["number"]))
+    assert (sent["status"], sent["expected_on"]) == ("sent", str(day))
 
 
 def test_a_confirmation_differs_by_line_and_moves_promises(shop: Shop) -> None:
@@ -349,7 +364,7 @@ def test_suppliers_are_the_merchandisers(shop: Shop) -> None:
 
 def test_a_purchase_order_goes_over_http_from_draft_to_variance(shop: Shop) -> None:
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
-    with TestClient(create_app(shop.engine)) as client:
+    with TestClient(app_over(shop.engine)) as client:
         client.headers["Authorization"] = f"Bearer {key}"
         body = {"supplier": "ACME", "warehouse": "ATL", "draft": True,
                 "lines": [{"sku": "SKU-1", "quantity": 6, "unit_cost": "0.90"}]}  # fmt: skip

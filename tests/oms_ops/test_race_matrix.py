@@ -20,7 +20,6 @@ from sqlalchemy.exc import DBAPIError
 
 from oms_ops import database
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import make_engine, run
 from oms_ops.errors import OutOfStock
 from oms_ops.orders import cancellation, locks, writing
@@ -29,6 +28,7 @@ from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
 
 BUYERS = 64
@@ -237,7 +237,7 @@ Call = Callable[..., Any]
 def call(postgres_shop: Shop) -> Call:
     """Return what sends a request to the API and answers with its response."""
     key = run(postgres_shop.engine, lambda c: keys.create(c, "admin", "tester"))
-    app = create_app(postgres_shop.engine)
+    app = app_over(postgres_shop.engine)
     own = threading.local()
 
     def send(path: str, **body: Any) -> Any:

@@ -9,11 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import Conflict
 from oms_ops.orders import holds, queries
 from oms_ops.orders.capture import capture
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
 
 
@@ -23,7 +23,7 @@ def client(shop: Shop) -> Iterator[TestClient]:
         shop.stock(sku, 20)
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(shop.engine), headers=headers) as made:
+    with TestClient(app_over(shop.engine), headers=headers) as made:
         yield made
 
 
@@ -144,3 +144,19 @@ def test_a_transfer_names_the_lines_that_were_sent(client: TestClient) -> None:
     assert faults(client.post(f"{path}/send", json={"lines": [some[0]] * 2}), 422) == [
         ("lines[1].line_no", "repeated_line")
     ]
+
+
+def test_what_is_in_another_state_is_refused_with_a_code(client: TestClient) -> None:
+    line = {"sku": "SKU-1", "quantity": 6}
+    move = {"from_warehouse": "ATL", "to_warehouse": "NYC", "lines": [line]}
+    transfer = client.post("/v1/stock/transfers", json=move).json()["number"]
+    receipt = {"lines": [{"line_no": 1, "quantity": 1}]}
+    refused = client.post(f"/v1/stock/transfers/{transfer}/receive", json=receipt)
+    assert faults(refused, 409) == [("number", "wrong_status")]
+    count = client.post("/v1/stock/counts", json={"warehouse": "ATL", "skus": ["SKU-1"]}).json()
+    refused = client.post(f"/v1/stock/counts/{count['number']}/approve")
+    assert faults(refused, 409) == [("number", "wrong_status")]
+    buy = {"supplier": "ACME", "warehouse": "ATL", "lines": [line]}
+    bought = client.post("/v1/purchase-orders", json=buy).json()["number"]
+    refused = client.post(f"/v1/purchase-orders/{bought}/send")
+    assert faults(refused, 409) == [("number", "wrong_status")]

@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import CLERK, Shop, order
 
 
@@ -22,7 +22,7 @@ def client(shop: Shop) -> Iterator[TestClient]:
     shop.stock("SKU-1", 20)
     key = run(shop.engine, lambda c: keys.create(c, "admin", "tester"))
     headers = {"Authorization": f"Bearer {key}"}
-    with TestClient(create_app(shop.engine), headers=headers) as made:
+    with TestClient(app_over(shop.engine), headers=headers) as made:
         yield made
 
 

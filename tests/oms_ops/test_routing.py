@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,7 +189,7 @@ def _scores(
 
 
 def test_many_sites_are_planned_in_few_steps() -> None:
-    sites = [replace(ATL, id=i, code=f"W{i:02}", rank=i) for i in range(1, 31)]
+    sites = [ATL._replace(id=i, code=f"W{i:02}", rank=i) for i in range(1, 31)]
     available = {(site.id, 1): 1 for site in sites} | {(30, 1): 5, (29, 1): 4}
     plan = route([(1, 10)], available, sites, GEORGIA, rules(), allow_split=True)
     assert plan.backordered == [0]
@@ -208,7 +207,7 @@ def test_by_default_one_warehouse_that_fills_it_all_comes_first_the_nearest_of_t
     ):  # fmt: skip
         assert shares(ask(5, everywhere, to=Destination(country, region))) == {code: 5}
     assert shares(ask(5, stock(ATL=4, LAX=5, TOR=5))) == {"LAX": 5}
-    ranked = [replace(LAX, rank=1), ATL, NYC]
+    ranked = [LAX._replace(rank=1), ATL, NYC]
     assert shares(ask(5, everywhere, sites=ranked, to=Destination("US", "TX"))) == {"LAX": 5}
 
 
@@ -250,7 +249,7 @@ def test_distance_is_measured_to_the_address_or_to_the_middle_of_its_region() ->
 
 
 def test_a_warehouse_without_coordinates_is_where_its_region_is() -> None:
-    bare = [replace(site, latitude=None, longitude=None) for site in SITES]
+    bare = [site._replace(latitude=None, longitude=None) for site in SITES]
     everywhere = stock(ATL=5, NYC=5, LAX=5, TOR=5)
     assert shares(ask(5, everywhere, "distance", sites=bare, to=Destination("US", "NJ"))) == {
         "NYC": 5
@@ -292,10 +291,10 @@ def test_a_full_warehouse_is_avoided_where_capacity_is_ranked() -> None:
         (100, ("fill", "capacity", "zone"), "NYC"),
         (100, ("fill", "zone", "capacity"), "ATL"),
     ):
-        sites = [replace(ATL, open_today=today), NYC]
+        sites = [ATL._replace(open_today=today), NYC]
         assert shares(ask(5, both, *rank, rules=limits, sites=sites)) == {code: 5}
     # It is still used when nobody else has the units.
-    sites = [replace(ATL, open_today=100), NYC]
+    sites = [ATL._replace(open_today=100), NYC]
     alone = ask(5, stock(ATL=5), "fill", "capacity", rules=limits, sites=sites)
     assert shares(alone) == {"ATL": 5}
 

@@ -11,7 +11,6 @@ from sqlalchemy import event
 
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from oms_ops.fulfilment import delivery, picking, waves
@@ -26,6 +25,7 @@ from oms_ops.rules import store
 from oms_ops.stock import bin_moves, bins
 from oms_ops.stock.bin_moves import BinMove
 from oms_ops.stock.bins import NewBin
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, CLERK, Shop
 from tests.oms_ops.test_order_life import advance, placed
 
@@ -60,7 +60,7 @@ def test_the_request_of_each_answer_leads_to_the_next(stocked: Shop) -> None:
     (number,) = numbers(stocked)
     key = run(stocked.engine, lambda c: keys.create(c, "warehouse", "scanner"))
     steps = []
-    with TestClient(create_app(stocked.engine), headers={"Authorization": f"Bearer {key}"}) as api:
+    with TestClient(app_over(stocked.engine), headers={"Authorization": f"Bearer {key}"}) as api:
         while True:
             answer = api.post("/v1/scan", json={"code": number}).json()
             following = answer["next"]

@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.errors import ValidationFailed
 from oms_ops.exchange import inbox, shopify_json, webhooks
@@ -21,6 +20,7 @@ from oms_ops.exchange.mapping import Mapping
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.reconcile import reconcile
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, Shop
 from tests.oms_ops.shopify import ADDRESS, SECRET, deliver, document, sign
 
@@ -49,7 +49,7 @@ def stocked(shop: Shop) -> Shop:
 def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setenv("OMS_SHOPIFY_SECRET", SECRET)
     settings.cache_clear()
-    with TestClient(create_app(stocked.engine)) as made:
+    with TestClient(app_over(stocked.engine)) as made:
         yield made
 
 

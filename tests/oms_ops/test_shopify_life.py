@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
+from oms_ops.database import run
 from oms_ops.exchange import files, webhooks
 from oms_ops.exchange.files import import_bytes
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.notifications import delivery
 from oms_ops.orders import queries
 from oms_ops.settings import settings
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, Shop
 from tests.oms_ops.shopify import ADDRESS, SECRET, deliver, document
 
@@ -34,8 +36,14 @@ def stocked(shop: Shop) -> Shop:
 def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setenv("OMS_SHOPIFY_SECRET", SECRET)
     settings.cache_clear()
-    with TestClient(create_app(stocked.engine)) as made:
+    with TestClient(app_over(stocked.engine)) as made:
         yield made
+
+
+def keyed(shop: Shop, role: str) -> dict[str, str]:
+    name = f"{role}-{shop.count('api_keys')}"
+    key = run(shop.engine, lambda c: keys.create(c, role, name))
+    return {"Authorization": f"Bearer {key}"}
 
 
 def taken(shop: Shop, *documents: Any, actor: Actor = ADMIN, content: str = "") -> Any:
@@ -101,6 +109,45 @@ def test_an_order_that_was_changed_in_shopify_is_a_problem_to_see(
     # The money has come all the same.
     assert captured(stocked) == [(1006, 1006)]
     assert stocked.rows("SELECT ship_line1 FROM orders")[0][0] == "1 Main Street"
+
+
+def test_an_order_that_differs_is_accepted_once_and_known_so_from_then_on(
+    stocked: Shop, client: TestClient
+) -> None:
+    deliver(client, UNPAID)
+    moved = document(shipping_address={**ADDRESS, "address1": "2 Side Street"})
+    deliver(client, moved, topic=UPDATED, webhook_id="w-2")
+    later = deliver(client, moved, topic=UPDATED, webhook_id="w-3")
+    assert later.json()["problem"]["errors"][0]["code"] == "differs"
+    desk = keyed(stocked, "clerk")
+    refused = client.post("/v1/inbox/2/accept", headers=keyed(stocked, "analyst"))
+    assert refused.status_code == 403
+    done = client.post("/v1/inbox/2/accept", json={"note": "rung up"}, headers=desk).json()
+    assert (done["status"], done["settled_by"], done["settled_note"]) == (
+        "processed", "clerk-0", "rung up",
+    )  # fmt: skip
+    assert client.post("/v1/inbox/3/retry", headers=desk).json()["status"] == "processed"
+    assert deliver(client, moved, topic=UPDATED, webhook_id="w-4").json()["status"] == "processed"
+    assert stocked.rows("SELECT ship_line1 FROM orders")[0][0] == "1 Main Street"
+    again = client.post("/v1/inbox/2/accept", headers=desk)
+    assert [e["code"] for e in again.json()["errors"]] == ["wrong_status"]
+
+
+def test_a_message_that_failed_is_dismissed_and_not_tried_again(
+    stocked: Shop, client: TestClient
+) -> None:
+    deliver(client, document(currency="XXX"))
+    desk = keyed(stocked, "clerk")
+    refused = client.post("/v1/inbox/1/accept", headers=desk)
+    assert [e["code"] for e in refused.json()["errors"]] == ["not_differing"]
+    assert client.post("/v1/inbox/1/dismiss", headers=keyed(stocked, "analyst")).status_code == 403
+    done = client.post("/v1/inbox/1/dismiss", headers=desk).json()
+    assert (done["status"], done["settled_by"], done["next_attempt_at"]) == (
+        "ignored", "clerk-0", None,
+    )  # fmt: skip
+    assert client.post("/v1/inbox/1/retry", headers=desk).json()["status"] == "ignored"
+    assert client.get("/v1/inbox?status=failed", headers=desk).json()["data"] == []
+    assert client.post("/v1/inbox/1/dismiss", headers=desk).status_code == 409
 
 
 def test_news_of_an_order_that_was_never_sent_makes_none(stocked: Shop, client: TestClient) -> None:

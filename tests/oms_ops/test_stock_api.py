@@ -9,9 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
 from oms_ops.reconcile import reconcile
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import Shop, order
 from tests.oms_ops.test_api import refused
 
@@ -21,7 +21,7 @@ As = Callable[[str], TestClient]
 @pytest.fixture
 def as_role(shop: Shop) -> Iterator[As]:
     """Return a maker of clients: ``as_role("warehouse")``, ``as_role("warehouse otto")``."""
-    app = create_app(shop.engine)
+    app = app_over(shop.engine)
 
     def made(who: str) -> TestClient:
         role, _, name = who.partition(" ")

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from oms_ops import clock
 from oms_ops.access import keys
 from oms_ops.access.actor import Actor
-from oms_ops.api.app import create_app
 from oms_ops.cli import app
 from oms_ops.database import make_engine, reading, run
 from oms_ops.errors import Forbidden, ValidationFailed
@@ -28,6 +27,7 @@ from oms_ops.rules import store
 from oms_ops.settings import settings
 from oms_ops.setup import init
 from oms_ops.stock import ledger
+from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, Shop
 from tests.oms_ops.test_order_life import placed
 from tests.oms_ops.test_reroute import shop_bought
@@ -208,7 +208,7 @@ def test_who_may_not_read_orders_may_not_ask(shop: Shop) -> None:
 def test_api_answers_and_nothing_changes(october: Shop) -> None:
     counts = {table: october.count(table) for table in ("orders", "stock_moves", "shop_rules")}
     key = run(october.engine, lambda c: keys.create(c, "analyst", "anna"))
-    client = TestClient(create_app(october.engine), headers={"Authorization": f"Bearer {key}"})
+    client = TestClient(app_over(october.engine), headers={"Authorization": f"Bearer {key}"})
     body = {"rules": {"routing": NEW_YORK_FIRST}, "month": "2026-10"}
     answer = client.post("/v1/routing/what-if", json=body)
     assert answer.status_code == 200
@@ -225,7 +225,7 @@ def test_shipments_are_rerouted_by_api(shop: Shop) -> None:
     shop.stock("SKU-1", 2, "NYC")
     placed(shop, ("SKU-1", 3))
     key = run(shop.engine, lambda c: keys.create(c, "warehouse", "pia"))
-    client = TestClient(create_app(shop.engine), headers={"Authorization": f"Bearer {key}"})
+    client = TestClient(app_over(shop.engine), headers={"Authorization": f"Bearer {key}"})
     asked = {"shipment_ids": [1], "reason": "no packers"}
     answer = client.post("/v1/shipments/reroute", json=asked)
     assert answer.status_code == 200

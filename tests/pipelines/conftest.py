@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import administer, named
+from tests.conftest import administer, copy_database, named
 from tests.pipelines.world import World, open_shop
 
 _numbers = itertools.count()
@@ -39,16 +39,16 @@ def postgres_world(
 ) -> tuple[World, Restore]:
     """Return a shop on PostgreSQL that was published once."""
     name = f"world_{next(_numbers)}"
-    administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
+    copy_database(postgres_server, postgres_template, name)
     world = open_shop(tmp_path_factory.mktemp("world") / "home", named(postgres_server, name))
     world.publish()
-    administer(postgres_server, f"CREATE DATABASE {name}_kept TEMPLATE {name}")
+    copy_database(postgres_server, name, f"{name}_kept")
     restore_home = _keep(world.home)
 
     def restore() -> None:
         restore_home()
         administer(postgres_server, f"DROP DATABASE {name} WITH (FORCE)")
-        administer(postgres_server, f"CREATE DATABASE {name} TEMPLATE {name}_kept")
+        copy_database(postgres_server, f"{name}_kept", name)
 
     return world, restore
 

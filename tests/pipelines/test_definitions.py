@@ -80,6 +80,7 @@ def test_checks_block_what_comes_after_them(defs: dg.Definitions) -> None:
     for check in (
         ("lake/changes", "landed_changes"),
         ("lake/changes", "lake_is_unbroken"),
+        ("lake/changes", "upstream_columns"),
         ("marts/sales_daily", "expectations"),
         ("marts/reorder_lines", "expectations"),
         ("marts/reconciliation", "to_the_cent"),

@@ -24,6 +24,7 @@ from oms_ops.database import make_engine, reading
 from oms_ops.orders.capture import capture
 from oms_ops.settings import settings
 from pipelines import run
+from pipelines.lib import landing
 from tests.oms_ops.shop import CLERK, Shop, order
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,10 @@ class World:
 
 
 def open_shop(home: Path, url: str) -> World:
-    """Lay a small shop's foundation, stock it, and sell for ten days until yesterday: 20 orders."""
+    """Lay a small shop's foundation, stock it, and sell for ten days until yesterday: 20 orders.
+
+    The foundation has landed; the orders land in a file of their own.
+    """
     home.mkdir(parents=True, exist_ok=True)
     world = World(home, url)
     engine = make_engine(url)
@@ -148,6 +152,7 @@ def open_shop(home: Path, url: str) -> World:
         shop = Shop(engine)
         for number in range(1, 5):
             shop.stock(f"SKU-{number}", 5 * number)
+    landing.land(engine, home / "lake" / "changes")
     engine.dispose()
     for days in range(10, 0, -1):
         with clock.at(now - timedelta(days=days)):

@@ -6,6 +6,8 @@
     'channel': 'varchar',
     'external_id': 'varchar',
     'customer_id': 'bigint',
+    'contact_name': 'varchar',
+    'contact_phone': 'varchar',
     'warehouse_id': 'bigint',
     'status': 'varchar',
     'hold_reason': 'varchar',

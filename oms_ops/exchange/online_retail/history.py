@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 KIND = "online-retail"
+#: What it needs beyond making orders.
+NEEDS = (STOCK_WRITE, RETURNS_WRITE)
 #: The keys of rows that are no part of an order.
 ROWS = f"{KIND}/rows"
 
@@ -42,7 +44,7 @@ def import_history(
     engine: Engine, actor: Actor, table: Table, own: Mapping, progress: Progress | None = None
 ) -> tuple[History, Report, int]:
     """Import the file; return its rows, the report, and the id of the run in the journal."""
-    for permission in (ORDERS_WRITE, STOCK_WRITE, RETURNS_WRITE):
+    for permission in (ORDERS_WRITE, *NEEDS):
         actor.require(permission)
     history = source.read(table, source.mapping(own))
     import_id = runs.begin(engine, actor, KIND, table)

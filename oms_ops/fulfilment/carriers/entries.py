@@ -12,6 +12,7 @@ import base64
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,7 @@ from oms_ops.fulfilment.carriers.interface import (
     Message,
     Refusal,
 )
+from oms_ops.shapes import CONTROLS
 
 #: The words of the files for what we do about them.
 EVENTS: dict[str, EventKind] = {
@@ -182,6 +184,6 @@ def _text(row: _Row, name: str, *, required: bool = False) -> str:
     value = value.strip()
     if required and not value:
         raise _Unreadable("required", f"{name}: is missing")
-    if len(value) > _LONGEST or "\0" in value:
+    if len(value) > _LONGEST or re.search(CONTROLS, value):
         raise _Unreadable("not_storable", f"{name}: is too long or holds a character that is none")
     return value

@@ -28,9 +28,13 @@ from oms_ops.payments.gateways.interface import Arrival, Call, Notice, NotNow, O
 from oms_ops.settings import secrets_folder, settings
 
 #: What can go wrong with a call. ``lost_after``: done, and the answer is lost; ``lost_before``: the
-#: call never arrives; ``refused``: not now; ``declined``; ``wrong_amount``: one minor unit less is
-#: done; ``slow``: answers after a second; ``waiting``: accepted, done at the next look-up.
-FAULTS = ("lost_after", "lost_before", "refused", "declined", "wrong_amount", "slow", "waiting")
+#: call never arrives; ``error_500``: the gateway breaks, and does nothing; ``garbled``: done, and
+#: the answer cannot be read; ``refused``: not now; ``declined``; ``wrong_amount``: one minor unit
+#: less is done; ``slow``: answers late; ``waiting``: accepted, done at the next look-up.
+FAULTS = (
+    "lost_after", "lost_before", "error_500", "garbled", "refused", "declined", "wrong_amount",
+    "slow", "waiting",
+)  # fmt: skip
 
 _EVENT_OF = {"authorise": "authorised", "capture": "captured", "void": "voided",
              "refund": "refunded"}  # fmt: skip
@@ -38,6 +42,8 @@ _TOLERANCE = timedelta(minutes=5)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS acts (key TEXT PRIMARY KEY, kind TEXT, payment TEXT, reference TEXT,
     target TEXT, amount INTEGER, currency TEXT, state TEXT);
+CREATE INDEX IF NOT EXISTS acts_reference ON acts (kind, reference);
+CREATE INDEX IF NOT EXISTS acts_target ON acts (kind, target);
 CREATE TABLE IF NOT EXISTS faults (id INTEGER PRIMARY KEY, kind TEXT, what TEXT);
 CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY, key TEXT, kind TEXT, what TEXT);
 CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT);
@@ -45,7 +51,7 @@ CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, body TEXT);
 
 
 class FakeSettings(BaseSettings):
-    """Where the books lie (below ``OMS_HOME`` if not said), the secret, how long a call takes."""
+    """Where the books lie (below ``OMS_HOME`` if not said), the secret, how long calls take."""
 
     model_config = SettingsConfigDict(env_prefix="OMS_FAKE_", extra="ignore")
 
@@ -53,6 +59,8 @@ class FakeSettings(BaseSettings):
     file: Path | None = None
     secret: str = Field(default="fake-secret", repr=False)
     milliseconds: int = 0
+    #: What a ``slow`` call takes beyond that.
+    slow_milliseconds: int = 1000
 
     @classmethod
     def read(cls) -> FakeSettings:
@@ -71,6 +79,7 @@ class Fake:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._secret = chosen.secret
         self._seconds = chosen.milliseconds / 1000
+        self._slow_seconds = chosen.slow_milliseconds / 1000
         with self.books() as books:
             books.executescript(_SCHEMA)
 
@@ -101,14 +110,16 @@ class Fake:
             time.sleep(self._seconds)
         with self.books() as books:
             fault = self._fault(books, call)
-            arrives = fault not in ("lost_before", "refused")
+            arrives = fault not in ("lost_before", "error_500", "refused")
             outcome = self._do(books, call, fault) if arrives else None
         if fault == "slow":
-            time.sleep(1)
+            time.sleep(self._slow_seconds)
         if fault == "refused":
             raise NotNow("busy")
+        if fault == "garbled":
+            raise ValueError("no answer of a gateway's")
         if fault in ("lost_before", "lost_after") or outcome is None:
-            raise Uncertain("time-out")
+            raise Uncertain("500" if fault == "error_500" else "time-out")
         return outcome
 
     def _fault(self, books: sqlite3.Connection, call: Call) -> str | None:
@@ -130,7 +141,7 @@ class Fake:
         reason = "card_declined" if fault == "declined" else self._objection(books, call)
         if reason is not None:
             return Outcome("declined", code=reason, message=reason.replace("_", " "))
-        number = books.execute("SELECT count(*) FROM acts").fetchone()[0] + 1
+        number = books.execute("SELECT coalesce(max(rowid), 0) FROM acts").fetchone()[0] + 1
         books.execute(
             "INSERT INTO acts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (

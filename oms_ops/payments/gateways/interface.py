@@ -25,6 +25,19 @@ EventKind: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
+class ShipTo:
+    """Where the goods go: some gateways look at it before they take a seller's side."""
+
+    name: str
+    line1: str
+    country: str
+    line2: str | None = None
+    city: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One operation that is asked of a gateway.
 
@@ -34,7 +47,7 @@ class Call:
     or refunded (the capture). ``token`` stands for the customer's means of payment; it came from
     the gateway's own form in the customer's browser, never from us. ``final`` tells that nothing
     more is going to be captured of the authorisation. ``return_url`` is where the gateway sends the
-    customer back to when something was asked of her.
+    customer back to when something was asked of her. ``ship_to`` is given with an ``authorise``.
     """
 
     key: str
@@ -47,6 +60,7 @@ class Call:
     token: str | None = field(default=None, repr=False)
     final: bool = True
     return_url: str | None = None
+    ship_to: ShipTo | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def open_gateway() -> PayPalGateway:
     """Open PayPal with what the environment or the folder of secrets says.
 
     Raises:
-        Unavailable: a credential or the library is missing.
+        NotFound: a credential or the library is missing.
     """
     return PayPalGateway(read_settings())
 

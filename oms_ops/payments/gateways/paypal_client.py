@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from oms_ops.errors import Unavailable
+from oms_ops.errors import NotFound
 from oms_ops.payments.gateways.interface import NotNow, Uncertain
 
 #: Seconds before its end at which a token is renewed, so that none ends on its way.
@@ -53,13 +53,13 @@ def read_settings() -> PayPalSettings:
     """Read the settings.
 
     Raises:
-        Unavailable: a credential is missing.
+        NotFound: a credential is missing.
     """
     folder = os.environ.get("OMS_SECRETS_DIR") or None
     found = PayPalSettings(_secrets_dir=folder)  # type: ignore[call-arg]
     for name in ("client_id", "client_secret"):
         if not getattr(found, name):
-            raise Unavailable(
+            raise NotFound(
                 f"PayPal is not set up: OMS_PAYPAL_{name.upper()} is neither in the environment"
                 f" nor, as oms_paypal_{name}, in the folder OMS_SECRETS_DIR."
             )
@@ -84,7 +84,7 @@ class PayPalClient:
         """Keep the settings; nothing is sent yet.
 
         Raises:
-            Unavailable: the SDK is not installed.
+            NotFound: the SDK is not installed.
         """
         self._settings = settings
         self._sdk = self._connected()
@@ -134,7 +134,7 @@ class PayPalClient:
             from paypalserversdk.http.auth.o_auth_2 import ClientCredentialsAuthCredentials
             from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient
         except ImportError:
-            raise Unavailable(
+            raise NotFound(
                 "PayPal's library is not installed: install order-platform[paypal]."
             ) from None
         settings = self._settings

@@ -42,9 +42,10 @@ def order_body(call: Call) -> Any:
     from paypalserversdk.models.purchase_unit_request import PurchaseUnitRequest
 
     back = {"return_url": call.return_url, "cancel_url": call.return_url}
+    shipping = _shipping(call)
     context = PaypalWalletExperienceContext(
-        # The address is with our order, and she does not come back to look at the order again.
-        shipping_preference="NO_SHIPPING",
+        # The address is our order's, and she does not come back to look at the order again.
+        shipping_preference="SET_PROVIDED_ADDRESS" if shipping else "NO_SHIPPING",
         user_action="PAY_NOW",
         **(back if call.return_url else {}),
     )
@@ -53,12 +54,38 @@ def order_body(call: Call) -> Any:
         description=f"Order {call.order}"[:127],
         custom_id=call.order,
         invoice_id=call.key,
+        **({"shipping": shipping} if shipping else {}),
     )
     return OrderRequest(
         intent="AUTHORIZE",
         purchase_units=[unit],
         payment_source=PaymentSource(paypal=PaypalWallet(experience_context=context)),
     )
+
+
+def _shipping(call: Call) -> Any:
+    """Return where the goods go; None where that is not whole.
+
+    PayPal refuses the order, and with it the payment, for an address that lacks what it expects of
+    the country: without city, region or postal code none is given.
+    """
+    from paypalserversdk.models.address import Address
+    from paypalserversdk.models.shipping_details import ShippingDetails
+    from paypalserversdk.models.shipping_name import ShippingName
+
+    to = call.ship_to
+    if to is None or not (to.city and to.postal_code and to.region):
+        return None
+    optional = {"address_line_2": to.line2[:300]} if to.line2 else {}
+    address = Address(
+        country_code=to.country,
+        address_line_1=to.line1[:300],
+        admin_area_2=to.city[:120],
+        admin_area_1=to.region[:300],
+        postal_code=to.postal_code[:60],
+        **optional,
+    )
+    return ShippingDetails(name=ShippingName(full_name=to.name[:300]), address=address)
 
 
 def mark_body(call: Call) -> Any:

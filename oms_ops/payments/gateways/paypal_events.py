@@ -13,13 +13,15 @@ event                                 kind                      reference
 ``PAYMENT.REFUND.COMPLETED``
 ``PAYMENT.REFUND.FAILED, CANCELLED``  failed                    the refund
 ``PAYMENT.CAPTURE.REVERSED``          charged_back              the reversal
+``CUSTOMER.DISPUTE.RESOLVED``         charge_back_reversed      the dispute
 ====================================  ========================  ====================
 
 ``CHECKOUT.ORDER.APPROVED`` moves no money: the worker's look-up of the waiting authorise sees the
-approval and completes it. Disputes (``CUSTOMER.DISPUTE...``) do not either: while one is open
-PayPal holds the money, and a loss comes as a reversal or a refund of its own; counting the dispute
-too would take the money twice. PayPal has no event for money that comes back after a reversal: no
-event becomes ``charge_back_reversed``, a person records it.
+approval and completes it. Nor do disputes (``CUSTOMER.DISPUTE...``) while they are open: PayPal
+holds the money, and a loss comes as a reversal or a refund of its own; counting the dispute too
+would take the money twice. One that is resolved in our favour, after it went beyond an inquiry (in
+which nothing is taken), brings back what its reversal took; it names the capture's key as the
+invoice number. One of several captures says of none how much came back: a person looks.
 
 PayPal's list of events names no ``PAYMENT.REFUND...``; shops report to get them. They are told by
 the refund's id as ``PAYMENT.CAPTURE.REFUNDED`` is, so that both together count once.
@@ -54,6 +56,7 @@ KINDS: dict[str, tuple[EventKind, str]] = {
     "PAYMENT.REFUND.CANCELLED": ("failed", "refund"),
     "PAYMENT.CAPTURE.REVERSED": ("charged_back", "refund"),
 }
+RESOLVED = "CUSTOMER.DISPUTE.RESOLVED"
 #: What a resource was made from, as PayPal names it in related ids and in links.
 SOURCES = {"capture": "authorization", "refund": "capture"}
 
@@ -76,6 +79,8 @@ def notice_of(body: str) -> Notice | None:
     """
     event = _read(body)
     name = _text(event, "event_type")
+    if name == RESOLVED:
+        return _resolved(event)
     if name not in KINDS:
         return None
     kind, expected = KINDS[name]
@@ -103,6 +108,30 @@ def notice_of(body: str) -> Notice | None:
     )
 
 
+def _resolved(event: Mapping[str, Any]) -> Notice | None:
+    """Return that money came back which a dispute had taken, None where none did."""
+    dispute = event.get("resource")
+    if not isinstance(dispute, Mapping):
+        raise _unreadable("resource", "is missing")
+    outcome = dispute.get("dispute_outcome")
+    code = outcome.get("outcome_code") if isinstance(outcome, Mapping) else None
+    if code != "RESOLVED_SELLER_FAVOUR" or dispute.get("dispute_life_cycle_stage") == "INQUIRY":
+        return None
+    disputed = dispute.get("disputed_transactions")
+    if not isinstance(disputed, list) or len(disputed) != 1 or not isinstance(disputed[0], Mapping):
+        raise _unreadable("resource.disputed_transactions", "is not one transaction")
+    amount, currency = _amount(dispute, "dispute_amount")
+    return Notice(
+        kind="charge_back_reversed",
+        reference=_text(dispute, "dispute_id", "resource.dispute_id"),
+        amount_minor=amount,
+        currency=currency,
+        occurred_at=_moment(event, dispute),
+        target=disputed[0].get("seller_transaction_id"),
+        key=disputed[0].get("invoice_number"),
+    )
+
+
 def _read(body: bytes | str) -> Mapping[str, Any]:
     try:
         event = json.loads(body)
@@ -120,15 +149,16 @@ def _text(document: Mapping[str, Any], name: str, field: str | None = None) -> s
     return value
 
 
-def _amount(resource: Mapping[str, Any]) -> tuple[int, str]:
-    amount = resource.get("amount")
+def _amount(resource: Mapping[str, Any], name: str = "amount") -> tuple[int, str]:
+    field = f"resource.{name}"
+    amount = resource.get(name)
     if not isinstance(amount, Mapping):
-        raise _unreadable("resource.amount", "is missing")
-    currency = _text(amount, "currency_code", "resource.amount.currency_code")
+        raise _unreadable(field, "is missing")
+    currency = _text(amount, "currency_code", f"{field}.currency_code")
     try:
-        return to_minor(_text(amount, "value", "resource.amount.value"), currency), currency
+        return to_minor(_text(amount, "value", f"{field}.value"), currency), currency
     except ValueError as error:
-        raise _unreadable("resource.amount", str(error)) from None
+        raise _unreadable(field, str(error)) from None
 
 
 def _moment(event: Mapping[str, Any], resource: Mapping[str, Any]) -> datetime:

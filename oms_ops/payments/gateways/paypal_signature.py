@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from oms_ops.errors import Unauthorised, Unavailable
+from oms_ops.errors import NotFound, Unauthorised
 from oms_ops.payments.gateways.interface import NotNow
 from oms_ops.payments.gateways.paypal_client import PayPalSettings
 
@@ -63,10 +63,10 @@ class Signature:
         Raises:
             Unauthorised: it did not, or too long ago.
             NotNow: the certificate cannot be fetched.
-            Unavailable: our webhook's id is not set.
+            NotFound: our webhook's id is not set.
         """
         if not self._settings.webhook_id:
-            raise Unavailable("OMS_PAYPAL_WEBHOOK_ID is not set: messages cannot be checked.")
+            raise NotFound("OMS_PAYPAL_WEBHOOK_ID is not set: messages cannot be checked.")
         transmission, sent, signature = (
             headers.get(f"paypal-transmission-{name}", "") for name in ("id", "time", "sig")
         )

@@ -6,7 +6,7 @@ import dagster as dg
 
 from oms_ops.settings import settings
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
-from pipelines.lib import expectations, idle, lake, landing, status
+from pipelines.lib import expectations, idle, lake, landing, objects, status
 from pipelines.resources import PipelineRun
 
 CHANGE_LOG = dg.AssetKey(["oms", "change_log"])
@@ -49,12 +49,12 @@ def changes(
                     run.finish("unchanged", "Nothing changed since the last snapshot.", now)
                     return
             expectations.warm_up()
-            landed = landing.land(engine, folder)
+            landed = landing.land(engine, folder, remote=objects.opened(shop.lake_store))
         finally:
             engine.dispose()
         stage.rows_read = stage.rows_written = landed.rows
         stage.bytes = landed.bytes
-        stage.note = f"{landed.rows:,} changes landed"
+        stage.note = f"{landed.rows:,} changes landed{_behind(landed)}"
     yield dg.MaterializeResult(
         metadata={
             "dagster/row_count": landed.rows,
@@ -65,3 +65,10 @@ def changes(
             "lag_seconds": landed.waiting_seconds,
         }
     )
+
+
+def _behind(landed: landing.Landing) -> str:
+    """Say what a transaction that is still open holds back, nothing where none does."""
+    if not landed.waiting:
+        return ""
+    return f", {landed.waiting:,} wait for an open transaction, {landed.waiting_seconds:,.0f} s"

@@ -5,7 +5,7 @@ import dagster as dg
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
 from pipelines.defs.capture.assets import CHANGES
-from pipelines.lib import lake, status, suites
+from pipelines.lib import idle, lake, status, suites, upstream
 from pipelines.resources import PipelineRun
 
 
@@ -22,6 +22,27 @@ def lake_is_unbroken(run: PipelineRun) -> dg.AssetCheckResult:
     except lake.BrokenChain as broken:
         return run.check_result(CHANGES, "lake_is_unbroken", passed=False, detail=str(broken))
     return run.check_result(CHANGES, "lake_is_unbroken", passed=True, detail=f"{len(files)} files")
+
+
+@dg.asset_check(
+    asset=CHANGES,
+    blocking=True,
+    description="No column that the models rest on is gone or holds something else. Columns that"
+    " the shop has added flow into the staging models.",
+)
+def upstream_columns(run: PipelineRun) -> dg.AssetCheckResult:
+    """Hold the operational tables against what this release knows of them."""
+    folder = settings().lake / "changes"
+    engine = idle.open_feed()
+    try:
+        faults, own = upstream.compare(engine, folder)
+    finally:
+        engine.dispose()
+    if not faults:
+        upstream.note(folder, own)
+    names = ", ".join(f"{entity}.{name}" for entity in own for name in own[entity])
+    detail = "; ".join(faults) or (f"the shop's own: {names}" if names else "as declared")
+    return run.check_result(CHANGES, "upstream_columns", passed=not faults, detail=detail)
 
 
 @dg.asset_check(

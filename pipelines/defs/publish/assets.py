@@ -6,6 +6,7 @@ import duckdb
 from oms_ops import clock
 from oms_ops.settings import settings
 from pipelines.defs.common import OWNERS, POOL
+from pipelines.defs.customers.assets import CUSTOMER_VALUE
 from pipelines.defs.replenishment.assets import REORDER_LINES
 from pipelines.defs.warehouse.assets import dbt_models
 from pipelines.lib import publishing, reconcile
@@ -59,7 +60,7 @@ def reconciliation(run: PipelineRun) -> dg.MaterializeResult:  # type: ignore[ty
 
 @dg.asset(
     key=SNAPSHOT,
-    deps=[*MARTS, REORDER_LINES, RECONCILIATION],
+    deps=[*MARTS, CUSTOMER_VALUE, REORDER_LINES, RECONCILIATION],
     group_name="publish",
     owners=OWNERS,
     kinds={"duckdb"},

@@ -10,13 +10,15 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject, dbt_assets
 from oms_ops.settings import settings
 from pipelines.defs.capture.assets import CHANGES
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
-from pipelines.lib import dbt, status
+from pipelines.lib import dbt, rebuilding, upstream
 from pipelines.lib.failpoints import reach
-from pipelines.lib.files import replace_text
 from pipelines.lib.journal import Progress, Severity, tell
 from pipelines.resources import PipelineRun
 
 UNIQUE_ID = "dagster_dbt/unique_id"
+
+#: A model that calls one of these is made from the landed files.
+READS_THE_LAKE = frozenset({"macro.order_platform.stage", "macro.order_platform.versions"})
 
 
 class Translator(DagsterDbtTranslator):
@@ -31,9 +33,10 @@ class Translator(DagsterDbtTranslator):
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetSpec:
-        """Add what dbt does not know: staging reads the lake's files, which are no table."""
+        """Add what dbt does not know: some models read the lake's files, which are no table."""
         spec = super().get_asset_spec(manifest, unique_id, project)
-        if unique_id.startswith("model.") and spec.key.path[0] == "staging":
+        node = manifest["nodes"].get(unique_id, {})
+        if READS_THE_LAKE.intersection(node.get("depends_on", {}).get("macros", ())):
             return spec.merge_attributes(deps=[CHANGES])
         return spec
 
@@ -68,9 +71,12 @@ def dbt_models(
     checks = {spec.metadata[UNIQUE_ID]: spec for spec in dbt_models.check_specs}
     failed: list[str] = []
     with run.journal.stage("warehouse") as stage:
-        variables = {"business_date": run.business_date.isoformat()}
+        variables: dict[str, Any] = {"business_date": run.business_date.isoformat()}
+        if own := upstream.staged(settings().lake / "changes"):
+            variables["own_columns"] = own
         select = _selection(context) if context.is_subset else ()
-        full = FULL_REFRESH in context.run.tags or _code_changed()
+        why = rebuilding.reason(settings().warehouse, settings().lake / "changes")
+        full = FULL_REFRESH in context.run.tags or why is not None
         total = len(keys) + len(checks)
         models = tests = 0
         for result in dbt.build(variables, select=select, full_refresh=full):
@@ -90,10 +96,12 @@ def dbt_models(
                 )
         stage.bytes = settings().warehouse.stat().st_size
         stage.note = f"{models} models built, {tests} tests"
+        if why:
+            stage.note += f"; built anew: {why}"
     if failed:
         raise dg.Failure("dbt: " + "; ".join(failed))
     if not context.is_subset:
-        replace_text(_built_with(), status.code_version(status.DBT_PROJECT))
+        rebuilding.remember(settings().warehouse, settings().lake / "changes")
 
 
 def _check(run: PipelineRun, key: dg.AssetCheckKey, result: dbt.NodeResult) -> dg.AssetCheckResult:
@@ -114,17 +122,3 @@ def _selection(context: dg.AssetExecutionContext) -> list[str]:
         for spec in dbt_models.specs
         if spec.key in context.selected_asset_keys
     ]
-
-
-def _built_with() -> Any:
-    return settings().warehouse.with_suffix(".code")
-
-
-def _code_changed() -> bool:
-    """Tell whether increments would mix what older models left with what these compute."""
-    path = _built_with()
-    if not settings().warehouse.exists():
-        return False
-    return not path.exists() or path.read_text(encoding="utf-8") != status.code_version(
-        status.DBT_PROJECT
-    )

@@ -7,8 +7,8 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
+from tests.oms_ops.app import app_over
 from tests.oms_ops.payments.till import Till
 
 
@@ -18,7 +18,7 @@ class Desk:
     def __init__(self, till: Till) -> None:
         """Make the application; clients are made as they are asked for."""
         self.till = till
-        self.app = create_app(till.engine)
+        self.app = app_over(till.engine)
         self._clients: dict[str, TestClient] = {}
 
     def client(self, role: str = "clerk") -> TestClient:

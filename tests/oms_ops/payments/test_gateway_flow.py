@@ -11,6 +11,7 @@ from oms_ops.orders.cancellation import cancel
 from oms_ops.payments import commands as payments
 from oms_ops.payments import operations
 from oms_ops.payments.commands import RefundRequest
+from oms_ops.payments.gateways.interface import ShipTo
 from tests.oms_ops.payments.till import Till
 from tests.oms_ops.shop import CLERK
 
@@ -191,3 +192,18 @@ def test_what_is_declined_is_not_asked_again_without_end(till: Till) -> None:
     run(till.engine, lambda c: cancel(c, CLERK, [other], "no"))
     assert collecting.perform(till.engine) == 1
     assert till.operations()[-1] == ("refund", "failed")
+
+
+def test_the_gateway_is_told_where_the_goods_go_when_it_authorises(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    really = till.fake.call
+    monkeypatch.setattr(till.fake, "call", lambda call: (asked.append(call), really(call))[1])
+    order_id = till.sell(("SKU-1", 2))
+    till.authorise(order_id)
+    till.ship(order_id)
+    collecting.perform(till.engine)
+    home = ShipTo("Bob", "1 Main Street", "US", None, "Atlanta", "GA", "30301")
+    assert [(call.kind, call.ship_to) for call in asked] == [("authorise", home), ("capture", None)]
+    assert "Main Street" not in repr(asked)

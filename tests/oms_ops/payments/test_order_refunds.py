@@ -188,6 +188,17 @@ def test_a_line_that_was_refunded_and_is_cancelled_later_goes_back_once(desk: De
     assert desk.till.money(order_id)[3] == "5.97"
 
 
+def test_what_is_due_knows_what_went_back_before_it_was_cancelled(desk: Desk) -> None:
+    order_id = sold(desk, ("SKU-1", 3), ("SKU-2", 1))
+    ask(desk, order_id, {"lines": [{"line_no": 2, "quantity": 1}]})
+    collecting.perform(desk.till.engine)
+    run(desk.till.engine, lambda c: cancel_units(c, CLERK, [CancelledUnits(order_id, 2, 1)], "no"))
+    more = {"lines": [{"line_no": 1, "quantity": 5}]}
+    amended = desk.post(f"/orders/{number(order_id)}/amend", more).json()
+    # What was paid covers three of five; what line 2 cost went back already.
+    assert (amended["to_pay"], amended["order"]["totals"]["due"]) == ("3.98", "3.98")
+
+
 @pytest.mark.parametrize("reason", ["order cancelled", "units cancelled"])
 def test_a_reason_in_words_does_not_let_the_order_cost_less(desk: Desk, reason: str) -> None:
     order_id = sold(desk)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from oms_ops.payments.gateways.interface import Outcome
+from oms_ops.payments.gateways.interface import Outcome, ShipTo
 from oms_ops.payments.gateways.paypal import PayPalGateway
 from tests.oms_ops.payments.paypal_server import PayPalServer
 from tests.oms_ops.payments.paypal_shop import BACK, Paid, asked, by_button, opened
@@ -200,3 +201,35 @@ def test_a_capture_that_fails_is_declined(
     paypal.books.next_status = "DECLINED"
     refused = gateway.call(paid.capture("op-2", 10_000))
     assert (refused.state, refused.code) == ("declined", "DECLINED")
+
+
+HOME = ShipTo("Bob", "1 Main Street", "US", None, "Atlanta", "GA", "30301")
+
+
+@pytest.mark.parametrize(
+    ("to", "preference"),
+    [
+        (HOME, "SET_PROVIDED_ADDRESS"),
+        (replace(HOME, line2="Flat 2"), "SET_PROVIDED_ADDRESS"),
+        # PayPal would refuse the whole order for it.
+        (replace(HOME, region=None), "NO_SHIPPING"),
+        (None, "NO_SHIPPING"),
+    ],
+)
+def test_paypal_is_told_where_the_goods_go(
+    gateway: PayPalGateway, paypal: PayPalServer, to: ShipTo | None, preference: str
+) -> None:
+    sent = gateway.call(asked("op-1", "authorise", ship_to=to))
+    order = paypal.books.orders[str(sent.payment)]
+    context = order["payment_source"]["paypal"]["experience_context"]
+    assert context["shipping_preference"] == preference
+    shipping = order["purchase_units"][0].get("shipping")
+    if preference == "NO_SHIPPING":
+        assert shipping is None
+    else:
+        assert shipping["name"] == {"full_name": "Bob"}
+        optional = {"address_line_2": "Flat 2"} if to and to.line2 else {}
+        assert shipping["address"] == {
+            "country_code": "US", "address_line_1": "1 Main Street", "admin_area_2": "Atlanta",
+            "admin_area_1": "GA", "postal_code": "30301", **optional,
+        }  # fmt: skip

@@ -55,6 +55,24 @@ def up(folder: str, key: str) -> list[dict[str, str]]:
     ]
 
 
+def dispute(outcome: str = "RESOLVED_SELLER_FAVOUR", **changes: Any) -> str:
+    """Return the event of a dispute that is resolved."""
+    resource: dict[str, Any] = {
+        "dispute_id": "PP-D-1",
+        "status": "RESOLVED",
+        "dispute_life_cycle_stage": "CHARGEBACK",
+        "dispute_amount": {"currency_code": "USD", "value": "25.00"},
+        "dispute_outcome": {"outcome_code": outcome},
+        "disputed_transactions": [{"seller_transaction_id": "CAP-1", "invoice_number": "op-7"}],
+        "update_time": "2026-11-02T10:00:00Z",
+        **changes,
+    }
+    return json.dumps(
+        {"id": "WH-1", "event_type": "CUSTOMER.DISPUTE.RESOLVED", "resource_type": "dispute",
+         "resource": resource}
+    )  # fmt: skip
+
+
 TOLD: list[tuple[str, Notice]] = [
     (
         event("PAYMENT.AUTHORIZATION.CREATED", "authorization", status="CREATED"),
@@ -114,6 +132,10 @@ TOLD: list[tuple[str, Notice]] = [
         event("PAYMENT.CAPTURE.REVERSED", "refund", links=up("captures", "CAP-1")),
         Notice("charged_back", "REF-1", 2_500, "USD", MOMENT, "ORD-1", "CAP-1", None),
     ),
+    (
+        dispute(),
+        Notice("charge_back_reversed", "PP-D-1", 2_500, "USD", MOMENT, None, "CAP-1", "op-7"),
+    ),
 ]
 
 
@@ -132,6 +154,9 @@ def test_what_an_event_tells(body: str, told: Notice) -> None:
         event("PAYMENT.REFUND.PENDING", "refund", status="PENDING"),
         event("CUSTOMER.DISPUTE.CREATED", "dispute"),
         event("CUSTOMER.DISPUTE.RESOLVED", "dispute"),
+        dispute("RESOLVED_BUYER_FAVOUR"),
+        # Nothing was taken in an inquiry.
+        dispute(dispute_life_cycle_stage="INQUIRY"),
         event("BILLING.PLAN.CREATED", "plan"),
     ],
 )
@@ -155,6 +180,9 @@ def test_what_moves_no_money_tells_the_ledger_nothing(body: str) -> None:
         ),
         event("PAYMENT.CAPTURE.COMPLETED", "capture", update_time="2026-11-02"),
         '{"id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED"}',
+        dispute(dispute_id=None),
+        dispute(dispute_amount=None),
+        dispute(disputed_transactions=[{}, {}]),
     ],
 )
 def test_an_event_about_money_that_cannot_be_read_is_not_passed_over(body: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from oms_ops.errors import Unavailable
+from oms_ops.errors import NotFound
 from oms_ops.payments.gateways.interface import Call, NotNow, Uncertain
 from oms_ops.payments.gateways.paypal import PayPalGateway, open_gateway
 from oms_ops.payments.gateways.paypal_client import PayPalSettings
@@ -225,7 +225,7 @@ def test_credentials_come_from_the_environment_or_files(
     monkeypatch.setenv("OMS_PAYPAL_CLIENT_ID", CLIENT)
     monkeypatch.setenv("OMS_PAYPAL_BASE_URL", paypal.url)
     monkeypatch.delenv("OMS_PAYPAL_CLIENT_SECRET", raising=False)
-    with pytest.raises(Unavailable, match="OMS_PAYPAL_CLIENT_SECRET"):
+    with pytest.raises(NotFound, match="OMS_PAYPAL_CLIENT_SECRET"):
         open_gateway()
     (tmp_path / "oms_paypal_client_secret").write_text(f"{SECRET}\n")
     monkeypatch.setenv("OMS_SECRETS_DIR", str(tmp_path))
@@ -245,5 +245,5 @@ def test_production_is_paypals_own_server() -> None:
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "paypalserversdk.configuration", None)
-    with pytest.raises(Unavailable, match=r"order-platform\[paypal\]"):
+    with pytest.raises(NotFound, match=r"order-platform\[paypal\]"):
         opened("http://127.0.0.1:9")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from oms_ops.errors import Unauthorised, Unavailable, ValidationFailed
+from oms_ops.errors import NotFound, Unauthorised, ValidationFailed
 from oms_ops.payments.gateways.interface import Arrival, NotNow
 from oms_ops.payments.gateways.paypal import PayPalGateway
 from tests.oms_ops.payments.paypal_server import (
@@ -228,5 +228,5 @@ def test_a_signed_message_that_cannot_be_read_is_bad_input(
 
 
 def test_without_our_webhooks_id_nothing_is_taken(paypal: PayPalServer) -> None:
-    with pytest.raises(Unavailable, match="OMS_PAYPAL_WEBHOOK_ID"):
+    with pytest.raises(NotFound, match="OMS_PAYPAL_WEBHOOK_ID"):
         opened(paypal.url, webhook_id="").verify(paypal.signed(BODY), BODY, NOW)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oms_ops.database import run
+from oms_ops.database import reading, run
 from oms_ops.errors import Conflict
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.fulfilment import delivery
@@ -13,6 +13,7 @@ from oms_ops.orders.cancellation import cancel_units
 from oms_ops.orders.capture import capture
 from oms_ops.orders.refunding import LineBack, Wanted
 from oms_ops.orders.units import CancelledUnits
+from oms_ops.payments import attention
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.returns import commands
@@ -190,6 +191,11 @@ def test_a_return_is_refunding_until_the_gateway_has_given_it_back(till: Till) -
     assert desk.told() == ["return.approved", "return.received", "return.refunded"]
 
 
+def needs_a_person(desk: Desk) -> list[str]:
+    with reading(desk.engine) as connection:
+        return [each["kind"] for each in attention.listing(connection, CLERK)]
+
+
 @pytest.mark.parametrize("way", ["refund", "store_credit"])
 def test_a_refund_that_failed_is_seen_and_made_again(till: Till, way: str) -> None:
     desk = Desk(till.shop)
@@ -200,10 +206,12 @@ def test_a_refund_that_failed_is_seen_and_made_again(till: Till, way: str) -> No
     desk.resolve(return_id)
     collecting.perform(till.engine)
     assert (desk.seen(return_id)["status"], desk.totals(order_id)[2]) == ("refund_failed", "0.00")
+    assert needs_a_person(desk) == ["refund_failed"]
     desk.resolve(return_id, way)
     collecting.perform(till.engine)
     final = {"refund": "refunded", "store_credit": "credited"}[way]
     assert (desk.seen(return_id)["status"], desk.totals(order_id)[2]) == (final, "1.99")
+    assert needs_a_person(desk) == [], "she has got her money: nobody is to send it again"
     with pytest.raises(Conflict):
         desk.resolve(return_id)
 

@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from oms_ops.access import keys
-from oms_ops.api.app import create_app
 from oms_ops.database import run
+from tests.oms_ops.app import app_over
 from tests.oms_ops.returns.desk import Desk
 from tests.oms_ops.shop import ADMIN
 
@@ -19,7 +19,7 @@ def client(desk: Desk) -> TestClient:
     """Return a client with an admin's key."""
     key = run(desk.engine, lambda c: keys.create(c, "admin", "api"))
     headers = {"Authorization": f"Bearer {key}"}
-    return TestClient(create_app(desk.engine), headers=headers, raise_server_exceptions=False)
+    return TestClient(app_over(desk.engine), headers=headers, raise_server_exceptions=False)
 
 
 def asked(desk: Desk, client: TestClient, units: int = 2, **headers: str) -> tuple[str, Any]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from fastapi.testclient import TestClient
 
-from oms_ops.api.app import create_app
 from oms_ops.notifications.letters import compose
+from tests.oms_ops.app import app_over
 from tests.oms_ops.returns.desk import Desk
 
 
 @pytest.fixture
 def client(desk: Desk) -> TestClient:
     """Return a client without a key."""
-    return TestClient(create_app(desk.engine), raise_server_exceptions=False)
+    return TestClient(app_over(desk.engine), raise_server_exceptions=False)
 
 
 def test_she_asks_on_her_orders_page_and_sees_what_becomes_of_it(

@@ -29,6 +29,12 @@ warehouses as (
     select * from {{ ref('dim_warehouses') }}
 ),
 
+at_capture as (
+    select captured.*
+    from {{ ref('int_lines_at_capture') }} as captured
+    inner join lines on captured.id = lines.id
+),
+
 -- What is kept of each amount when units are cancelled.
 kept as (
     select
@@ -39,13 +45,10 @@ kept as (
         {{ share_of(
             'coalesce(lines.rounding_minor, 0)', 'lines.quantity - lines.cancelled', 'lines.quantity'
         ) }} as rounding_kept_minor,
-        case
-            when orders.tax_included
-                then {{ share_of(
-                    'lines.tax_minor', 'lines.quantity - lines.cancelled', 'lines.quantity'
-                ) }}
-            else 0
-        end as included_tax_minor
+        {{ share_of(
+            'coalesce(lines.tax_minor, 0)', 'lines.quantity - lines.cancelled', 'lines.quantity'
+        ) }} as tax_kept_minor,
+        case when orders.tax_included then 1 else 0 end as has_tax_in_price
     from lines
     inner join orders on lines.order_id = orders.id
 ),
@@ -56,9 +59,11 @@ measured as (
         kept.*,
         {{ base_minor('kept.unit_price_minor', 'orders') }} as base_price_minor,
         {{ base_minor(
-            'kept.gross_kept_minor + kept.rounding_kept_minor - kept.included_tax_minor', 'orders'
+            'kept.gross_kept_minor + kept.rounding_kept_minor - kept.tax_kept_minor * kept.has_tax_in_price',
+            'orders'
         ) }} as sold_gross_minor,
         {{ base_minor('kept.discount_kept_minor', 'orders') }} as sold_discount_minor,
+        {{ base_minor('kept.tax_kept_minor', 'orders') }} as sold_tax_minor,
         (kept.quantity - kept.cancelled) * kept.unit_cost_minor as sold_cost_minor
     from kept
     inner join orders on kept.order_id = orders.id
@@ -78,6 +83,7 @@ select
     skus.brand,
     warehouses.warehouse,
     orders.channel,
+    orders.ship_country as country,
     orders.customer_id,
     orders.status as order_status,
     orders.currency,
@@ -85,9 +91,14 @@ select
     {{ money('measured.base_price_minor') }} as unit_price,
     {{ money('measured.sold_gross_minor') }} as gross_sales,
     {{ money('measured.sold_discount_minor') }} as discounts,
+    {{ money('measured.sold_tax_minor') }} as tax,
     {{ money('measured.sold_cost_minor') }} as cost,
     {{ money('measured.sold_gross_minor - measured.sold_discount_minor - measured.sold_cost_minor') }}
         as gross_margin,
+    case
+        when at_capture.allocated < measured.quantity - measured.cancelled then at_capture.allocated
+        when at_capture.allocated is not null then measured.quantity - measured.cancelled
+    end as filled_at_once,
     measured.allocated,
     measured.backordered,
     measured.shipped,
@@ -97,3 +108,4 @@ from measured
 inner join orders on measured.order_id = orders.id
 inner join skus on measured.sku_id = skus.sku_id
 inner join warehouses on orders.warehouse_id = warehouses.warehouse_id
+left join at_capture on measured.id = at_capture.id

@@ -87,13 +87,16 @@ select
         when coalesce(payments.refunded_minor, 0) > 0
             and payments.refunded_minor >= payments.captured_minor then 'refunded'
         when coalesce(payments.refunded_minor, 0) > 0 then 'partly_refunded'
+        -- What the customer's bank took back is not paid.
         when
-            coalesce(payments.captured_minor, 0) >= owed.owed_minor
+            coalesce(payments.captured_minor - payments.charged_back_minor, 0) >= owed.owed_minor
             and (payments.captured_minor > 0 or orders.total_minor = 0) then 'paid'
-        when coalesce(payments.captured_minor, 0) > 0 then 'partly_paid'
         when
-            owed.owed_minor > 0 and payments.authorised_minor >= owed.owed_minor
-            then 'authorised'
+            coalesce(payments.captured_minor - payments.charged_back_minor, 0) > 0
+            then 'partly_paid'
+        when
+            owed.owed_minor > 0 and payments.captured_minor = 0
+            and payments.authorised_minor >= owed.owed_minor then 'authorised'
         -- What cancelled units made void does not make the payment of the others void.
         when payments.voided_minor > owed.waived_minor then 'voided'
         when payments.voided_minor > 0 and owed.owed_minor = 0 then 'voided'

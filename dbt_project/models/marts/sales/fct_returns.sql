@@ -18,6 +18,8 @@ returned as (
         lines.sku_id,
         lines.disposition,
         lines.refund_minor,
+        coalesce(lines.fee_minor, 0) as fee_minor,
+        coalesce(lines.reason, 'other') as reason_code,
         returns.number,
         returns.order_id,
         returns.warehouse_id,
@@ -69,13 +71,16 @@ select
     skus.category,
     warehouses.warehouse,
     orders.channel,
+    orders.ship_country as country,
     returned.reason,
+    returned.reason_code,
     returned.disposition,
     returned.status,
     returned.quantity,
     {{ money(base_minor('returned.refund_minor', 'orders')) }} as refund,
     {{ money(base_minor('returned.refund_minor - returned.refunded_tax_minor', 'orders')) }}
         as returned_sales,
+    {{ money(base_minor('returned.fee_minor', 'orders')) }} as fee,
     coalesce(refunds.refunded_on, returned.settled_on) as refunded_on,
     {{ shop_day('returned.received_at') }} as received_on
 from returned

@@ -15,18 +15,47 @@ from oms_ops.errors import FieldError
 CODE = "card_number"
 MESSAGE = "looks like a card number: those go to the gateway's own form only, never here"
 
-#: 13 to 19 digits, as people write them, with nothing of a longer number before or after.
-_DIGITS = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?![ -]?\d)")
+#: What people write between the digits of one number, invisible characters too.
+_BETWEEN = r"[\s.,_/\u00ad\u200b\u2010-\u2015\u2060\ufeff-]{0,3}"
+_RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{13,}}")
+#: Beginnings and lengths of the numbers that the networks give out (ISO/IEC 7812). Shorter ones are
+#: of no card any more, and phone numbers would be taken for them.
+_NETWORKS = re.compile(
+    r"4\d{15}(?:\d{3})?|5[0-8]\d{14}|5[06-8]\d{16,17}|2[2-7]\d{14}|6\d{15,18}"
+    r"|3[47]\d{13}|35\d{14,17}|3(?:0[0-5]|[689]\d)\d{11,16}"
+)
+_SHORTEST, _LONGEST = 14, 19
 
 Path = tuple[str | int, ...]
 
 
 def looks_like_card(text: str) -> bool:
-    """Tell whether ``text`` holds what could be a card's number (ISO/IEC 7812, Luhn's check)."""
-    return any(_passes(re.sub(r"\D", "", found)) for found in _DIGITS.findall(text))
+    """Tell whether ``text`` holds what could be a card's number, with whatever beside it.
+
+    A number is looked for in whole groups of digits: before it may stand another, and behind it the
+    month until which the card is good. Part of a longer group is none.
+    """
+    if len(text) < _SHORTEST:
+        return False
+    return any(map(_holds_card, _RUN.findall(text)))
+
+
+def _holds_card(run: str) -> bool:
+    # Digits of any script are digits.
+    groups = ["".join(str(int(digit)) for digit in group) for group in re.findall(r"\d+", run)]
+    for first in range(len(groups)):
+        number = ""
+        for group in groups[first:]:
+            number += group
+            if len(number) > _LONGEST:
+                break
+            if _NETWORKS.fullmatch(number) and _passes(number):
+                return True
+    return False
 
 
 def _passes(digits: str) -> bool:
+    """Tell whether Luhn's check digit is right."""
     total = 0
     for place, digit in enumerate(reversed(digits)):
         doubled = int(digit) * (1 + place % 2)

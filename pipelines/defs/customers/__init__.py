@@ -1,0 +1,1 @@
+"""The value of customers: who is still one, and what to expect of her."""

@@ -1,0 +1,58 @@
+"""When the warehouse has to be built anew from the lake, because increments would be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from pipelines.lib import lake, past, status
+from pipelines.lib.files import replace_text
+
+
+def reason(warehouse: Path, folder: Path) -> str | None:
+    """Return why the warehouse file has to be built anew, None where increments will do."""
+    if not warehouse.exists():
+        return None
+    noted = _note(warehouse)
+    code, _, times = noted.read_text("utf-8").partition(" ") if noted.exists() else ("", "", "")
+    if code != status.code_version(status.DBT_PROJECT):
+        return "the models changed"
+    if int(times or 0) != past.number(folder):
+        return "the lake's past was made anew"
+    if _is_overtaken(warehouse, folder):
+        return "it is older than the merged files of the lake"
+    return None
+
+
+def remember(warehouse: Path, folder: Path) -> None:
+    """Note what the warehouse was built with, after a whole build."""
+    code = status.code_version(status.DBT_PROJECT)
+    replace_text(_note(warehouse), f"{code} {past.number(folder)}")
+
+
+def _note(warehouse: Path) -> Path:
+    return warehouse.with_suffix(".code")
+
+
+def _is_overtaken(warehouse: Path, folder: Path) -> bool:
+    """Tell whether the place that the warehouse reached lies inside of a file.
+
+    A build reads files by their names: it would take such a file for one that it knows.
+    """
+    reached = processed_upto(warehouse)
+    return reached is not None and any(
+        file.after < reached.upto < file.upto for file in lake.landed(folder)
+    )
+
+
+def processed_upto(warehouse: Path) -> lake.LakeFile | None:
+    """Return the newest file that a whole build has gone through, None before the first."""
+    with duckdb.connect(warehouse, read_only=True) as connection:
+        try:
+            row = connection.execute(
+                "SELECT max(file_name) FROM intermediate.processed_files"
+            ).fetchone()
+        except duckdb.CatalogException:
+            return None
+    return lake.parsed(Path(row[0])) if row and row[0] else None
