@@ -15,8 +15,8 @@ from oms_ops.errors import FieldError
 CODE = "card_number"
 MESSAGE = "looks like a card number: those go to the gateway's own form only, never here"
 
-#: What people write between the digits of one number, invisible characters too.
-_BETWEEN = r"[\s.,_/\u00ad\u200b\u2010-\u2015\u2060\ufeff-]{0,3}"
+#: What may stand between the digits of one number: what is neither letter nor digit, seen or not.
+_BETWEEN = r"(?:[\W_]|&nbsp;){0,4}"
 _RUN = re.compile(rf"\d(?:{_BETWEEN}\d){{13,}}")
 #: Beginnings and lengths of the numbers that the networks give out (ISO/IEC 7812). Shorter ones are
 #: of no card any more, and phone numbers would be taken for them.

@@ -17,6 +17,9 @@ def to_minor(amount: Decimal | str | int, currency: str) -> int:
     """
     if currency not in EXPONENTS:
         raise ValueError(f"currency {currency!r} is not accepted")
+    if isinstance(amount, str) and "_" in amount:
+        # Python's own way to group digits, nobody else's.
+        raise ValueError(f"{amount!r} is not a number")
     try:
         scaled = Decimal(amount).scaleb(EXPONENTS[currency])
     except InvalidOperation:

@@ -99,6 +99,18 @@ def close_gift_card(engine: Database, actor: Caller, number: str) -> dict[str, A
     return run(engine, work)
 
 
+@router.post("/gift-cards/{number}/reopen")
+def reopen_gift_card(engine: Database, actor: Caller, number: str) -> dict[str, Any]:
+    """Let a closed gift card pay again."""
+
+    def work(connection: Connection) -> dict[str, Any]:
+        card = balances.by_number(connection, actor, number)
+        balances.reopen(connection, actor, card["id"])
+        return _with_entries(connection, balances.by_id(connection, card["id"]))
+
+    return run(engine, work)
+
+
 @router.get("/customers/{email}/credit")
 def get_credit(engine: Database, actor: Caller, email: str) -> dict[str, Any]:
     """Show the store credit of a customer, one balance a currency, with its entries."""

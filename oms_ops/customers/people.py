@@ -19,7 +19,7 @@ from oms_ops.customers.phones import phone_number
 from oms_ops.customers.tables import Customer
 from oms_ops.database import as_time, execute, read_time, unique_again
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
-from oms_ops.shapes import Body, Text
+from oms_ops.shapes import Body, Text, Words
 
 _DIALLED = re.compile(r"[\d\s()+./-]+")
 #: Fewer are those of too many.
@@ -34,7 +34,7 @@ class CustomerIn(Body):
     customer's id in another system, of one customer only.
     """
 
-    name: Text
+    name: Words
     phone: Text | None = None
     customer_group: Text | None = None
     external_id: Text | None = None

@@ -213,7 +213,7 @@ def _card(name: str) -> pl.Expr:
     import polars as pl
 
     text = pl.col(name).cast(pl.String)
-    suspect = pl.when(text.str.contains(r"(?:\d\D{0,3}){14}")).then(text)
+    suspect = pl.when(text.str.contains(r"(?:\d\D{0,24}){14}")).then(text)
     return suspect.map_elements(cards.looks_like_card, return_dtype=pl.Boolean)
 
 

@@ -126,6 +126,8 @@ def _check_method(method: str, code: str | None) -> None:
         fault = FieldError("method", "unknown_method", f"one of {', '.join(PAYMENT_METHODS)}")
     elif code is not None and method != "gift_card":
         fault = FieldError("code", "not_a_gift_card", "is for the method gift_card")
+    elif code is None and method == "gift_card":
+        fault = FieldError("code", "required", "is what is written on the card")
     else:
         return
     raise ValidationFailed("The payment has bad fields.", [fault])

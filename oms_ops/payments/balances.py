@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -148,6 +148,24 @@ def close(connection: Connection, actor: Actor, balance_id: int) -> None:
         raise Conflict("The gift card is closed already.")
 
 
+def reopen(connection: Connection, actor: Actor, balance_id: int) -> None:
+    """Let a closed gift card pay again: money may have come back to it.
+
+    Raises:
+        Conflict: it is open.
+        Forbidden: the role may not write balances.
+    """
+    actor.require(BALANCES_WRITE)
+    opened = execute(
+        connection,
+        "UPDATE balances SET is_active = true, version = version + 1, changed_by = :actor,"
+        " changed_at = :now WHERE id = :id AND NOT is_active",
+        {"id": balance_id, **_stamp(connection, actor)},
+    ).rowcount
+    if not opened:
+        raise Conflict("The gift card is open.")
+
+
 def by_number(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
     """Return a gift card by its number, which opens nothing.
 
@@ -277,8 +295,24 @@ def _add(
         },
     ).rowcount
     if changed != len(totals):
-        raise Conflict("A balance has less than asked, is closed or is over.")
+        raise Conflict(_why_not(connection, totals))
     _enter(connection, actor, wanted)
+
+
+def _why_not(connection: Connection, totals: Mapping[int, int]) -> str:
+    """Say what stands in the way of a change of balances that was refused."""
+    today = clock.now().astimezone(settings().zone).date().isoformat()
+    for balance_id, amount in sorted(totals.items()):
+        balance = by_id(connection, balance_id)
+        name = f"Gift card {balance['number']}" if balance["number"] else "The store credit"
+        if balance["balance_minor"] + amount < 0:
+            left = to_text(balance["balance_minor"], balance["currency"])
+            return f"{name} has {left} {balance['currency']}, less than asked."
+        if not balance["is_active"]:
+            return f"{name} is closed."
+        if balance["expires_on"] is not None and str(balance["expires_on"]) < today:
+            return f"{name} was good until {balance['expires_on']}."
+    return "A balance changed in between; look again."
 
 
 def _enter(connection: Connection, actor: Actor, wanted: Sequence[_Entry]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, for_update, ids
-from oms_ops.payments import commands, refunds
+from oms_ops.payments import commands, refunds, settling
 from oms_ops.payments.operations import OPEN, REFUNDABLE
 from oms_ops.payments.refunds import LOWERS_COST, ORDER_CANCELLED, RefundRequest
 
@@ -84,4 +84,7 @@ def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[i
     back = [
         RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED, lowers_cost=True) for t in found
     ]
-    refunds.give_back(connection, actor, [request for request in back if request.amount_minor > 0])
+    made = refunds.give_back(connection, actor, [each for each in back if each.amount_minor > 0])
+    # What gateways give back is told when they have.
+    for refund_id in refunds.settled(connection, made):
+        settling.tell_refunded(connection, refund_id)

@@ -80,6 +80,7 @@ def shipping(
 ) -> dict[int, int]:
     """Return per order the minor units of its shipping, tax and all, that go back now.
 
+    With the last of its goods goes what rounding to cash added to its total.
     ``reasons`` has the reasons of the lines that came back, per order. What came back already is in
     the lines of the orders, which are locked.
     """
@@ -90,16 +91,19 @@ def shipping(
         "  FROM returns AS r WHERE r.order_id = o.id), 0) - coalesce((SELECT sum(x.amount_minor)"
         "  FROM refund_items AS x JOIN refunds AS f ON f.id = x.refund_id AND f.status <> 'failed'"
         "  WHERE f.order_id = o.id AND x.kind = 'shipping'), 0),"
+        " o.rounding_minor - coalesce((SELECT sum(l.rounding_minor) FROM order_lines AS l"
+        "  WHERE l.order_id = o.id), 0),"
         " EXISTS (SELECT 1 FROM order_lines AS l"
         " WHERE l.order_id = o.id AND l.quantity - l.cancelled > l.returned)"
         f" FROM orders AS o WHERE o.id IN ({ids(connection, 'ids')})",
         {"ids": as_ids(reasons)},
     ).fetchall()
     due = {}
-    for order_id, left, something_stays in rows:
+    for order_id, left, rounding, something_stays in rows:
         ours = any(reason in rules.shop_reasons for reason in reasons[order_id])
         whole = rules.refund_shipping and not something_stays
-        due[order_id] = max(0, int(left)) if ours or whole else 0
+        beyond = int(left) + (0 if something_stays else int(rounding))
+        due[order_id] = max(0, beyond) if ours or whole else 0
     return due
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 CallKind: TypeAlias = Literal["authorise", "capture", "void", "refund"]
 EventKind: TypeAlias = Literal[
@@ -93,6 +93,9 @@ class Notice:
 
     ``payment``, ``reference`` and ``target`` are ids of the gateway's, as in :class:`Call` and
     :class:`Outcome`; ``key`` is the key of the operation where the event names it.
+
+    Raises:
+        ValueError: the ledger knows no such kind, or the amount is none that can be moved.
     """
 
     kind: EventKind
@@ -103,6 +106,15 @@ class Notice:
     payment: str | None = None
     target: str | None = None
     key: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what a gateway may have signed and the ledger cannot mean."""
+        if self.kind not in get_args(EventKind):
+            raise ValueError(f"{self.kind!r} is no kind of event")
+        # Of what did not happen, or was given up, gateways name no amount.
+        least = 0 if self.kind in ("failed", "voided") else 1
+        if type(self.amount_minor) is not int or self.amount_minor < least:
+            raise ValueError(f"{self.amount_minor!r} is no amount of an event {self.kind!r}")
 
 
 @dataclass(frozen=True, slots=True)

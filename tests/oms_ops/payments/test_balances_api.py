@@ -82,3 +82,29 @@ def test_credit_is_given_told_corrected_and_never_negative(desk: Desk) -> None:
     assert desk.post(f"{path}/adjust", lower).status_code == 409
     assert desk.post(f"{path}/adjust", {**lower, "currency": "EUR"}).status_code == 409
     assert desk.get("/customers/nobody@example.com/credit").status_code == 404
+
+
+def test_money_that_comes_back_to_a_closed_card_is_told_and_can_be_used_again(desk: Desk) -> None:
+    card = desk.post("/gift-cards", {"currency": "USD", "amount": "50"}).json()
+    path = f"/gift-cards/{card['number']}"
+    order_id = desk.till.sell(("SKU-1", 1), payment=None)
+    pay = f"/orders/{number(order_id)}/payments"
+    assert codes(desk.post(pay, {"method": "gift_card"})) == {"code": "required"}
+    assert desk.post(pay, {"method": "gift_card", "code": card["code"]}).is_success
+    assert desk.post(f"{path}/close").is_success
+    assert desk.post(f"/orders/{number(order_id)}/cancel", {"reason": "x"}).is_success
+    letters = "SELECT count(*) FROM outbox_messages WHERE kind = 'payment.refunded'"
+    assert desk.till.shop.rows(letters)[0][0] == 1
+    second = desk.till.sell(("SKU-1", 1), payment=None)
+    pay = f"/orders/{number(second)}/payments"
+    refused = desk.post(pay, {"method": "gift_card", "code": card["code"]})
+    assert refused.json()["detail"] == f"Gift card {card['number']} is closed."
+    much = {"amount": "-51", "reason": "x"}
+    refused = desk.post(f"{path}/adjust", much)
+    assert refused.json()["detail"] == (
+        f"Gift card {card['number']} has 50.00 USD, less than asked."
+    )
+    assert desk.post(f"{path}/reopen", role="warehouse").status_code == 403
+    assert desk.post(f"{path}/reopen").json()["balance"] == "50.00"
+    assert desk.post(f"{path}/reopen").status_code == 409
+    assert desk.post(pay, {"method": "gift_card", "code": card["code"]}).is_success

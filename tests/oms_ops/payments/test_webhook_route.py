@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -66,3 +67,38 @@ def test_a_message_that_cannot_be_verified_now_is_to_be_sent_again(
     monkeypatch.setattr(till.fake, "verify", away)
     assert outside.post("/v1/webhooks/fake", content=b"{}").status_code == 503
     assert till.shop.count("gateway_messages") == 0
+
+
+@pytest.mark.parametrize("at", ["yesterday", "2026-11-29T10:00:00", ""])
+def test_a_message_without_a_moment_is_too_old(till: Till, outside: TestClient, at: str) -> None:
+    body = b"{}"
+    headers = {"fake-id": "fe_1", "fake-time": at}
+    headers["fake-signature"] = till.fake._signature("fe_1", at, body)
+    assert outside.post("/v1/webhooks/fake", content=body, headers=headers).status_code == 401
+    assert till.shop.count("gateway_messages") == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount": -100}, {"amount": 0}, {"amount": "100"}, {"amount": 1.5}, {"amount": True},
+        {"amount": None}, {"kind": "doubled"}, {"kind": "refunded", "amount": -100},
+    ],
+)  # fmt: skip
+def test_a_signed_event_that_means_nothing_is_shown_and_never_applied(
+    till: Till, outside: TestClient, change: dict[str, object]
+) -> None:
+    order_id = till.sell(("SKU-1", 2))
+    Desk(till).pay(order_id)
+    before = till.money(order_id)
+    [payment] = till.payments(order_id)
+    event = {"kind": "captured", "reference": "fcx", "amount": 100, "currency": "USD",
+             "at": clock.now().isoformat(), "payment": payment.gateway_reference,
+             **change}  # fmt: skip
+    headers, body = till.fake.signed("fe_9", json.dumps(event).encode())
+    assert outside.post("/v1/webhooks/fake", content=body, headers=headers).status_code == 200
+    collecting.hear(till.engine)
+    assert till.money(order_id) == before
+    [message] = till.shop.rows("SELECT status, reason FROM gateway_messages")
+    assert message[0] == "flagged"
+    assert "unreadable" in message[1]
