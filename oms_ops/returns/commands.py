@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import RETURNS_WRITE, Actor
+from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
 from oms_ops.database import as_rows, execute, rowset
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.orders import backorders
@@ -73,6 +73,8 @@ def receive(
             does not cover the refund.
     """
     actor.require(RETURNS_WRITE)
+    # Nobody else looks at it before the money goes back.
+    actor.require(PAYMENTS_WRITE)
     if not requests:
         return []
     line_ids = [line.order_line_id for request in requests for line in request.lines]

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import RETURNS_WRITE, Actor
+from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
 from oms_ops.database import as_rows, execute, rowset
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.returns import policy, queries
@@ -34,9 +34,10 @@ def resolve(connection: Connection, actor: Actor, return_id: int, resolution: st
     Raises:
         ValidationFailed: another resolution; for an exchange see :mod:`oms_ops.returns.exchange`.
         Conflict: it is not inspected, or money of its order is just being collected.
-        Forbidden: the role may not write returns.
+        Forbidden: the role may not write returns, or payments.
     """
     actor.require(RETURNS_WRITE)
+    actor.require(PAYMENTS_WRITE)
     if resolution not in ("refund", "store_credit"):
         message = "one of refund, store_credit, exchange"
         fault = FieldError("resolution", "unknown_resolution", message)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from oms_ops.access.actor import Actor
 from oms_ops.database import reading, run
-from oms_ops.errors import Conflict
+from oms_ops.errors import Conflict, Forbidden
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.fulfilment import delivery
 from oms_ops.orders import collecting, queries, refunding, remedies, tenders
@@ -16,7 +17,7 @@ from oms_ops.orders.units import CancelledUnits
 from oms_ops.payments import attention
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
-from oms_ops.returns import commands
+from oms_ops.returns import commands, resolution
 from oms_ops.returns.commands import ReturnedLine, ReturnRequest
 from oms_ops.returns.goods import Inspected
 from oms_ops.returns.requests import Asked
@@ -270,3 +271,30 @@ def test_what_was_refunded_of_a_line_is_not_given_back_again_when_its_units_come
     with pytest.raises(Conflict):
         again = Wanted("more", goodwill=1)
         run(desk.engine, lambda c: refunding.refund(c, CLERK, order_id, again))
+
+
+def test_what_a_total_was_rounded_by_goes_back_with_the_last_of_the_goods(desk: Desk) -> None:
+    desk.rules(cash_rounding={"USD": 5})
+    order_id = desk.sold(("SKU-1", 2), payment={"method": "cash"})
+    assert desk.totals(order_id) == ("0.00", "4.00", "0.00")
+    desk.back(order_id, Asked(1, 1, "changed_mind"))
+    assert desk.totals(order_id)[2] == "1.99"
+    desk.back(order_id, Asked(1, 1, "changed_mind"))
+    assert desk.totals(order_id) == ("0.00", "4.00", "4.00")
+    assert desk.order(order_id)["payment_status"] == "refunded"
+
+
+@pytest.mark.parametrize("role", ["support", "warehouse"])
+def test_only_who_may_refund_gives_money_for_goods(desk: Desk, role: str) -> None:
+    order_id = desk.sold(("SKU-1", 1))
+    return_id = desk.ask(order_id, Asked(1, 1, "damaged"))
+    desk.receive(return_id)
+    desk.inspect(return_id, Inspected(1, 1))
+    actor = Actor("sam", role)
+    for how in ("refund", "store_credit"):
+        with pytest.raises(Forbidden, match="payments:write"):
+            run(desk.engine, lambda c, h=how: resolution.resolve(c, actor, return_id, h))
+    request = ReturnRequest(order_id, (ReturnedLine(1, 1, reason="damaged"),), "x")
+    with pytest.raises(Forbidden, match="payments:write"):
+        run(desk.engine, lambda c: commands.receive(c, actor, [request]))
+    assert desk.totals(order_id)[2] == "0.00"
