@@ -89,10 +89,14 @@ class CaptureBody(MoneyBody):
 
 
 class RefundBody(MoneyBody):
-    """How much goes back of one payment, and why."""
+    """How much goes back of one payment, and why; ``return`` is the number of the return's.
+
+    Where none is said it goes first towards what a gateway declined to give back of the order.
+    """
 
     amount: Money
     reason: Text
+    return_: Annotated[Text | None, Field(alias="return")] = None
 
 
 class LineRefundBody(MoneyBody):

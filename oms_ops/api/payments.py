@@ -12,10 +12,11 @@ from oms_ops.api.money_bodies import AuthoriseBody, CaptureBody, PaymentBody, Re
 from oms_ops.api.once import IdempotencyKey, once
 from oms_ops.api.parts import Caller, Database, Key
 from oms_ops.database import reading, run
-from oms_ops.orders import collecting, queries, refunding, tenders
+from oms_ops.orders import collecting, outstanding, queries, refunding, tenders
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import commands, operations, overview
 from oms_ops.payments.commands import RefundRequest
+from oms_ops.returns.queries import return_id
 
 router = APIRouter(tags=["payments"])
 
@@ -122,14 +123,19 @@ def refund_payment(
 ) -> dict[str, Any]:
     """Give money back, at most what was captured.
 
-    ``made`` are the refunds, one a capture: ``settled``; ``pending`` while the gateway has not said
-    so; ``failed`` where it declined.
+    It goes towards ``return``, or else first towards what a gateway declined to give back of the
+    order. ``made`` are the refunds, one a capture and what it goes towards: ``settled``;
+    ``pending`` while the gateway has not said so; ``failed`` where it declined.
     """
 
     def work(connection: Connection) -> dict[str, Any]:
         payment = _locked(connection, actor, payment_id)
-        request = RefundRequest(payment_id, minor(body.amount, payment["currency"]), body.reason)
-        refund_ids = commands.refund(connection, actor, [request])
+        amount = minor(body.amount, payment["currency"])
+        named = None if body.return_ is None else return_id(connection, body.return_)
+        request = RefundRequest(payment_id, amount, body.reason, named)
+        refund_ids = outstanding.refund(
+            connection, actor, payment["order_id"], request, currency=payment["currency"]
+        )
         refunding.tell(connection, refund_ids)
         return _with_made(overview.of_payment(connection, actor, payment_id), refund_ids)
 
@@ -137,7 +143,8 @@ def refund_payment(
         refund_ids = [each["id"] for each in answer["made"]]
         return _with_made(performed(engine, actor, payment_id), refund_ids)
 
-    asked = (f"payments/{payment_id}/refunds", body.model_dump(mode="json"))
+    told = body.model_dump(mode="json", by_alias=True, exclude_none=True)
+    asked = (f"payments/{payment_id}/refunds", told)
     return once(engine, actor, idempotency_key, asked, work, finish=finish)
 
 

@@ -23,7 +23,7 @@ from oms_ops.orders.tenders import spread_back
 from oms_ops.payments import overview, refunds, settling
 from oms_ops.payments.refunds import RefundRequest
 from oms_ops.payments.standing import Tender, standing
-from oms_ops.payments.tables import REFUND_DESTINATIONS
+from oms_ops.payments.tables import REFUND_WAYS
 from oms_ops.rules import store
 
 
@@ -175,8 +175,8 @@ def _items(paid: Paid, wanted: Wanted, currency: str) -> list[Item]:
             items.append(Item("shipping", asked))
     if wanted.goodwill is not None:
         items.append(Item("goodwill", wanted.goodwill))
-    if wanted.destination not in REFUND_DESTINATIONS:
-        message = f"one of {', '.join(REFUND_DESTINATIONS)}"
+    if wanted.destination not in REFUND_WAYS:
+        message = f"one of {', '.join(REFUND_WAYS)}"
         faults.append(FieldError("destination", "unknown", message))
     if not items and not faults:
         faults.append(FieldError("lines", "required", "lines, shipping, goodwill or everything"))

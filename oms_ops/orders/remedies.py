@@ -14,7 +14,7 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_time, execute
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
-from oms_ops.orders import collecting, refund_items, return_refunds, tenders
+from oms_ops.orders import collecting, outstanding, refund_items, return_refunds
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import ledger, operations, refunds, settling
 
@@ -37,6 +37,8 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
 def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
     """Put an operation aside that failed, or that was flagged and did nothing; return the payment.
 
+    What a refund that failed was still to give back has then gone back another way.
+
     Raises:
         NotFound: there is no such operation.
         Conflict: it is neither flagged nor failed.
@@ -45,6 +47,8 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
     actor.require(PAYMENTS_WRITE)
     operation = _locked(connection, operation_id)
     if operation["status"] == "failed":
+        if operation["refund_id"] and operation["code"] not in ("retried", "dismissed"):
+            outstanding.made_elsewhere(connection, actor, operation["refund_id"])
         _mark(connection, actor, operation_id, "dismissed")
     else:
         settling.dismiss(connection, actor, operation_id)
@@ -111,27 +115,18 @@ def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
 def _still_due(connection: Connection, operation: dict[str, Any]) -> None:
     """Refuse to give back what has gone back another way since the refund failed."""
     order_id, amount = operation["order_id"], operation["amount_minor"]
-    lowers_cost, of_return = execute(
-        connection,
-        "SELECT r.lowers_cost, (SELECT CAST(b.refund_minor - coalesce((SELECT sum(f.amount_minor)"
-        " FROM refunds AS f WHERE f.return_id = b.id AND f.status <> 'failed'), 0) AS bigint)"
-        " FROM returns AS b WHERE b.id = r.return_id) FROM refunds AS r WHERE r.id = :id",
-        {"id": operation["refund_id"]},
-    ).fetchone()
-    if of_return is not None and of_return < amount:
-        text = to_text(max(0, of_return), operation["currency"])
-        raise Conflict(f"Of the return, {text} is still to go back: resolve that, dismiss this.")
-    if lowers_cost and (due := tenders.surplus(connection, order_id)) < amount:
-        text = to_text(due, operation["currency"])
-        raise Conflict(f"Of the order, {text} is still to go back: refund that, and dismiss this.")
+    left = outstanding.left_of(connection, operation["refund_id"])
+    if left is not None and left < amount:
+        text = to_text(left, operation["currency"])
+        raise Conflict(f"{text} of it is still to go back: refund that, and dismiss this.")
     wanted: dict[int | None, int] = {}
     for item in refund_items.of_refund(connection, operation["refund_id"]):
         if item.kind != "goodwill":
             wanted[item.line_id] = wanted.get(item.line_id, 0) + item.amount
     paid = refund_items.paid(connection, order_id)
-    left: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
-    left[None] = paid.shipping_left
-    if any(part > left.get(line_id, 0) for line_id, part in wanted.items()):
+    room: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
+    room[None] = paid.shipping_left
+    if any(part > room.get(line_id, 0) for line_id, part in wanted.items()):
         raise Conflict("What it was for was refunded another way since: dismiss it.")
 
 

@@ -22,6 +22,9 @@ _SETTLED = (
     " WHEN 'exchange' THEN 'exchanged' ELSE 'refunded' END"
 )
 
+#: How a customer is told where her money goes.
+_WHERE = {"credited": "to your store credit", "elsewhere": "to you another way"}
+
 
 def follow(
     connection: Connection, actor: Actor, order_ids: Sequence[int], *, notify: bool = True
@@ -63,7 +66,9 @@ def _tell(connection: Connection, return_ids: Sequence[int]) -> None:
     """Tell the customers of returns what has gone back; an exchange is told by itself."""
     rows = execute(
         connection,
-        "SELECT o.number, r.number, c.email, r.refund_minor, o.currency, r.status"
+        "SELECT o.number, r.number, c.email, r.refund_minor, o.currency, CASE WHEN EXISTS ("
+        "SELECT 1 FROM refunds AS f WHERE f.return_id = r.id AND f.destination = 'elsewhere')"
+        " THEN 'elsewhere' ELSE r.status END"
         " FROM returns AS r JOIN orders AS o ON o.id = r.order_id"
         " JOIN customers AS c ON c.id = o.customer_id"
         f" WHERE r.id IN ({ids(connection, 'ids')}) AND r.refund_minor > 0 ORDER BY r.id",
@@ -80,11 +85,9 @@ def _tell(connection: Connection, return_ids: Sequence[int]) -> None:
                     "return": number,
                     "amount": to_text(amount, currency),
                     "currency": currency,
-                    "where": "to your store credit"
-                    if status == "credited"
-                    else "to where it came from",
+                    "where": _WHERE.get(way, "to where it came from"),
                 },
             )
-            for order, number, email, amount, currency, status in rows.fetchall()
+            for order, number, email, amount, currency, way in rows.fetchall()
         ],
     )

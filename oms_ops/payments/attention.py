@@ -50,7 +50,9 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         " AND NOT EXISTS (SELECT 1 FROM returns AS t WHERE t.id = r.return_id"
         "  AND t.status IN ('refunded', 'credited', 'exchanged')))",
         ("retry", "dismiss"),
-        "The customer has not got this money. Retry, or refund it another way and dismiss this.",
+        "The customer has not got this money. Retry, or refund it of a payment of the order, which"
+        " counts for it, and dismiss this. What is not refunded here by then counts as given back"
+        " another way.",
     ),
     "capture_failed": (
         f"{_OPERATION} x.kind = 'capture' AND x.status = 'failed'"

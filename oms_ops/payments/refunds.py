@@ -33,7 +33,8 @@ REFUND_GUARD = f"{REFUNDABLE} >= r.amount AND r.amount > 0"
 class RefundRequest:
     """``amount_minor`` to give back from one payment, for one return if there is one.
 
-    ``destination`` is ``original``, or ``store_credit`` for money that stays with the shop.
+    ``destination`` is ``original``, ``store_credit`` for money that stays with the shop, or
+    ``elsewhere`` for what a person says has gone back another way: that is only recorded.
     ``lowers_cost``: units were cancelled, and the order costs so much less.
     """
 
@@ -109,7 +110,8 @@ def _settle_at_once(
     back = [
         balances.Back(r.payment_id, refund_id, r.amount_minor, r.destination)
         for r, refund_id in zip(requests, refund_ids, strict=True)
-        if r.destination == "store_credit" or gateways[r.payment_id] == BALANCE
+        if r.destination == "store_credit"
+        or (gateways[r.payment_id] == BALANCE and r.destination == "original")
     ]
     balances.give_back(connection, actor, back)
     columns = {"id": "bigint", "amount": "bigint"}

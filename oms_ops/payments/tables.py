@@ -21,8 +21,10 @@ EVENT_KINDS = (
     "charge_back_reversed",
 )  # fmt: skip
 REFUND_STATUSES = ("pending", "settled", "failed")
-#: Where the money of a refund goes: back to where it came from, or into the customer's credit.
-REFUND_DESTINATIONS = ("original", "store_credit")
+#: Where money can be sent: back to where it came from, or into the customer's credit.
+REFUND_WAYS = ("original", "store_credit")
+#: Where the money of a refund went; ``elsewhere`` is by no way that the shop's payments know.
+REFUND_DESTINATIONS = (*REFUND_WAYS, "elsewhere")
 #: What money goes back for: units of a line, what sending cost, or nothing but good will.
 REFUND_ITEM_KINDS = ("line", "shipping", "goodwill")
 OPERATION_KINDS = ("authorise", "capture", "void", "refund")

@@ -1,0 +1,104 @@
+"""The refund of a return that a gateway declined, and that staff make another way, is one."""
+
+from __future__ import annotations
+
+import pytest
+
+from oms_ops.orders import collecting
+from oms_ops.returns import queries
+from tests.oms_ops.payments.desk import Desk as Clerks
+from tests.oms_ops.payments.desk import codes
+from tests.oms_ops.payments.till import Till
+from tests.oms_ops.returns.desk import Desk
+from tests.oms_ops.returns.test_refunds import declined, needs_a_person
+
+
+@pytest.fixture
+def clerks(till: Till) -> Clerks:
+    return Clerks(till)
+
+
+@pytest.fixture
+def returns(till: Till) -> Desk:
+    return Desk(till.shop)
+
+
+def state(returns: Desk, return_id: int, order_id: int) -> tuple[str, str]:
+    """Return a return's status, and what went back of its order."""
+    return returns.seen(return_id)["status"], returns.totals(order_id)[2]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_refund_of_a_payment_settles_the_return(
+    clerks: Clerks, returns: Desk, *, named: bool
+) -> None:
+    till = clerks.till
+    order_id, return_id, failed = declined(till, returns)
+    rma = returns.seen(return_id)["number"]
+    body = {"amount": "1.99", "reason": "again", **({"return": rma} if named else {})}
+    answer = clerks.post(f"/payments/{till.payment(order_id)}/refunds", body)
+    assert [each["return"] for each in answer.json()["made"]] == [rma]
+    assert state(returns, return_id, order_id) == ("refunded", "1.99")
+    assert returns.told().count("return.refunded") == 1
+    assert "payment.refunded" not in returns.told()
+    assert clerks.post(f"/payment-operations/{failed}/dismiss").is_success
+    assert clerks.post(f"/returns/{rma}/resolve", {}).status_code == 409
+    assert (state(returns, return_id, order_id), needs_a_person(returns)) == (
+        ("refunded", "1.99"), [],
+    )  # fmt: skip
+
+
+def test_dismissing_the_refund_of_a_return_settles_it(clerks: Clerks, returns: Desk) -> None:
+    order_id, return_id, failed = declined(clerks.till, returns)
+    assert clerks.post(f"/payment-operations/{failed}/dismiss").is_success
+    assert (state(returns, return_id, order_id), needs_a_person(returns)) == (
+        ("refunded", "1.99"), [],
+    )  # fmt: skip
+    refunds = returns.seen(return_id)["refunds"]
+    assert [each["destination"] for each in refunds] == ["original", "elsewhere"]
+    rows = returns.shop.rows("SELECT payload FROM outbox_messages WHERE kind = 'return.refunded'")
+    assert "another way" in str(rows[0].payload)
+    assert clerks.post(f"/returns/{return_id}/resolve", {}).status_code == 409
+
+
+def test_after_a_part_the_rest_of_a_return_is_resolved_or_dismissed(
+    clerks: Clerks, returns: Desk
+) -> None:
+    till = clerks.till
+    order_id, return_id, failed = declined(till, returns)
+    path = f"/payments/{till.payment(order_id)}/refunds"
+    assert clerks.post(path, {"amount": "0.99", "reason": "a part"}).is_success
+    assert state(returns, return_id, order_id) == ("refund_failed", "0.99")
+    assert needs_a_person(returns) == ["refund_failed"]
+    assert clerks.post(f"/payment-operations/{failed}/dismiss").is_success
+    assert state(returns, return_id, order_id) == ("refunded", "1.99")
+
+
+def test_no_more_goes_back_for_a_return_than_is_left_of_it(clerks: Clerks, returns: Desk) -> None:
+    till = clerks.till
+    order_id, return_id, _ = declined(till, returns)
+    path = f"/payments/{till.payment(order_id)}/refunds"
+    body = {"amount": "2.50", "reason": "x", "return": returns.seen(return_id)["number"]}
+    assert codes(clerks.post(path, body)) == {"amount": "too_large"}
+    assert clerks.post(path, {**body, "return": "RM-19999999"}).status_code == 404
+    # Nobody named it: what is more than the return's is for the reason that is given.
+    made = clerks.post(path, {"amount": "2.50", "reason": "x"}).json()["made"]
+    assert [(each["amount"], each["return"] is not None) for each in made] == [
+        ("1.99", True), ("0.51", False),
+    ]  # fmt: skip
+    collecting.perform(till.engine)
+    assert state(returns, return_id, order_id) == ("refunded", "2.50")
+
+
+def test_a_refund_names_a_return_of_its_own_order_that_still_has_money_to_come(
+    clerks: Clerks, returns: Desk
+) -> None:
+    till = clerks.till
+    _, return_id, _ = declined(till, returns)
+    other = till.sell(("SKU-1", 2))
+    clerks.pay(other)
+    body = {"amount": "1.00", "reason": "x", "return": returns.seen(return_id)["number"]}
+    refused = clerks.post(f"/payments/{till.payment(other)}/refunds", body)
+    assert codes(refused) == {"return": "nothing_left"}
+    with till.engine.connect() as connection:
+        assert queries.head(connection, return_id)["status"] == "refund_failed"
