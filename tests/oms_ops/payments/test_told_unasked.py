@@ -1,0 +1,134 @@
+"""What gateways tell that nobody asked for: it is counted once, seen, and collects nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from oms_ops.orders import collecting
+from oms_ops.reconcile import reconcile
+from tests.oms_ops.payments.desk import Desk, number
+from tests.oms_ops.payments.till import Till
+
+
+@pytest.fixture
+def desk(till: Till) -> Desk:
+    return Desk(till)
+
+
+def tell(desk: Desk, place: int, kind: str, reference: str, amount: int, **more: Any) -> None:
+    """Let the gateway tell of a payment (the order's first is 0) what nobody asked for."""
+    payment = desk.till.payments(1)[place].gateway_reference
+    event = {"key": None, "target": None, "currency": "USD", "payment": payment, **more}
+    with desk.till.fake.books() as books:
+        desk.till.fake.send(books, kind=kind, reference=reference, amount=amount, **event)
+    desk.till.deliver_events()
+    collecting.perform(desk.till.engine)
+
+
+def needs(desk: Desk) -> list[tuple[str, str, str]]:
+    """Return kind, what and amount of all that needs a person."""
+    found = desk.get("/payments/attention").json()["data"]
+    return [(each["kind"], each["what"], each["amount"]) for each in found]
+
+
+def paid(desk: Desk) -> tuple[Any, ...]:
+    """Return what is captured, refunded and still refundable of the first payment."""
+    row = desk.till.payments(1)[0]
+    rest = row.captured_minor - row.refunded_minor - row.refunding_minor - row.credited_minor
+    return row.captured_minor, row.refunded_minor, rest - row.charged_back_minor
+
+
+@pytest.mark.parametrize("destination", ["original", "store_credit"])
+def test_a_charge_back_of_what_went_back_before_is_seen(desk: Desk, destination: str) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    desk.pay(order_id)
+    body = {"reason": "x", "everything": True, "destination": destination}
+    assert desk.post(f"/orders/{number(order_id)}/refunds", body).is_success
+    tell(desk, 0, "charged_back", "fd_1", 398)
+    assert needs(desk) == [
+        ("events_beyond_payment", "charged_back", "3.98"), ("charge_back", "card", "3.98"),
+    ]  # fmt: skip
+    tell(desk, 0, "charge_back_reversed", "fd_1", 398)
+    assert needs(desk) == []
+
+
+def test_a_charge_back_is_told_whole_while_a_refund_is_on_its_way(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    payment_id = desk.pay(order_id)
+    desk.till.fake.break_next("refund", "waiting")
+    desk.post(f"/payments/{payment_id}/refunds", {"amount": "3.00", "reason": "late"})
+    tell(desk, 0, "charged_back", "fd_1", 398)
+    assert needs(desk) == [("charge_back", "card", "3.98")]
+    with desk.till.later(hours=2):
+        desk.till.deliver_events()
+        collecting.perform(desk.till.engine)
+        assert needs(desk) == [
+            ("events_beyond_payment", "charged_back", "3.00"), ("charge_back", "card", "3.98"),
+        ]  # fmt: skip
+    with desk.till.later(days=120):
+        assert needs(desk) == []
+
+
+@pytest.mark.parametrize("refund_first", [False, True])
+def test_what_was_captured_twice_and_refunded_there_is_as_if_it_never_was(
+    desk: Desk, *, refund_first: bool
+) -> None:
+    desk.pay(desk.till.sell(("SKU-1", 2)))
+    news = [("captured", "fc_twice", 100, {}), ("refunded", "fr_1", 60, {"target": "fc_twice"}),
+            ("refunded", "fr_2", 40, {"target": "fc_twice"})]  # fmt: skip
+    for kind, reference, amount, more in reversed(news) if refund_first else news:
+        tell(desk, 0, kind, reference, amount, **more)
+        if (kind, refund_first) == ("captured", False):
+            assert needs(desk) == [("events_beyond_payment", "captured", "1.00")]
+        if reference == "fr_1" and not refund_first:
+            assert needs(desk) == [("events_beyond_payment", "captured", "0.40")]
+    assert paid(desk) == (398, 0, 398)
+    assert needs(desk) == []
+    assert desk.till.seen(1)["payment_status"] == "paid"
+    # All that she paid can go back, and then the payment is refunded.
+    answer = desk.post(f"/orders/{number(1)}/refunds", {"reason": "x", "everything": True})
+    assert answer.is_success, answer.text
+    assert paid(desk) == (398, 398, 0)
+    assert needs(desk) == []
+
+
+@pytest.mark.parametrize("capture_first", [False, True])
+def test_a_refund_that_was_asked_for_here_is_not_for_what_was_captured_twice(
+    desk: Desk, *, capture_first: bool
+) -> None:
+    payment_id = desk.pay(desk.till.sell(("SKU-1", 2)))
+
+    def refund() -> None:
+        body = {"amount": "1.50", "reason": "late"}
+        assert desk.post(f"/payments/{payment_id}/refunds", body).is_success
+
+    if not capture_first:
+        refund()
+    tell(desk, 0, "captured", "fc_twice", 100)
+    if capture_first:
+        refund()
+    assert paid(desk) == (398, 150, 248)
+    assert needs(desk) == [("events_beyond_payment", "captured", "1.00")]
+    tell(desk, 0, "refunded", "fr_9", 100, target="fc_twice")
+    assert paid(desk) == (398, 150, 248)
+    assert needs(desk) == []
+
+
+def test_a_payment_whose_sums_forget_what_was_told_does_not_reconcile(shop: Any) -> None:
+    """The proof of the fixture: the audit looks at charge backs and at refunds of the surplus."""
+    desk = Desk(Till(shop))
+    desk.pay(desk.till.sell(("SKU-1", 2)))
+    tell(desk, 0, "captured", "fc_twice", 100)
+    tell(desk, 0, "refunded", "fr_1", 100, target="fc_twice")
+    tell(desk, 0, "charged_back", "fd_1", 98)
+    for column, wrong in (("refunded_minor", 100), ("charged_back_minor", 0)):
+        with shop.engine.begin() as connection:
+            right = connection.exec_driver_sql(f"SELECT {column} FROM payments").scalar_one()
+            connection.exec_driver_sql(f"UPDATE payments SET {column} = {wrong}")
+        found = {finding.name for finding in reconcile(shop.engine) if finding.count}
+        assert found == {"a payment is the fold of its events"}
+        with shop.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE payments SET {column} = {right}")
+    assert not any(finding.count for finding in reconcile(shop.engine))
