@@ -42,19 +42,22 @@ R = TypeVar("R")
 def collect(connection: Connection, actor: Actor, order_ids: Iterable[int]) -> list[int]:
     """Reserve the capture of what orders have earned by what has left; return the operations.
 
-    The orders are locked. Nothing is reserved beyond what is authorised; the rest stays due.
+    The orders are locked. Nothing is reserved beyond what is authorised; the rest stays due. What a
+    customer's bank took back of one payment is not collected from another one by itself.
     """
     wanted = _at_gateways(connection, order_ids)
     if not wanted or store.current(connection).rules.payments.capture != "shipment":
         return []
     earned = _earned(connection, wanted)
+    cost = tenders.owed(connection, wanted)
     parts = []
     for order_id, held in standing(connection, wanted).items():
-        due = earned.get(order_id, 0) - held.collected
+        due = earned.get(order_id, 0) - held.collected - held.disputed(cost[order_id])
         if due <= 0:
             continue
         payments = ledger.lock(connection, [t.payment_id for t in held.tenders])
-        for payment_id, payment in sorted(payments.items()):
+        # What was added after a charge back is there to be collected in its stead.
+        for payment_id, payment in sorted(payments.items(), reverse=held.charged_back > 0):
             room = operations.capturable(payment)
             if room > 0 and due > 0:
                 part = room if operations.captures_once(payment) else min(due, room)

@@ -188,7 +188,7 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
     order_of_refunds = store.current(connection).rules.payments.refund_order
     for order_id, held in found.items():
         # Beyond what is collected for good, only the rest of the cost is still expected.
-        surplus = max(0, held.open - max(0, cost[order_id] - held.collected))
+        surplus = held.surplus(cost[order_id])
         # What is only being captured may yet be declined: it is given back when it has come.
         due = max(0, held.secured - cost[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from oms_ops.orders import collecting
+from oms_ops.orders.capture import capture
 from oms_ops.reconcile import reconcile
 from tests.oms_ops.payments.desk import Desk, number
 from tests.oms_ops.payments.till import Till
+from tests.oms_ops.shop import CLERK, order
 
 
 @pytest.fixture
@@ -132,3 +134,87 @@ def test_a_payment_whose_sums_forget_what_was_told_does_not_reconcile(shop: Any)
         with shop.engine.begin() as connection:
             connection.exec_driver_sql(f"UPDATE payments SET {column} = {right}")
     assert not any(finding.count for finding in reconcile(shop.engine))
+
+
+def two_cards(desk: Desk) -> tuple[int, int]:
+    """Sell two parcels, a card for each: one of 1.99 has left and is paid, one of 3.98 waits."""
+    desk.till.shop.stock("SKU-1", 1, "ATL")
+    desk.till.shop.stock("SKU-2", 1, "NYC")
+    wanted = order(("SKU-1", 1), ("SKU-2", 1), allow_split=True, payment=None)
+    made = capture(desk.till.engine, CLERK, wanted)["number"]
+    cards = [add_card(desk, made, amount) for amount in ("1.99", "3.98")]
+    parcel = desk.till.shop.rows(
+        "SELECT s.id FROM shipments AS s JOIN warehouses AS w ON w.id = s.warehouse_id"
+        " ORDER BY CASE WHEN w.code = 'ATL' THEN 0 ELSE 1 END"
+    )
+    assert [row[0] for row in parcel] == [1, 2]
+    desk.till.ship(1, 0)
+    collecting.perform(desk.till.engine)
+    assert [row.captured_minor for row in desk.till.payments(1)] == [199, 0]
+    return cards[0], cards[1]
+
+
+def add_card(desk: Desk, made: str, amount: str) -> int:
+    body = {"method": "card", "amount": amount}
+    payment = desk.post(f"/orders/{made}/payments", body).json()
+    assert desk.post(f"/payments/{payment['id']}/authorise", {"token": "t"}).is_success
+    return int(payment["id"])
+
+
+def captured(desk: Desk) -> list[int]:
+    collecting.perform(desk.till.engine)
+    return [row.captured_minor for row in desk.till.payments(1)]
+
+
+def test_a_charge_back_on_one_card_collects_nothing_from_another(desk: Desk) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    assert captured(desk) == [199, 0], "its goods have not left"
+    assert desk.till.seen(1)["totals"]["due"] == "5.97"
+    # The other card pays for its own parcel, and for no more than that.
+    desk.till.ship(1, 1)
+    assert captured(desk) == [199, 398]
+    tell(desk, 0, "charge_back_reversed", "fd_1", 199)
+    assert captured(desk) == [199, 398]
+    assert desk.till.seen(1)["totals"]["due"] == "0.00"
+
+
+def test_a_charge_back_that_is_won_leaves_nothing_collected_for_what_has_not_left(
+    desk: Desk,
+) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    tell(desk, 0, "charge_back_reversed", "fd_1", 199)
+    assert captured(desk) == [199, 0]
+
+
+def test_a_person_collects_what_was_charged_back_and_later_parcels_still_pay(desk: Desk) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    third = desk.post(f"/orders/{number(1)}/payments", {"method": "bank_transfer"}).json()
+    assert third["amount"] == "1.99"
+    assert desk.post(f"/payments/{third['id']}/capture").is_success
+    assert captured(desk) == [199, 0, 199]
+    desk.till.ship(1, 1)
+    assert captured(desk) == [199, 398, 199]
+    assert desk.till.seen(1)["totals"]["due"] == "0.00"
+
+
+def test_a_card_that_is_added_is_collected_in_the_stead_of_the_charge_back(desk: Desk) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    with desk.till.later(minutes=1):
+        add_card(desk, number(1), "1.99")
+        assert captured(desk) == [199, 0, 199]
+        desk.till.ship(1, 1)
+        assert captured(desk) == [199, 398, 199]
+
+
+def test_what_is_cancelled_after_a_charge_back_is_let_go_of_and_not_collected(desk: Desk) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    lines = [{"line_no": 2, "quantity": 1}]
+    assert desk.post(f"/orders/{number(1)}/cancel", {"reason": "x", "lines": lines}).is_success
+    assert captured(desk) == [199, 0]
+    assert [row.voided_minor for row in desk.till.payments(1)] == [0, 398]
+    assert desk.till.operations()[-1] == ("void", "settled")
