@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids, run, unavailable
 from oms_ops.orders import return_refunds, tenders
-from oms_ops.orders.amounts import owed_sql
+from oms_ops.orders.amounts import earned_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
 from oms_ops.payments.calling import Lost
@@ -78,25 +78,9 @@ def _at_gateways(connection: Connection, order_ids: Iterable[int]) -> list[int]:
 
 
 def _earned(connection: Connection, order_ids: Collection[int]) -> dict[int, int]:
-    """Return per order the minor units of what has left, tax and all.
-
-    What the order costs beyond its lines (shipping, its rounding) is earned with the first parcel,
-    so that the last one brings it to exactly what is owed.
-    """
-    included = "o.tax_included"
-    shipped = f"CAST(sum({owed_sql('l', 'l.shipped', included)}) AS bigint)"
-    lines = f"CAST(sum({owed_sql('l', 'l.quantity', included)}) AS bigint)"
-    rows = execute(
-        connection,
-        f"SELECT o.id, {shipped} + o.total_minor - {lines} - coalesce((SELECT"
-        "  CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r WHERE r.order_id = o.id), 0)"
-        " FROM orders AS o"
-        " JOIN order_lines AS l ON l.order_id = o.id"
-        f" WHERE o.id IN ({ids(connection, 'ids')}) AND o.status <> 'cancelled'"
-        " GROUP BY o.id, o.total_minor, o.tax_included HAVING sum(l.shipped) > 0",
-        {"ids": as_ids(order_ids)},
-    )
-    return dict(rows.fetchall())
+    """Return per order the minor units of what has left."""
+    query = earned_sql(f"IN ({ids(connection, 'ids')})")
+    return dict(execute(connection, query, {"ids": as_ids(order_ids)}).fetchall())
 
 
 def perform(engine: Engine, *, payment_ids: Sequence[int] | None = None, batch: int = 64) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -67,8 +67,10 @@ _BEYOND = (
     " FROM uncounted AS u LEFT JOIN undone AS d ON d.payment_id = u.payment_id)"
 )
 
-#: kind -> query, what can be done (the names of routes), and how, in a sentence.
-_KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+#: A query, what can be done (the names of routes), and how, in a sentence.
+Kind: TypeAlias = tuple[str, tuple[str, ...], str]
+
+_KINDS: dict[str, Kind] = {
     "operation_flagged": (
         f"{_OPERATION} x.status = 'flagged'",
         ("accept", "dismiss"),
@@ -154,8 +156,10 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 
-def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
-    """Return what needs a person, the oldest of each kind first.
+def listing(
+    connection: Connection, actor: Actor, more: Mapping[str, Kind] | None = None
+) -> list[dict[str, Any]]:
+    """Return what needs a person, the oldest of each kind first; ``more`` are kinds from above.
 
     Each has ``kind``, ``order``, ``payment``, ``operation`` or ``message`` where it is of one,
     ``amount`` and ``currency``, ``since``, ``problem``, what can be done (``can``) and ``how``.
@@ -172,7 +176,7 @@ def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
     }
     return [
         _shown(kind, dict(row), can, how)
-        for kind, (query, can, how) in _KINDS.items()
+        for kind, (query, can, how) in {**_KINDS, **(more or {})}.items()
         for row in _rows(connection, query, parameters)
     ]
 

@@ -218,3 +218,57 @@ def test_what_is_cancelled_after_a_charge_back_is_let_go_of_and_not_collected(de
     assert captured(desk) == [199, 0]
     assert [row.voided_minor for row in desk.till.payments(1)] == [0, 398]
     assert desk.till.operations()[-1] == ("void", "settled")
+
+
+def test_goods_that_nobody_pays_for_are_seen_before_they_leave_and_after(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    payment_id = desk.till.authorise(order_id)
+    assert needs(desk) == []
+    tell(desk, 0, "voided", "fv_1", 398)
+    assert needs(desk) == [("authorisation_lost", "card", "3.98")]
+    refused = desk.post(f"/payments/{payment_id}/authorise", {"token": "t"})
+    assert refused.status_code == 409
+    assert "is voided" in refused.json()["detail"]
+    desk.till.ship(order_id)
+    collecting.perform(desk.till.engine)
+    assert needs(desk) == [("shipped_unpaid", "card", "3.98")]
+    found = desk.get("/payments/attention").json()["data"][0]
+    assert (found["order"], found["payment"]) == (number(order_id), payment_id)
+    # Another card pays for what has left; what a person renounces is not asked for any more.
+    with desk.till.later(minutes=1):
+        add_card(desk, number(order_id), "3.00")
+        assert needs(desk) == [("shipped_unpaid", "card", "0.98")]
+        body = {"method": "bank_transfer"}
+        rest = desk.post(f"/orders/{number(order_id)}/payments", body).json()
+        assert needs(desk) == []
+        assert desk.post(f"/payments/{rest['id']}/void").is_success
+        assert needs(desk) == []
+        assert captured(desk) == [0, 300, 0]
+
+
+def test_of_what_was_let_go_of_each_part_is_seen_once(desk: Desk) -> None:
+    two_cards(desk)
+    tell(desk, 1, "voided", "fv_1", 398)
+    assert needs(desk) == [("authorisation_lost", "card", "3.98")]
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    assert needs(desk)[1:] == [("authorisation_lost", "card", "3.98")]
+    desk.till.ship(1, 1)
+    assert needs(desk)[1:] == [("shipped_unpaid", "card", "3.98")]
+
+
+def test_what_a_cancellation_let_go_of_is_nobodys_trouble(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2), ("SKU-2", 1))
+    desk.till.authorise(order_id)
+    path = f"/orders/{number(order_id)}"
+    lines = [{"line_no": 2, "quantity": 1}]
+    assert desk.post(f"{path}/cancel", {"reason": "x", "lines": lines}).is_success
+    assert needs(desk) == []
+    desk.till.ship(order_id)
+    collecting.perform(desk.till.engine)
+    assert needs(desk) == []
+    assert desk.till.money(order_id)[0] == "0.00"
+    other = desk.till.sell(("SKU-1", 2))
+    desk.till.authorise(other)
+    assert desk.post(f"/orders/{number(other)}/cancel", {"reason": "x"}).is_success
+    collecting.perform(desk.till.engine)
+    assert needs(desk) == []
