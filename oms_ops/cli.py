@@ -339,10 +339,10 @@ def payments_attention() -> None:
     """List what of the money needs a person; exit status 1 if something does."""
     from oms_ops.access.actor import SYSTEM
     from oms_ops.database import reading
-    from oms_ops.payments import attention
+    from oms_ops.orders import uncollected
 
     with reading(_engine()) as connection:
-        found = attention.listing(connection, SYSTEM)
+        found = uncollected.listing(connection, SYSTEM)
     for each in found:
         about = [
             each["order"] or "",

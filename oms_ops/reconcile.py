@@ -138,15 +138,30 @@ _RULES = {
                 sum(CASE WHEN kind = 'captured' THEN amount_minor ELSE 0 END) AS captured,
                 sum(CASE WHEN kind = 'refunded' THEN amount_minor ELSE 0 END) AS refunded,
                 sum(CASE WHEN kind = 'credited' THEN amount_minor ELSE 0 END) AS credited,
-                sum(CASE WHEN kind = 'voided' THEN amount_minor ELSE 0 END) AS voided
+                sum(CASE WHEN kind = 'voided' THEN amount_minor ELSE 0 END) AS voided,
+                sum(CASE kind WHEN 'charged_back' THEN amount_minor
+                    WHEN 'charge_back_reversed' THEN -amount_minor ELSE 0 END) AS charged_back
             FROM payment_events GROUP BY payment_id
+        ), beyond AS (
+            -- Captured beyond the payment, and refunded by nobody here.
+            SELECT p.id, t.captured - p.amount_minor AS captured, (
+                SELECT coalesce(sum(e.amount_minor), 0) FROM payment_events AS e
+                WHERE e.payment_id = p.id AND e.kind = 'refunded' AND NOT EXISTS (
+                    SELECT 1 FROM payment_operations AS o WHERE o.payment_id = p.id
+                    AND o.kind = 'refund' AND o.gateway_reference = e.gateway_reference)
+                ) AS refunded
+            FROM payments AS p JOIN told AS t ON t.payment_id = p.id
+            WHERE t.captured > p.amount_minor AND t.refunded > 0
         ), folded AS (
             SELECT p.id, p.amount_minor AS amount, coalesce(t.authorised, 0) AS authorised,
                 CASE WHEN t.captured > p.amount_minor THEN p.amount_minor
                     ELSE coalesce(t.captured, 0) END AS captured,
-                coalesce(t.refunded, 0) AS refunded, coalesce(t.credited, 0) AS credited,
-                coalesce(t.voided, 0) AS voided
+                coalesce(t.refunded, 0) - CASE WHEN b.refunded < b.captured THEN b.refunded
+                    ELSE coalesce(b.captured, 0) END AS refunded,
+                coalesce(t.credited, 0) AS credited, coalesce(t.voided, 0) AS voided,
+                CASE WHEN t.charged_back > 0 THEN t.charged_back ELSE 0 END AS charged_back
             FROM payments AS p LEFT JOIN told AS t ON t.payment_id = p.id
+            LEFT JOIN beyond AS b ON b.id = p.id
         )
         SELECT count(*) FROM payments AS p JOIN folded AS f ON f.id = p.id
         WHERE p.captured_minor <> f.captured
@@ -156,6 +171,9 @@ _RULES = {
                 ELSE f.credited END
             OR p.refunded_minor <> CASE WHEN f.refunded > f.captured - p.credited_minor
                 THEN f.captured - p.credited_minor ELSE f.refunded END
+            OR p.charged_back_minor <> CASE
+                WHEN f.charged_back > f.captured - p.credited_minor - p.refunded_minor
+                THEN f.captured - p.credited_minor - p.refunded_minor ELSE f.charged_back END
             OR p.voided_minor <> CASE WHEN f.voided > f.amount - f.captured
                 THEN f.amount - f.captured ELSE f.voided END""",
     "what is reserved of a payment is what its open operations ask for": """

@@ -15,7 +15,7 @@ from oms_ops.api.payments import performed
 from oms_ops.database import reading, run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
-from oms_ops.orders import collecting, queries, refunding, remedies
+from oms_ops.orders import collecting, queries, refunding, remedies, uncollected
 from oms_ops.orders.refunding import LineBack, Wanted
 from oms_ops.payments import attention, overview
 
@@ -115,7 +115,7 @@ def _refunds(
 def list_attention(engine: Database, actor: Caller) -> dict[str, Any]:
     """Show what of the money needs a person, and what can be done about each."""
     with reading(engine) as connection:
-        return {"data": attention.listing(connection, actor), "next": None}
+        return {"data": uncollected.listing(connection, actor), "next": None}
 
 
 @router.post("/payment-operations/{operation_id}/accept")

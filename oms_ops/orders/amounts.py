@@ -9,6 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+#: SQL for what came back of an order ``o`` before it was paid.
+_FORGIVEN = (
+    "coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint) FROM returns AS x"
+    " WHERE x.order_id = o.id), 0)"
+)
+
 
 def kept(amount: int, quantity: int, units: int) -> int:
     """Return the part of a line's ``amount`` (minor units) that ``units`` of ``quantity`` keep."""
@@ -69,4 +75,30 @@ def went_back_sql(chosen: str) -> str:
         f"  WHERE r.order_id {chosen} AND x.kind = 'line'"
         "  GROUP BY x.order_line_id) AS i ON i.order_line_id = l.id"
         " WHERE l.order_id = o.id), 0)"
+    )
+
+
+def owed_by_order_sql(chosen: str) -> str:
+    """Return SQL for what an order ``o`` costs now: without what came back unpaid.
+
+    What went back of lines before their units were cancelled is not to go back again. ``chosen``
+    holds for the ids of all orders that are asked for.
+    """
+    return f"(o.total_minor - o.cancelled_minor + {went_back_sql(chosen)} - {_FORGIVEN})"
+
+
+def earned_sql(chosen: str) -> str:
+    """Return a query of ``id`` and ``earned`` of the ``chosen`` orders of which something has left.
+
+    That is what has left is worth, tax and all. What the order costs beyond its lines (shipping,
+    its rounding) is earned with the first parcel, so that the last one brings it to exactly what is
+    owed.
+    """
+    shipped = f"CAST(sum({owed_sql('l', 'l.shipped', 'o.tax_included')}) AS bigint)"
+    lines = f"CAST(sum({owed_sql('l', 'l.quantity', 'o.tax_included')}) AS bigint)"
+    return (
+        f"SELECT o.id, {shipped} + o.total_minor - {lines} - {_FORGIVEN} AS earned"
+        " FROM orders AS o JOIN order_lines AS l ON l.order_id = o.id"
+        f" WHERE o.id {chosen} AND o.status <> 'cancelled'"
+        " GROUP BY o.id, o.total_minor, o.tax_included HAVING sum(l.shipped) > 0"
     )

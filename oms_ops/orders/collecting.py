@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids, run, unavailable
 from oms_ops.orders import return_refunds, tenders
-from oms_ops.orders.amounts import owed_sql
+from oms_ops.orders.amounts import earned_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
 from oms_ops.payments.calling import Lost
@@ -42,19 +42,22 @@ R = TypeVar("R")
 def collect(connection: Connection, actor: Actor, order_ids: Iterable[int]) -> list[int]:
     """Reserve the capture of what orders have earned by what has left; return the operations.
 
-    The orders are locked. Nothing is reserved beyond what is authorised; the rest stays due.
+    The orders are locked. Nothing is reserved beyond what is authorised; the rest stays due. What a
+    customer's bank took back of one payment is not collected from another one by itself.
     """
     wanted = _at_gateways(connection, order_ids)
     if not wanted or store.current(connection).rules.payments.capture != "shipment":
         return []
     earned = _earned(connection, wanted)
+    cost = tenders.owed(connection, wanted)
     parts = []
     for order_id, held in standing(connection, wanted).items():
-        due = earned.get(order_id, 0) - held.collected
+        due = earned.get(order_id, 0) - held.collected - held.disputed(cost[order_id])
         if due <= 0:
             continue
         payments = ledger.lock(connection, [t.payment_id for t in held.tenders])
-        for payment_id, payment in sorted(payments.items()):
+        # What was added after a charge back is there to be collected in its stead.
+        for payment_id, payment in sorted(payments.items(), reverse=held.charged_back > 0):
             room = operations.capturable(payment)
             if room > 0 and due > 0:
                 part = room if operations.captures_once(payment) else min(due, room)
@@ -75,25 +78,9 @@ def _at_gateways(connection: Connection, order_ids: Iterable[int]) -> list[int]:
 
 
 def _earned(connection: Connection, order_ids: Collection[int]) -> dict[int, int]:
-    """Return per order the minor units of what has left, tax and all.
-
-    What the order costs beyond its lines (shipping, its rounding) is earned with the first parcel,
-    so that the last one brings it to exactly what is owed.
-    """
-    included = "o.tax_included"
-    shipped = f"CAST(sum({owed_sql('l', 'l.shipped', included)}) AS bigint)"
-    lines = f"CAST(sum({owed_sql('l', 'l.quantity', included)}) AS bigint)"
-    rows = execute(
-        connection,
-        f"SELECT o.id, {shipped} + o.total_minor - {lines} - coalesce((SELECT"
-        "  CAST(sum(r.forgiven_minor) AS bigint) FROM returns AS r WHERE r.order_id = o.id), 0)"
-        " FROM orders AS o"
-        " JOIN order_lines AS l ON l.order_id = o.id"
-        f" WHERE o.id IN ({ids(connection, 'ids')}) AND o.status <> 'cancelled'"
-        " GROUP BY o.id, o.total_minor, o.tax_included HAVING sum(l.shipped) > 0",
-        {"ids": as_ids(order_ids)},
-    )
-    return dict(rows.fetchall())
+    """Return per order the minor units of what has left."""
+    query = earned_sql(f"IN ({ids(connection, 'ids')})")
+    return dict(execute(connection, query, {"ids": as_ids(order_ids)}).fetchall())
 
 
 def perform(engine: Engine, *, payment_ids: Sequence[int] | None = None, batch: int = 64) -> int:

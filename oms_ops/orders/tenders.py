@@ -14,7 +14,7 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, ids
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders.amounts import went_back_sql
+from oms_ops.orders.amounts import owed_by_order_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import balances, refunds
 from oms_ops.payments import commands as payments
@@ -190,7 +190,7 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
     order_of_refunds = store.current(connection).rules.payments.refund_order
     for order_id, held in found.items():
         # Beyond what is collected for good, only the rest of the cost is still expected.
-        surplus = max(0, held.open - max(0, cost[order_id] - held.collected))
+        surplus = held.surplus(cost[order_id])
         # What is only being captured may yet be declined: it is given back when it has come.
         due = max(0, held.secured - cost[order_id])
         for payment_id, part in spread_back(held.tenders, due, order_of_refunds):
@@ -232,17 +232,11 @@ def surplus(connection: Connection, order_id: int) -> int:
 
 
 def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
-    """Return per order what it costs now, in minor units: without what came back unpaid.
-
-    What went back of lines before their units were cancelled is not to go back again.
-    """
+    """Return per order what it costs now, in minor units: without what came back unpaid."""
     chosen = f"IN ({ids(connection, 'ids')})"
     rows = connection.execute(
         sa.text(
-            f"SELECT o.id, o.total_minor - o.cancelled_minor + {went_back_sql(chosen)}"
-            " - coalesce((SELECT CAST(sum(x.forgiven_minor) AS bigint)"
-            " FROM returns AS x WHERE x.order_id = o.id), 0) AS owed FROM orders AS o"
-            f" WHERE o.id {chosen}"
+            f"SELECT o.id, {owed_by_order_sql(chosen)} AS owed FROM orders AS o WHERE o.id {chosen}"
         ),
         {"ids": as_ids(order_ids)},
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,6 +15,7 @@ from oms_ops.database import as_time, execute, read_time
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.payments.gateways.registry import BALANCE, MANUAL
+from oms_ops.payments.ledger import REFUNDED_HERE
 from oms_ops.payments.operations import OPEN
 from oms_ops.settings import settings
 
@@ -34,8 +35,42 @@ _OPERATION = (
     " JOIN orders AS o ON o.id = p.order_id WHERE "
 )
 
-#: kind -> query, what can be done (the names of routes), and how, in a sentence.
-_KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+#: What banks took back and have not brought again, and when they last took it.
+_CHARGED_BACK = (
+    "SELECT payment_id, CAST(sum(CASE kind WHEN 'charged_back' THEN amount_minor"
+    "  ELSE -amount_minor END) AS bigint) AS amount,"
+    " max(CASE WHEN kind = 'charged_back' THEN occurred_at END) AS since FROM payment_events"
+    " WHERE kind IN ('charged_back', 'charge_back_reversed') GROUP BY payment_id"
+)
+
+#: What gateways told of payments that their sums have no room for. A refund that was made at the
+#: gateway and gave back what was captured beyond the payment leaves no difference.
+_BEYOND = (
+    "WITH told AS (SELECT e.payment_id, e.kind, CAST(sum(e.amount_minor) AS bigint) AS amount,"
+    " max(e.occurred_at) AS since FROM payment_events AS e"
+    f" JOIN payments AS q ON q.id = e.payment_id AND q.gateway NOT IN ('{MANUAL}', '{BALANCE}')"
+    " WHERE e.kind IN ('captured', 'refunded', 'credited') GROUP BY e.payment_id, e.kind"
+    f" UNION ALL SELECT payment_id, 'charged_back', amount, since FROM ({_CHARGED_BACK}) AS c"
+    " WHERE since > :charged_back"
+    "), uncounted AS (SELECT t.payment_id, t.kind, t.since, t.amount - CASE t.kind"
+    "  WHEN 'captured' THEN p.captured_minor WHEN 'refunded' THEN p.refunded_minor"
+    "  WHEN 'credited' THEN p.credited_minor ELSE p.charged_back_minor END AS amount"
+    " FROM told AS t JOIN payments AS p ON p.id = t.payment_id"
+    "), undone AS (SELECT u.payment_id, CASE WHEN u.amount < r.amount THEN u.amount"
+    "  ELSE r.amount END AS amount FROM uncounted AS u JOIN ("
+    "  SELECT e.payment_id, CAST(sum(e.amount_minor) AS bigint) AS amount FROM payment_events AS e"
+    f"  WHERE e.kind = 'refunded' AND NOT {REFUNDED_HERE} AND e.payment_id IN (SELECT payment_id"
+    "   FROM uncounted WHERE kind = 'captured' AND amount > 0) GROUP BY e.payment_id) AS r"
+    "  ON r.payment_id = u.payment_id WHERE u.kind = 'captured'"
+    "), beyond AS (SELECT u.payment_id, u.kind, u.since, u.amount - CASE"
+    "  WHEN u.kind IN ('captured', 'refunded') THEN coalesce(d.amount, 0) ELSE 0 END AS amount"
+    " FROM uncounted AS u LEFT JOIN undone AS d ON d.payment_id = u.payment_id)"
+)
+
+#: A query, what can be done (the names of routes), and how, in a sentence.
+Kind: TypeAlias = tuple[str, tuple[str, ...], str]
+
+_KINDS: dict[str, Kind] = {
     "operation_flagged": (
         f"{_OPERATION} x.status = 'flagged'",
         ("accept", "dismiss"),
@@ -96,26 +131,19 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
         " gateway. It is tried again by itself; dismiss what is not ours.",
     ),
     "events_beyond_payment": (
-        "SELECT p.id AS payment, o.number, e.kind AS what, e.told - e.counted AS amount,"
-        " p.currency, e.since FROM (SELECT v.payment_id, v.kind,"
-        "  CAST(sum(v.amount_minor) AS bigint) AS told, max(CASE v.kind"
-        "  WHEN 'captured' THEN q.captured_minor WHEN 'refunded' THEN q.refunded_minor"
-        "  ELSE q.credited_minor END) AS counted, max(v.occurred_at) AS since"
-        "  FROM payment_events AS v JOIN payments AS q ON q.id = v.payment_id"
-        f"  AND q.gateway NOT IN ('{MANUAL}', '{BALANCE}')"
-        "  WHERE v.kind IN ('captured', 'refunded', 'credited')"
-        "  GROUP BY v.payment_id, v.kind) AS e JOIN payments AS p ON p.id = e.payment_id"
-        " JOIN orders AS o ON o.id = p.order_id WHERE e.told > e.counted",
+        f"{_BEYOND} SELECT p.id AS payment, o.number, b.kind AS what, b.amount, p.currency,"
+        " b.since FROM beyond AS b JOIN payments AS p ON p.id = b.payment_id"
+        " JOIN orders AS o ON o.id = p.order_id WHERE b.amount > 0",
         (),
         "The gateway tells of more than this payment is for, and the rest is not counted. Compare"
-        " with its own pages: what was collected twice is refunded there.",
+        " with its own pages: what was collected twice is refunded there, and what was charged back"
+        " after it had gone back is answered there.",
     ),
     "charge_back": (
-        "SELECT p.id AS payment, o.number, p.method AS what, p.charged_back_minor AS amount,"
-        " p.currency, c.since FROM payments AS p JOIN orders AS o ON o.id = p.order_id"
-        " JOIN (SELECT payment_id, max(occurred_at) AS since FROM payment_events"
-        "  WHERE kind = 'charged_back' GROUP BY payment_id) AS c ON c.payment_id = p.id"
-        " WHERE p.charged_back_minor > 0 AND c.since > :charged_back",
+        # What the bank took, also where less was left of the payment to take it from.
+        "SELECT p.id AS payment, o.number, p.method AS what, c.amount, p.currency, c.since"
+        f" FROM payments AS p JOIN orders AS o ON o.id = p.order_id JOIN ({_CHARGED_BACK}) AS c"
+        " ON c.payment_id = p.id WHERE c.amount > 0 AND c.since > :charged_back",
         (),
         "The customer's bank took the money back. Answer at the gateway while it takes answers;"
         " what it says in the end is counted by itself.",
@@ -130,8 +158,10 @@ _KINDS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 
 
-def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
-    """Return what needs a person, the oldest of each kind first.
+def listing(
+    connection: Connection, actor: Actor, more: Mapping[str, Kind] | None = None
+) -> list[dict[str, Any]]:
+    """Return what needs a person, the oldest of each kind first; ``more`` are kinds from above.
 
     Each has ``kind``, ``order``, ``payment``, ``operation`` or ``message`` where it is of one,
     ``amount`` and ``currency``, ``since``, ``problem``, what can be done (``can``) and ``how``.
@@ -148,7 +178,7 @@ def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
     }
     return [
         _shown(kind, dict(row), can, how)
-        for kind, (query, can, how) in _KINDS.items()
+        for kind, (query, can, how) in {**_KINDS, **(more or {})}.items()
         for row in _rows(connection, query, parameters)
     ]
 

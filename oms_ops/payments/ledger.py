@@ -48,11 +48,16 @@ def fold(amount: int, totals: dict[str, int]) -> Sums:
     No more is captured than the payment is for, and no more goes back than was captured: what a
     gateway tells beyond that (a refund heard of before its capture, say) counts as soon as there is
     room for it, and is shown as a difference until then (:mod:`oms_ops.payments.attention`).
+
+    ``refunded_here`` is the part of ``refunded`` that was asked for here. The rest was made at the
+    gateway itself, and gives back first what was captured there beyond the payment.
     """
     told = totals.get
     captured = min(told("captured", 0), amount)
     credited = min(told("credited", 0), captured)
-    refunded = min(told("refunded", 0), captured - credited)
+    elsewhere = told("refunded", 0) - told("refunded_here", 0)
+    undone = min(elsewhere, told("captured", 0) - captured)
+    refunded = min(told("refunded", 0) - undone, captured - credited)
     charged_back = told("charged_back", 0) - told("charge_back_reversed", 0)
     return Sums(
         authorised=min(told("authorised", 0), amount),
@@ -63,6 +68,12 @@ def fold(amount: int, totals: dict[str, int]) -> Sums:
         charged_back=max(0, min(charged_back, captured - credited - refunded)),
     )
 
+
+#: SQL on an event ``e``, a refund: it was asked for here, and is for what it says here.
+REFUNDED_HERE = (
+    "EXISTS (SELECT 1 FROM payment_operations AS o WHERE o.payment_id = e.payment_id"
+    " AND o.kind = 'refund' AND o.gateway_reference = e.gateway_reference)"
+)
 
 _EVENT = {
     "payment_id": "bigint",
@@ -126,16 +137,21 @@ def refold(connection: Connection, by: str, payment_ids: Iterable[int]) -> None:
     wanted = as_ids(payment_ids)
     found = execute(
         connection,
-        "SELECT p.id, p.amount_minor, e.kind, CAST(sum(e.amount_minor) AS bigint)"
+        "SELECT p.id, p.amount_minor, e.kind, CAST(sum(e.amount_minor) AS bigint),"
+        f" CAST(sum(CASE WHEN e.kind = 'refunded' AND {REFUNDED_HERE} THEN e.amount_minor ELSE 0"
+        " END) AS bigint)"
         " FROM payments AS p LEFT JOIN payment_events AS e ON e.payment_id = p.id"
         f" WHERE p.id IN ({ids(connection, 'ids')}) GROUP BY p.id, p.amount_minor, e.kind",
         {"ids": wanted},
     )
     amounts: dict[int, int] = {}
     totals: dict[int, dict[str, int]] = {}
-    for payment_id, amount, kind, told in found.fetchall():
+    for payment_id, amount, kind, told, here in found.fetchall():
         amounts[payment_id] = amount
-        totals.setdefault(payment_id, {})[kind] = told or 0
+        of_payment = totals.setdefault(payment_id, {})
+        of_payment[kind] = told or 0
+        if kind == "refunded":
+            of_payment["refunded_here"] = here
     rows = as_rows(
         {"id": payment_id, **asdict(fold(amount, totals[payment_id]))}
         for payment_id, amount in sorted(amounts.items())

@@ -125,8 +125,11 @@ def authorise(
         " AND status IN ('pending', 'waiting', 'flagged')",
         {"id": payment_id},
     ).fetchone()[0]
-    if busy or payment["authorised_minor"] > payment["captured_minor"] or amount <= 0:
-        raise Conflict(f"Payment {payment_id} is authorised, being authorised, or not open.")
+    if amount <= 0:
+        state = "voided" if payment["voided_minor"] else "captured, or being captured"
+        raise Conflict(f"Payment {payment_id} is {state}: add another payment to its order.")
+    if busy or payment["authorised_minor"] > payment["captured_minor"]:
+        raise Conflict(f"Payment {payment_id} is authorised, or being authorised.")
     wanted = Wanted(payment_id, "authorise", amount, token=token, return_url=return_url)
     return insert(connection, actor, [wanted])[0]
 

@@ -32,11 +32,14 @@ class Standing:
     ``collected`` is what was captured, or is being captured, less what was charged back and less
     what was given back because units were cancelled; other refunds, for returns or as goodwill, do
     not lower what the order costs. ``capturing`` is what of it a gateway has not said yes to.
+    ``charged_back`` is what banks took back, ``added`` what payments are for that were added since.
     """
 
     tenders: list[Tender]
     collected: int
     capturing: int = 0
+    charged_back: int = 0
+    added: int = 0
 
     @property
     def secured(self) -> int:
@@ -48,6 +51,21 @@ class Standing:
         """What is still to be collected."""
         return sum(tender.open for tender in self.tenders)
 
+    def disputed(self, cost: int) -> int:
+        """What was charged back of an order of ``cost``, and no other payment is expected for.
+
+        It may come back: only a person collects it another way, by a payment that she adds.
+        """
+        return min(self.charged_back, max(0, cost - self.collected - self.open))
+
+    def surplus(self, cost: int) -> int:
+        """What is still to be collected beyond an order of ``cost``.
+
+        What was charged back is not expected of the payments that there were before.
+        """
+        disputed = max(0, self.charged_back - self.added)
+        return max(0, self.open - max(0, cost - self.collected - disputed))
+
 
 def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Standing]:
     """Lock the payments of orders and return how each order stands."""
@@ -55,6 +73,7 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
         sa.text(
             "SELECT p.order_id, p.id, p.method, p.captured_minor + p.capturing_minor"
             " - p.charged_back_minor AS held, p.capturing_minor AS capturing,"
+            " p.charged_back_minor AS charged_back,"
             f" {OPEN} AS open, {REFUNDABLE} AS refundable,"
             " (SELECT coalesce(CAST(sum(r.amount_minor) AS bigint), 0) FROM refunds AS r"
             f"  WHERE r.payment_id = p.id AND {LOWERS_COST}) AS given_back"
@@ -66,15 +85,41 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
     tenders: dict[int, list[Tender]] = {}
     collected: dict[int, int] = {}
     capturing: dict[int, int] = {}
+    charged_back: dict[int, int] = {}
     for row in rows:
         tender = Tender(row.id, row.method, row.open, row.refundable)
         tenders.setdefault(row.order_id, []).append(tender)
         collected[row.order_id] = collected.get(row.order_id, 0) + row.held - row.given_back
         capturing[row.order_id] = capturing.get(row.order_id, 0) + row.capturing
+        charged_back[row.order_id] = charged_back.get(row.order_id, 0) + row.charged_back
+    added = _added(connection, [order_id for order_id, minor in charged_back.items() if minor])
     return {
-        order_id: Standing(found, collected[order_id], capturing[order_id])
+        order_id: Standing(
+            found,
+            collected[order_id],
+            capturing[order_id],
+            charged_back[order_id],
+            added.get(order_id, 0),
+        )
         for order_id, found in tenders.items()
     }
+
+
+def _added(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+    """Return per order what the payments are for that were added since the first charge back."""
+    if not order_ids:
+        return {}
+    rows = connection.execute(
+        sa.text(
+            "SELECT p.order_id, CAST(sum(p.amount_minor - p.voided_minor) AS bigint) AS added"
+            f" FROM payments AS p WHERE p.order_id IN ({ids(connection, 'ids')})"
+            " AND p.created_at > (SELECT min(e.occurred_at) FROM payment_events AS e"
+            "  JOIN payments AS q ON q.id = e.payment_id"
+            "  WHERE q.order_id = p.order_id AND e.kind = 'charged_back') GROUP BY p.order_id"
+        ),
+        {"ids": as_ids(order_ids)},
+    )
+    return {row.order_id: row.added for row in rows}
 
 
 def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine
 from oms_ops.database import make_engine, transaction
 from oms_ops.exchange import inbox
 from oms_ops.orders.idempotency import caller_scope
+from oms_ops.payments.ledger import fold
 from oms_ops.reconcile import reconcile
 from oms_ops.setup import _without_foreign_keys, alembic_config, init
 from tests.conftest import administer, named
@@ -245,3 +246,34 @@ def test_a_refund_of_a_cancellation_is_known_as_one_by_a_column(first_revision: 
             "SELECT lowers_cost FROM refunds WHERE id > 90 ORDER BY id"
         )
         assert [bool(row[0]) for row in found] == [True, False]
+
+
+def test_what_was_captured_twice_and_refunded_there_is_folded_anew(first_revision: Engine) -> None:
+    with _without_foreign_keys(first_revision), transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0012")
+        now = {"now": "2026-01-01T00:00:00.000000Z"}
+        connection.execute(
+            sa.text(
+                "INSERT INTO payments (id, order_id, gateway, method, currency, amount_minor,"
+                " captured_minor, refunded_minor, created_at, changed_by, changed_at)"
+                " VALUES (9, 1, 'fake', 'card', 'USD', 500, 500, 300, :now, 't', :now)"
+            ),
+            now,
+        )
+        told = (("captured", 500), ("captured", 200), ("refunded", 300), ("charged_back", 450))
+        for place, (kind, amount) in enumerate(told):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO payment_events (payment_id, kind, amount_minor, currency,"
+                    " gateway_reference, occurred_at, changed_by)"
+                    f" VALUES (9, '{kind}', {amount}, 'USD', 'r{place}', :now, 't')"
+                ),
+                now,
+            )
+    init(first_revision)
+    with first_revision.connect() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT refunded_minor, charged_back_minor FROM payments WHERE id = 9"
+        ).one()
+    sums = fold(500, {"captured": 700, "refunded": 300, "charged_back": 450})
+    assert tuple(found) == (sums.refunded, sums.charged_back) == (100, 400)

@@ -19,6 +19,7 @@ from oms_ops.payments import ledger, messages, operations
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.payments.ledger import Event, Sums, fold
 from oms_ops.payments.tables import EVENT_KINDS
+from oms_ops.reconcile import reconcile
 from tests.oms_ops.payments.till import Till
 from tests.oms_ops.payments.two_ledgers import (
     charge_back,
@@ -66,6 +67,20 @@ def possible(amount: int, sums: Sums) -> bool:
     )
 
 
+@given(told, st.integers(0, 500), st.integers(0, 2000))
+def test_refunds_made_elsewhere_give_back_what_was_captured_beyond_and_others_do_not(
+    events: list[Any], amount: int, part: int
+) -> None:
+    sums = totals(events)
+    here = min(part, sums.get("refunded", 0))
+    folded = fold(amount, {**sums, "refunded_here": here})
+    assert possible(amount, folded)
+    beyond = sums.get("captured", 0) - folded.captured
+    undone = min(beyond, sums.get("refunded", 0) - here)
+    clean = {**sums, "captured": folded.captured, "refunded": sums.get("refunded", 0) - undone}
+    assert folded == fold(amount, {**clean, "refunded_here": clean["refunded"]})
+
+
 @given(told, st.integers(0, 500), shuffling)
 def test_any_order_and_repetition_of_a_set_of_events_folds_to_one_state(
     events: list[Any], amount: int, dice: random.Random
@@ -103,6 +118,9 @@ def test_the_ledger_says_the_same_however_it_is_told(shop: Shop) -> None:
         assert stored == len(events)
 
     tell()
+    # The audit folds the same events by a statement of its own.
+    found = {finding.name: finding.count for finding in reconcile(shop.engine)}
+    assert found["a payment is the fold of its events"] == 0
 
 
 class Course:
