@@ -158,8 +158,10 @@ def _read(index: int, line: dict[str, Any]) -> Legible | None:
     try:
         read = LineIn.model_validate(line)
     except ValidationError as error:
-        wrong = {fault["loc"][0] for fault in error.errors(include_url=False)}
-        if not wrong.isdisjoint(_LINE_NEEDS):
+        places = [fault["loc"] for fault in error.errors(include_url=False)]
+        wrong = {place[0] for place in places if place}
+        # A fault without a place is the name of a field that is no text.
+        if () in places or not wrong.isdisjoint(_LINE_NEEDS):
             return None
         read = LineIn.model_validate({name: line[name] for name in line if name not in wrong})
         marred = True

@@ -289,6 +289,7 @@ def test_what_cannot_be_read_of_a_line_counts_for_nothing(shop: Shop) -> None:
     assert faults(
         shop, order_id, added, {"line_no": 1, "quantity": 9}, {"line_no": 1, "quantity": 1}
     ) == {("lines[2].line_no", "repeated_line")}
+    assert faults(shop, order_id, {**added, "\ud800": 1}) == {("lines[0]", "string_unicode")}
     assert faults(shop, order_id, {"line_no": "7", "quantity": 1}) == {
         ("lines[0].line_no", "int_type"),
     }
