@@ -177,6 +177,10 @@ def _where(location: tuple[str | int, ...]) -> str:
 
 def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    if error.status_code == 400:
+        # FastAPI refuses so what is no UTF-8, or nested too deep; both are no JSON to us.
+        fault = FieldError("body", "json_invalid", "JSON decode error")
+        return _problem(ValidationFailed("The request has bad fields.", [fault]).problem())
     return _problem(
         {
             "type": "about:blank",

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from oms_ops.access.actor import ORDERS_WRITE
 from oms_ops.api.parts import (
@@ -29,7 +29,7 @@ from oms_ops.orders import queries
 from oms_ops.orders.capture import capture, quote
 from oms_ops.orders.intake import OrderIn
 from oms_ops.orders.tables import ORDER_STATUSES
-from oms_ops.shapes import Strict
+from oms_ops.shapes import Strict, parsed
 
 router = APIRouter(tags=["orders"])
 
@@ -62,10 +62,14 @@ class BatchEntry(Strict):
     idempotency_key: IdempotencyKey | None = None
 
 
+#: It is read when its turn comes: a bad one is refused alone.
+_Entry = Annotated[Any, WithJsonSchema(BatchEntry.model_json_schema())]
+
+
 class Batch(Strict):
     """Orders that are captured one by one, each in a transaction of its own."""
 
-    orders: Annotated[list[BatchEntry], Field(min_length=1, max_length=200)]
+    orders: Annotated[list[_Entry], Field(min_length=1, max_length=200)]
 
 
 @router.post("/orders/batch")
@@ -77,8 +81,9 @@ def capture_batch(engine: Database, actor: Caller, body: Batch) -> dict[str, Any
     return {"captured": captured, "refused": len(results) - captured, "results": results}
 
 
-def _captured(engine: Database, actor: Caller, entry: BatchEntry) -> dict[str, Any]:
+def _captured(engine: Database, actor: Caller, submitted: Any) -> dict[str, Any]:
     try:
+        entry = parsed(BatchEntry, submitted, "The entry of the batch")
         order = capture(engine, actor, entry.order, idempotency_key=entry.idempotency_key)
     except OmsError as refusal:
         return {"status": refusal.status, "order": None, "problem": refusal.problem()}

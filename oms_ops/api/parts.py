@@ -121,7 +121,7 @@ async def _submission(
     try:
         # The same body, however its JSON is written.
         return Submission(idempotency_key, (asked, json.loads(body) if body else None))
-    except ValueError:
+    except (ValueError, RecursionError):
         # The route refuses it.
         return Submission(idempotency_key, (asked, None))
 

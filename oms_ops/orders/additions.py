@@ -6,10 +6,10 @@ a line has one price.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.engine import Connection
 
@@ -17,7 +17,8 @@ from oms_ops.access.actor import PRICES_OVERRIDE, Actor
 from oms_ops.database import Retry, as_rows, execute, rowset
 from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import overrides, promises, shipments, writing
+from oms_ops.orders import overrides, pricing, promises, shipments, writing
+from oms_ops.orders.amendment_shape import LineIn as Wanted
 from oms_ops.orders.capture import out_of_stock, route_order
 from oms_ops.orders.intake import AddressIn, CustomerIn, LineIn, OrderIn
 from oms_ops.orders.look import Seen
@@ -45,6 +46,31 @@ class Amended:
     added: int
     unit_price: Decimal | None = None
     discount: Decimal = Decimal(0)
+
+
+def amended(
+    wanted: Iterable[tuple[int, Wanted]], lines: Sequence[Mapping[str, Any]]
+) -> tuple[list[Amended], list[Mapping[str, Any]]]:
+    """Return the ``wanted`` lines of an amendment, by their places, and those left alone.
+
+    The order has all the lines that they name.
+    """
+    known = {line["line_no"]: line for line in lines}
+    chosen = []
+    for index, each in wanted:
+        line = None if each.line_no is None else known.pop(each.line_no)
+        chosen.append(
+            Amended(
+                index=index,
+                line=line,
+                sku=line["sku"] if line else cast(str, each.sku),
+                units=each.quantity,
+                added=each.quantity - (_left(line) if line else 0),
+                unit_price=each.unit_price,
+                discount=each.discount or Decimal(0),
+            )
+        )
+    return chosen, list(known.values())
 
 
 def submission(
@@ -86,11 +112,7 @@ def priced(
     added = [each for each in amended if each.added > 0]
     indexes = [each.index for each in kept]
     currency = head["currency"]
-    whole = submission(
-        head,
-        [_line(each.sku, each.units, _stated(each, currency)) for each in kept]
-        + [_line(li["sku"], _left(li), _price(li, currency)) for li in others if _left(li)],
-    )
+    whole = _whole(head, others, kept)
     errors = relabel(quantity_errors(whole, seen.known), indexes)
     rules = seen.rules.rules
     found, faults = price(whole, seen.known, rules, (), seen.customer_group)
@@ -123,6 +145,40 @@ def priced(
         for each, line in zip(added, result.lines, strict=True)
     ]
     return replace(result, lines=sourced)
+
+
+def objections(
+    head: Mapping[str, Any],
+    others: Sequence[Mapping[str, Any]],
+    amended: Sequence[Amended],
+    seen: Seen,
+    marred: Collection[int],
+) -> list[FieldError]:
+    """Return what limits and prices object to where an amendment cannot be priced as a whole.
+
+    The prices of ``marred`` lines, by their places in the amendment, cannot be told.
+    """
+    kept = [each for each in amended if each.units]
+    whole = _whole(head, others, kept)
+    priceable = set(range(len(whole.lines)))
+    priceable -= {place for place, each in enumerate(kept) if each.index in marred}
+    faults = quantity_errors(whole, seen.known)
+    faults += pricing.objections(
+        whole, seen.known, seen.rules.rules, (), seen.customer_group, priceable
+    )
+    return relabel(faults, [each.index for each in kept])
+
+
+def _whole(
+    head: Mapping[str, Any], others: Sequence[Mapping[str, Any]], kept: Sequence[Amended]
+) -> OrderIn:
+    """Return the order as it is to be: lines that are amended and stay, then those left alone."""
+    currency = head["currency"]
+    return submission(
+        head,
+        [_line(each.sku, each.units, _stated(each, currency), each.discount) for each in kept]
+        + [_line(li["sku"], _left(li), _price(li, currency)) for li in others if _left(li)],
+    )
 
 
 def _refuse_overrides(

@@ -86,13 +86,8 @@ def of_lines(connection: Connection, units: Mapping[int, int]) -> list[Leaving]:
     return leaving
 
 
-def of_shipments(connection: Connection, shipment_ids: Sequence[int]) -> list[Leaving]:
-    """Return all that is in shipments that nobody picks yet.
-
-    Raises:
-        NotFound: there is no such shipment.
-        Conflict: a shipment is picked, in a picker's walk or cancelled.
-    """
+def immovable(connection: Connection, shipment_ids: Sequence[int]) -> list[FieldError]:
+    """Return which shipments there are not, or somebody picks, by their places in the list."""
     rows = execute(
         connection,
         f"SELECT s.id, s.number, s.status, {UNPICKED} FROM shipments AS s"
@@ -100,19 +95,20 @@ def of_shipments(connection: Connection, shipment_ids: Sequence[int]) -> list[Le
         {"ids": as_ids(shipment_ids)},
     )
     found = {row[0]: row[1:] for row in rows}
-    if missing := set(shipment_ids) - set(found):
-        raise NotFound(f"There is no shipment {min(missing)}.")
-    faults = [
-        FieldError(
-            f"shipment_ids[{index}]",
-            "not_unpicked",
-            f"{number} is {'in a wave' if status == 'allocated' else status}",
-        )
-        for index, (number, status, unpicked) in enumerate(found[i] for i in shipment_ids)
-        if not unpicked
-    ]
-    if faults:
-        raise Conflict("Only what nobody picks yet can be routed again.", faults)
+    faults = []
+    for index, shipment_id in enumerate(shipment_ids):
+        field = f"shipment_ids[{index}]"
+        number, status, unpicked = found.get(shipment_id, (None, None, False))
+        if number is None:
+            faults.append(FieldError(field, "unknown_shipment", f"no shipment {shipment_id}"))
+        elif not unpicked:
+            where = "in a wave" if status == "allocated" else status
+            faults.append(FieldError(field, "not_unpicked", f"{number} is {where}"))
+    return faults
+
+
+def of_shipments(connection: Connection, shipment_ids: Sequence[int]) -> list[Leaving]:
+    """Return all that is in shipments, none of which is :func:`immovable`."""
     rows = execute(
         connection,
         f"{_LEAVING} WHERE x.shipment_id IN ({ids(connection, 'ids')}) ORDER BY x.id",

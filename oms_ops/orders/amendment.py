@@ -8,8 +8,7 @@ transaction that is rolled back, so both give one answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -33,7 +32,7 @@ from oms_ops.orders import (
     views,
 )
 from oms_ops.orders.additions import Amended
-from oms_ops.orders.amendment_checks import checked, kept, refuse, refuse_address
+from oms_ops.orders.amendment_checks import checked, refuse, refuse_address
 from oms_ops.orders.amendment_shape import AmendmentIn, Submitted, parse
 from oms_ops.orders.idempotency import once
 from oms_ops.orders.locks import lock_orders
@@ -105,7 +104,7 @@ def apply(
     seen = _look(connection, head, submitted, lines)
     wanted = checked(submitted, head, lines, seen)
     refuse(head, wanted)
-    amended, others = _amended(wanted, lines)
+    amended, others = additions.amended(enumerate(wanted.lines), lines)
     parameters = {
         "ids": as_ids([order_id]),
         "actor": actor.name,
@@ -122,7 +121,7 @@ def apply(
         relocation.tax_again(connection, head, lines, seen, parameters)
         relocation.ship_from_the_best(connection, actor, head, seen)
         head, lines = _read(connection, order_id)
-        amended, others = _amended(wanted, lines)
+        amended, others = additions.amended(enumerate(wanted.lines), lines)
     found = additions.priced(actor, head, others, amended, seen)
     # Lines become shorter first: what they give back is there for the lines that are added.
     if _take(connection, actor, order_id, amended, parameters) or moves:
@@ -168,29 +167,6 @@ def _read(connection: Connection, order_id: int) -> tuple[dict[str, Any], list[d
         {"id": order_id},
     ).mappings()
     return dict(head), [dict(line) for line in lines]
-
-
-def _amended(
-    wanted: AmendmentIn, lines: Sequence[dict[str, Any]]
-) -> tuple[list[Amended], list[dict[str, Any]]]:
-    """Return the lines to amend, and those that are left alone."""
-    known = {line["line_no"]: line for line in lines}
-    amended = []
-    for index, each in enumerate(wanted.lines):
-        line = None if each.line_no is None else known[each.line_no]
-        amended.append(
-            Amended(
-                index=index,
-                line=line,
-                sku=line["sku"] if line else cast(str, each.sku),
-                units=each.quantity,
-                added=each.quantity - (kept(line) if line else 0),
-                unit_price=each.unit_price,
-                discount=each.discount or Decimal(0),
-            )
-        )
-    touched = {each.line["line_no"] for each in amended if each.line}
-    return amended, [line for line in lines if line["line_no"] not in touched]
 
 
 def _look(

@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.database import execute
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
-from oms_ops.orders import submission
-from oms_ops.orders.amendment_shape import AmendmentIn, Submitted, unknown_lines
+from oms_ops.orders import additions, submission
+from oms_ops.orders.amendment_shape import AmendmentIn, Submitted, legible, unknown_lines
 from oms_ops.orders.look import Seen
 from oms_ops.orders.pricing import catalogue_errors
 
@@ -18,28 +18,30 @@ from oms_ops.orders.pricing import catalogue_errors
 def checked(
     submitted: Submitted, head: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], seen: Seen
 ) -> AmendmentIn:
-    """Return the amendment, or refuse it with all that its shape, the order and the SKUs object."""
+    """Return the amendment, or refuse it with all that its shape, the order and the SKUs object.
+
+    What can be read of one with faults is held against limits and prices all the same; one without
+    is when it is priced.
+    """
     known = {line["line_no"]: line for line in lines}
+    readable, broken = legible(submitted)
+    readable = [each for each in readable if each.line.line_no in {None, *known}]
+    amended, others = additions.amended(
+        [(each.index, each.line) for each in readable],
+        [line for line in lines if line["line_no"] not in broken],
+    )
     chosen = submission.lines_of(submitted.payload)
-    if submitted.wanted is not None:
-        chosen += [
-            (index, known[each.line_no]["sku"])
-            for index, each in enumerate(submitted.wanted.lines)
-            if each.line_no in known and each.quantity > kept(known[each.line_no])
-        ]
+    chosen += [(each.index, each.sku) for each in amended if each.line and each.added > 0]
     errors = [
         *submitted.faults,
         *unknown_lines(submitted, known),
         *catalogue_errors(sorted(chosen), seen.known, head["channel"]),
     ]
     if submitted.wanted is None or errors:
+        marred = {each.index for each in readable if each.marred}
+        errors += additions.objections(head, others, amended, seen, marred)
         raise ValidationFailed("The amendment has bad fields.", errors)
     return submitted.wanted
-
-
-def kept(line: Mapping[str, Any]) -> int:
-    """Return the units of a line that are not cancelled."""
-    return int(line["quantity"] - line["cancelled"])
 
 
 def refuse(head: Mapping[str, Any], wanted: AmendmentIn) -> None:

@@ -6,6 +6,7 @@ answer names every bad field.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,7 +23,7 @@ from oms_ops.orders.intake import (
     settled_address,
 )
 from oms_ops.shapes import Amount, Note, Strict, field_error
-from oms_ops.texts import MaybeText
+from oms_ops.texts import MaybeText, given
 
 
 class LineIn(Strict):
@@ -31,11 +32,17 @@ class LineIn(Strict):
     Units are those not cancelled; 0 removes the line. Price and discount are for new lines.
     """
 
-    line_no: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    line_no: Annotated[int, Field(strict=True, gt=0, le=1_000_000)] | None = None
     sku: MaybeText = None
     quantity: Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
     unit_price: Amount | None = None
     discount: Amount | None = None
+
+
+#: What a line that the order has already keeps.
+_OF_NEW_LINES = ("unit_price", "discount")
+#: Without one of these that is right, a line is none.
+_LINE_NEEDS = ("line_no", "sku", "quantity")
 
 
 class AmendmentIn(Strict):
@@ -102,18 +109,68 @@ def _line_faults(payload: dict[str, Any]) -> Iterator[FieldError]:
     """Yield what is wrong with lines as a whole, however broken their fields are."""
     seen = set()
     for index, line in _lines(payload):
-        number, sku = line.get("line_no"), line.get("sku")
+        number, sku = line.get("line_no"), given(line.get("sku"))
         where = f"lines[{index}]"
         if (number is None) == (sku is None):
             yield FieldError(where, "invalid", "needs either line_no or sku")
-        elif sku is None and (line.get("unit_price"), line.get("discount")) != (None, None):
-            yield FieldError(where, "invalid", "price and discount are for new lines")
-        elif number is None and line.get("quantity") == 0:
-            yield FieldError(where, "invalid", "a new line needs at least one unit")
+        elif sku is None:
+            for name in _OF_NEW_LINES:
+                if line.get(name) is not None:
+                    yield FieldError(f"{where}.{name}", "only_for_new_lines", "is for new lines")
+        elif _is_number(line.get("quantity")) and line["quantity"] == 0:
+            message = "a new line needs at least one unit"
+            yield FieldError(f"{where}.quantity", "no_units", message)
         if _is_number(number):
             if number in seen:
                 yield FieldError(f"{where}.line_no", "repeated_line", "is there twice")
             seen.add(number)
+
+
+@dataclass(frozen=True, slots=True)
+class Legible:
+    """What can be read of a line at ``index``; ``marred`` where a wrong field of it is left out."""
+
+    index: int
+    line: LineIn
+    marred: bool = False
+
+
+def legible(submitted: Submitted) -> tuple[list[Legible], set[int]]:
+    """Return the lines that can be read, and the numbers of those named by lines that cannot be.
+
+    A line that is not known by one name, or without its units, cannot be read; nor can two of one
+    number: which of them is meant is not told.
+    """
+    if submitted.wanted is not None:
+        return [Legible(*each) for each in enumerate(submitted.wanted.lines)], set()
+    found = _lines(submitted.payload)
+    named = Counter(line["line_no"] for _, line in found if _is_number(line.get("line_no")))
+    lines = [
+        each
+        for index, line in found
+        if (each := _read(index, line)) is not None and named[each.line.line_no] < 2
+    ]
+    return lines, set(named) - {each.line.line_no for each in lines}
+
+
+def _read(index: int, line: dict[str, Any]) -> Legible | None:
+    marred = False
+    try:
+        read = LineIn.model_validate(line)
+    except ValidationError as error:
+        places = [fault["loc"] for fault in error.errors(include_url=False)]
+        wrong = {place[0] for place in places if place}
+        # A fault without a place is the name of a field that is no text.
+        if () in places or not wrong.isdisjoint(_LINE_NEEDS):
+            return None
+        read = LineIn.model_validate({name: line[name] for name in line if name not in wrong})
+        marred = True
+    if (read.line_no is None) == (read.sku is None) or (read.sku and not read.quantity):
+        return None
+    if read.line_no is not None:
+        # They are refused already, and have nothing to do with what the line costs.
+        read = read.model_copy(update=dict.fromkeys(_OF_NEW_LINES))
+    return Legible(index, read, marred)
 
 
 def unknown_lines(submitted: Submitted, known: Collection[int]) -> list[FieldError]:

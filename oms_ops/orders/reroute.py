@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import ORDERS_ROUTE, Actor
 from oms_ops.database import Retry, as_ids, execute, ids
-from oms_ops.errors import Conflict, FieldError, OutOfStock, ValidationFailed
+from oms_ops.errors import Conflict, FieldError, NotFound, OutOfStock, ValidationFailed
 from oms_ops.orders import affected, consequences, replanned, sites
 from oms_ops.orders.locks import lock_orders_of_shipments
 from oms_ops.orders.replan import Leaving, Plan, plan
@@ -86,6 +86,7 @@ def reroute(
     if not shipment_ids:
         return []
     lock_orders_of_shipments(connection, shipment_ids)
+    _refuse_wrong(connection, shipment_ids, exclude, to)
     leaving = affected.of_shipments(connection, shipment_ids)
     plans = _plans(connection, leaving, shipment_ids, exclude=exclude, to=to, move_home=True)
     waited = {
@@ -134,7 +135,6 @@ def _plans(
     """
     rules = store.current(connection).rules
     candidates = sites.read(connection, rules.routing)
-    _refuse_unknown(connection, exclude, to, {site.code for site in candidates})
     orders = affected.orders(connection, leaving)
     free = _available(connection, {line.sku_id for order in orders for line in order.lines})
     plans, stuck, short = [], [], []
@@ -161,20 +161,32 @@ def _plans(
     return plans
 
 
-def _refuse_unknown(
-    connection: Connection, exclude: Collection[str], to: str | None, active: Collection[str]
+def _refuse_wrong(
+    connection: Connection, shipment_ids: Sequence[int], exclude: Collection[str], to: str | None
 ) -> None:
-    errors = []
-    if to is not None and to not in active:
-        errors.append(FieldError("to", "unknown_warehouse", f"no active warehouse {to!r}"))
-    known = {row[0] for row in execute(connection, "SELECT code FROM warehouses", {})}
-    errors += [
+    """Refuse shipments that cannot leave and warehouses that there are not, all in one answer."""
+    faults = affected.immovable(connection, shipment_ids)
+    if wrong := _unknown_warehouses(connection, exclude, to):
+        raise ValidationFailed("The request has bad fields.", faults + wrong)
+    if missing := [fault for fault in faults if fault.code == "unknown_shipment"]:
+        raise NotFound(f"There is {missing[0].message}.", faults)
+    if faults:
+        raise Conflict("Only what nobody picks yet can be routed again.", faults)
+
+
+def _unknown_warehouses(
+    connection: Connection, exclude: Collection[str], to: str | None
+) -> list[FieldError]:
+    rows = execute(connection, "SELECT code, is_active FROM warehouses", {})
+    known = {row[0]: row[1] for row in rows}
+    faults = [
         FieldError(f"exclude[{index}]", "unknown_warehouse", f"no warehouse {code!r}")
         for index, code in enumerate(exclude)
         if code not in known
     ]
-    if errors:
-        raise ValidationFailed("The request has bad fields.", errors)
+    if to is not None and not known.get(to):
+        faults.append(FieldError("to", "unknown_warehouse", f"no active warehouse {to!r}"))
+    return faults
 
 
 def _available(connection: Connection, sku_ids: Collection[int]) -> dict[tuple[int, int], int]:

@@ -133,7 +133,8 @@ def _contacts(read: Submission) -> Submission:
 def _legible(payload: Any, faults: list[FieldError], wrong: Sequence[_Place]) -> Submission:
     """Read what is left of a payload without the places that are ``wrong``."""
     nothing = Submission(payload, None, faults, None)
-    if not isinstance(payload, dict):
+    if not isinstance(payload, dict) or () in wrong:
+        # It is no object, or the name of a field is no text.
         return nothing
     left = {name: value for name, value in payload.items() if name in OrderIn.model_fields}
     for name in _PARTS:

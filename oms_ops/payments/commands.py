@@ -118,24 +118,27 @@ def capture(
         raise Conflict("A payment does not exist.")
     for payment in payments:
         if objection := _objection(payment, amount):
-            raise Conflict(objection)
+            raise objection
     parts = [(p["id"], amount or operations.open_amount(p), p["gateway"]) for p in payments]
     _capture_by_hand(connection, actor, [part[:2] for part in parts if part[2] not in GATEWAYS])
     asked = [part[:2] for part in parts if part[2] in GATEWAYS]
     return operations.capture(connection, actor, asked) if asked else []
 
 
-def _objection(payment: dict[str, Any], amount: int | None) -> str | None:
+def _objection(payment: dict[str, Any], amount: int | None) -> Conflict | None:
     """Return why ``amount`` minor units, or all that is open, are not to be captured."""
     rest, name = operations.open_amount(payment), f"payment {payment['id']}"
     if rest <= 0:
-        return f"Nothing of {name} is open: it is already captured or voided."
+        return Conflict(f"Nothing of {name} is open: it is already captured or voided.")
     still = to_text(rest, payment["currency"])
-    if amount is not None:
-        return None if 0 < amount <= rest else f"Of {name}, {still} is open."
-    if payment["captured_minor"] and payment["gateway"] not in GATEWAYS:
+    if amount is not None and not 0 < amount <= rest:
+        fault = FieldError("amount", "beyond_open", f"{still} is open")
+        return Conflict(f"Of {name}, {still} is open.", [fault])
+    if amount is None and payment["captured_minor"] and payment["gateway"] not in GATEWAYS:
         # The same told twice would count as the rest.
-        return f"A part of {name} was captured: say how much of the open {still} has arrived."
+        message = f"say how much of the open {still} has arrived"
+        fault = FieldError("amount", "required", message)
+        return Conflict(f"A part of {name} was captured: {message}.", [fault])
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import run
 from oms_ops.errors import Conflict, NotFound, OutOfStock, ValidationFailed
 from oms_ops.fulfilment import delivery
@@ -179,10 +180,13 @@ def test_every_bad_field_is_named(shop: Shop) -> None:
         "lines[0].quantity",
         "surprise",
         "lines[1]",
-        "lines[2]",
-        "lines[3]",
+        "lines[2].quantity",
+        "lines[3].discount",
         "lines[3].line_no",
     ]
+    assert [e.code for e in refusal.value.errors[3:]] == [
+        "no_units", "only_for_new_lines", "repeated_line",
+    ]  # fmt: skip
     with pytest.raises(NotFound):
         amend(shop.engine, CLERK, "SO-1", {"lines": 7})
 
@@ -204,6 +208,90 @@ def test_shape_order_and_catalogue_object_in_one_answer(shop: Shop) -> None:
         ("lines[3].line_no", "greater_than"),
         ("ship_to.phone", "string_too_short"),
         ("ship_to.postal_code", "required"),
+    }
+
+
+@pytest.mark.parametrize("actor", [CLERK, Actor("web", "clerk", scopes=frozenset({ORDERS_WRITE}))])
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_blank_sku_is_a_missing_one(shop: Shop, actor: Actor, preview: bool) -> None:
+    shop.stock("SKU-1", 9)
+    number = f"SO-{10_000_000 + placed(shop, ('SKU-1', 2))}"
+    body = {"lines": [{"sku": " ", "quantity": 1}, {"line_no": 1, "sku": " ", "quantity": 3}]}
+    with pytest.raises(ValidationFailed) as refusal:
+        amend(shop.engine, actor, number, body, preview=preview)
+    assert [e.field for e in refusal.value.errors] == ["lines[0]"]
+    body["lines"].pop(0)
+    assert rows(amend(shop.engine, actor, number, body, preview=preview)) == [
+        ("SKU-1", 3, 3, 0, 0)
+    ]  # fmt: skip
+
+
+def faults(shop: Shop, order_id: int, *lines: dict[str, Any], **more: Any) -> set[tuple[str, str]]:
+    """Return (field, code) of what an amendment is refused for."""
+    with pytest.raises(ValidationFailed) as refusal:
+        change(shop, order_id, *lines, **more)
+    named = [(e.field, e.code) for e in refusal.value.errors]
+    assert len(set(named)) == len(named)
+    return set(named)
+
+
+def test_a_bad_field_hides_no_limit_and_no_price(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
+    order_id = placed(shop, ("SKU-1", 2))
+    run(
+        shop.engine,
+        lambda c: c.exec_driver_sql(
+            "UPDATE skus SET max_quantity = 6, quantity_multiple = 2 WHERE code = 'SKU-1'"
+        ),
+    )
+    unknown = {"sku": "NOPE", "quantity": 1}
+    more = {"sku": "SKU-1", "quantity": 6}
+    assert faults(shop, order_id, {**more, "quantity": 66}, unknown) == {
+        ("lines[0].quantity", "above_maximum"),
+        ("lines[1].sku", "unknown_sku"),
+    }
+    third = {"sku": "SKU-3", "quantity": 1}
+    assert faults(
+        shop, order_id, {"line_no": 1, "quantity": 3}, {**more, "unit_price": "-1"},
+        {**third, "unit_price": "1", "discount": "99"}, {**third, "discount": "0.001"},
+        {**third, "unit_price": "0.001", "discount": "-1"}, surprise=1,
+    ) == {
+        ("surprise", "unknown_field"),
+        ("lines[0].quantity", "not_a_multiple"),
+        ("lines[1].unit_price", "greater_than_equal"),
+        ("lines[1].quantity", "above_maximum"),
+        ("lines[2].discount", "too_large"),
+        ("lines[3].discount", "invalid_amount"),
+        ("lines[4].discount", "greater_than_equal"),
+        ("lines[4].unit_price", "invalid_amount"),
+    }  # fmt: skip
+    # The same without a fault of shape.
+    assert faults(
+        shop, order_id, {"line_no": 1, "quantity": 3}, {**third, "discount": "99"},
+        {**third, "unit_price": "0.001", "discount": "0.001"},
+    ) == {
+        ("lines[0].quantity", "not_a_multiple"),
+        ("lines[1].discount", "too_large"),
+        ("lines[2].unit_price", "invalid_amount"),
+        ("lines[2].discount", "invalid_amount"),
+    }  # fmt: skip
+
+
+def test_what_cannot_be_read_of_a_line_counts_for_nothing(shop: Shop) -> None:
+    shop.stock("SKU-1", 9)
+    order_id = placed(shop, ("SKU-1", 2))
+    run(shop.engine, lambda c: c.exec_driver_sql("UPDATE skus SET max_quantity = 6"))
+    added = {"sku": "SKU-1", "quantity": 5}
+    # With the two that the order has they would be too many; how many it is to have is not told.
+    assert faults(shop, order_id, added, {"line_no": 1, "quantity": None}) == {
+        ("lines[1].quantity", "int_type"),
+    }
+    assert faults(
+        shop, order_id, added, {"line_no": 1, "quantity": 9}, {"line_no": 1, "quantity": 1}
+    ) == {("lines[2].line_no", "repeated_line")}
+    assert faults(shop, order_id, {**added, "\ud800": 1}) == {("lines[0]", "string_unicode")}
+    assert faults(shop, order_id, {"line_no": "7", "quantity": 1}) == {
+        ("lines[0].line_no", "int_type"),
     }
 
 

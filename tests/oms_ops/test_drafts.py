@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -70,6 +71,45 @@ def test_each_order_of_a_batch_has_its_own_answer(shop: Shop) -> None:
     assert [result["status"] for result in answer["results"]] == [201, 422, 422, 409, 201]
     assert (answer["captured"], answer["refused"]) == (2, 3)
     assert answer["results"][0]["order"]["number"] == answer["results"][4]["order"]["number"]
+    assert shop.level("SKU-1") == (5, 2)
+
+
+def test_a_bad_entry_of_a_batch_is_refused_alone(shop: Shop) -> None:
+    shop.stock("SKU-1", 5)
+    good = {"order": order(("SKU-1", 1))}
+    entries = [
+        good,
+        {**good, "idempotency_key": ""},
+        {**good, "idempotency_key": "x" * 201},
+        {**good, "surprise": 1},
+        {},
+        "no entry",
+        None,
+        {"order": {**good["order"], "\ud800": 1}},
+        {"\ud800": 1},
+        {**good, "idempotency_key": "\ud800"},
+        good,
+    ]
+    body = json.dumps({"orders": entries}).encode()
+    headers = {"Content-Type": "application/json"}
+    response = client(shop).post("/v1/orders/batch", content=body, headers=headers)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert (answer["captured"], answer["refused"]) == (2, 9)
+    named = [
+        [(e["field"], e["code"]) for e in result["problem"]["errors"]] if result["problem"] else []
+        for result in answer["results"]
+    ]
+    assert named[:7] == [
+        [],
+        [("idempotency_key", "required")],
+        [("idempotency_key", "string_too_long")],
+        [("surprise", "unknown_field")],
+        [("order", "required")],
+        [("body", "model_type")],
+        [("body", "model_type")],
+    ]
+    assert {result["status"] for result in answer["results"][1:-1]} == {422}
     assert shop.level("SKU-1") == (5, 2)
 
 

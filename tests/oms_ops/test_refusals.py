@@ -84,6 +84,46 @@ def test_rerouting_names_the_place_in_the_callers_list(client: TestClient, shop:
     ]
 
 
+def test_rerouting_names_all_that_is_wrong_in_one_answer(client: TestClient, shop: Shop) -> None:
+    first, second = shipment(client, shop), shipment(client, shop)
+    client.post(f"/v1/shipments/{first}/pick")
+    body = {"shipment_ids": [second, 99999, first, 77777], "reason": "full"}
+    stuck = [
+        ("shipment_ids[1]", "unknown_shipment"),
+        ("shipment_ids[2]", "not_unpicked"),
+        ("shipment_ids[3]", "unknown_shipment"),
+    ]
+    missing = client.post("/v1/shipments/reroute", json=body)
+    assert faults(missing, 404) == stuck
+    assert missing.json()["detail"] == "There is no shipment 99999."
+    nowhere = {**body, "to": "XX", "exclude": ["ATL", "QQ"]}
+    assert faults(client.post("/v1/shipments/reroute", json=nowhere), 422) == [
+        *stuck,
+        ("exclude[1]", "unknown_warehouse"),
+        ("to", "unknown_warehouse"),
+    ]
+
+
+def test_a_capture_names_the_amount(client: TestClient, shop: Shop) -> None:
+    shipment(client, shop)
+    (payment_id,) = [row[0] for row in shop.rows("SELECT id FROM payments")]
+    path = f"/v1/payments/{payment_id}/capture"
+    assert faults(client.post(path, json={"amount": "9999"}), 409) == [("amount", "beyond_open")]
+    assert client.post(path, json={"amount": "1.00"}).status_code == 200
+    assert faults(client.post(path), 409) == [("amount", "required")]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 50_000 + b"]" * 50_000, b'{"note": "\xff"}', b'{"note": ', b"\xff\xfe"]
+)
+def test_what_is_no_json_is_told_so(client: TestClient, body: bytes) -> None:
+    for path in ("/v1/orders", "/v1/shipments/reroute", "/v1/drafts", "/v1/waves"):
+        for key in ({}, {"Idempotency-Key": "a"}):
+            headers = {"Content-Type": "application/json", **key}
+            response = client.post(path, content=body, headers=headers)
+            assert faults(response, 422) == [("body", "json_invalid")]
+
+
 def test_a_step_of_one_shipment_names_the_fields_of_its_body(
     client: TestClient, shop: Shop
 ) -> None:
