@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from oms_ops import cards
 from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.money import EXPONENTS, to_minor
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -127,6 +128,33 @@ class _Coded(Body):
 def coded(given: str, what: str) -> str:
     """Return what ``what`` is to be known by; raise ValidationFailed where it cannot be."""
     return parsed(_Coded, {"code": given}, what).code
+
+
+def currency_faults(currency: str, field: str = "currency") -> list[FieldError]:
+    """Return what is wrong with a currency: nothing, or that the shop does not accept it."""
+    if currency in EXPONENTS:
+        return []
+    return [FieldError(field, "unknown_currency", f"{currency!r} is not accepted")]
+
+
+def in_minor(
+    currency: str, amounts: Mapping[str, Decimal | None], where: str = ""
+) -> tuple[dict[str, int], list[FieldError]]:
+    """Return amounts of ``currency`` in minor units by their fields, and each field at fault.
+
+    Of a currency that is not known only that is told. A bad amount counts as nothing, as one that
+    is not given does; ``where`` stands before the fields (``skus[0].``).
+    """
+    minor = dict.fromkeys(amounts, 0)
+    faults = currency_faults(currency, f"{where}currency")
+    if faults:
+        return minor, faults
+    for name, amount in amounts.items():
+        try:
+            minor[name] = 0 if amount is None else to_minor(amount, currency)
+        except ValueError as error:
+            faults.append(FieldError(f"{where}{name}", "invalid_amount", str(error)))
+    return minor, faults
 
 
 def parsed(shape: type[T], given: Any, what: str) -> T:

@@ -16,7 +16,7 @@ from oms_ops.catalog import discounts, prices
 from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.catalog.prices import ListedPrice
 from oms_ops.cli import app
-from oms_ops.database import run
+from oms_ops.database import reading, run
 from oms_ops.errors import ValidationFailed
 from oms_ops.orders import charges
 from oms_ops.orders.capture import capture
@@ -208,6 +208,41 @@ def test_codes_take_off_what_they_say_and_say_why_not(stocked: Shop) -> None:
     assert answer["totals"]["total"] == "17.91"
     assert stocked.rows("SELECT sum(amount_minor) FROM discount_uses")[0][0] == 597
     assert sound(stocked)
+
+
+def test_a_code_without_a_currency_is_of_the_base_currency(stocked: Shop) -> None:
+    publish(stocked, base_currency="JPY", exchange_rates={"USD": "150"})
+
+    def put(code: str, **fields: Any) -> tuple[str | None, str]:
+        wanted = DiscountIn(code=code, name="a code", **fields)
+        shown = run(stocked.engine, lambda c: discounts.put(c, ADMIN, wanted))
+        return shown["currency"], shown["min_net"]
+
+    assert put("TEN", percent="10", min_net="1000") == ("JPY", "1000")
+    assert put("LESS", amount="500") == ("JPY", "0")
+    assert put("ALL", percent="10") == (None, "0")
+    with reading(stocked.engine) as connection:
+        listed = discounts.listing(connection, ADMIN)
+    assert [code["min_net"] for code in listed] == ["0", "0", "1000"]
+    lines = [{"sku": "SKU-1", "quantity": 1, "unit_price": "3000"}]
+    codes = ["TEN", "LESS"]
+    body = order(currency="JPY", discount_codes=codes) | {"lines": lines}
+    # 3000 less 500 and less a tenth.
+    assert capture(stocked.engine, CLERK, body)["totals"]["discount"] == "800"
+
+
+def test_a_bad_currency_or_amount_is_named(stocked: Shop) -> None:
+    def faults(**fields: Any) -> dict[str, str]:
+        wanted = DiscountIn(code="TEN", name="a code", **fields)
+        with pytest.raises(ValidationFailed) as refusal:
+            run(stocked.engine, lambda c: discounts.put(c, ADMIN, wanted))
+        return {error.field: error.code for error in refusal.value.errors}
+
+    assert faults(amount="5", currency="XXX") == {"currency": "unknown_currency"}
+    assert faults(percent="5", min_net="3.001") == {"min_net": "invalid_amount"}
+    assert faults(amount="5.001", min_net="3.001", sku="NOPE") == {
+        "amount": "invalid_amount", "min_net": "invalid_amount", "sku": "unknown_sku",
+    }  # fmt: skip
 
 
 def test_a_percent_code_asks_for_its_minimum_in_the_orders_currency(stocked: Shop) -> None:
