@@ -7,7 +7,7 @@ become that of the whole order.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -170,11 +170,19 @@ def parsed(shape: type[T], given: Any, what: str) -> T:
         raise ValidationFailed(f"{what} has bad fields.", faults) from None
 
 
-def field_error(fault: Any) -> FieldError:
-    """Return a structural fault that Pydantic found in a submission."""
+def path_of(place: Iterable[str | int]) -> str:
+    """Return a place in a submission as errors name it: ``lines[0].quantity``."""
     path = ""
-    for part in fault["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    for part in place:
+        # The name of an entry is at fault itself: it stands there already.
+        if part != "[key]":
+            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def field_error(fault: Any, where: str = "") -> FieldError:
+    """Return a structural fault that Pydantic found in a submission, in its field ``where``."""
+    path = path_of((where, *fault["loc"]) if where else fault["loc"])
     if cards.looks_like_card(path):
         # The name of a field is told, and must not tell of a card.
         return FieldError("body", cards.CODE, cards.MESSAGE)

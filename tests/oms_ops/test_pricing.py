@@ -323,7 +323,7 @@ def test_an_exchange_rate_is_one_that_money_can_have(rate: str) -> None:
 def test_texts_that_postgresql_cannot_hold_are_refused_on_both(shop: Shop) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         publish(shop, taxes=[{"percent": "4", "categories": ["a\0"]}], channels={"b\0": {}})
-    assert {error.field for error in refusal.value.errors} == {"taxes.0.categories.0", "channels"}
+    assert {error.field for error in refusal.value.errors} == {"taxes[0].categories[0]", "channels"}
     for field in ("code", "name", "category", "customer_group"):
         fields = {"code": "C", "name": "n", "percent": Decimal(1), field: "a\0"}
         with pytest.raises(ValueError, match="cannot be stored"):
@@ -342,7 +342,7 @@ def test_rules_without_effect_are_warned_of(tmp_path: Path) -> None:
     assert [(w.field, w.code) for w in advice.warnings(rules, ["ATL"])] == [
         ("routing.warehouses.ATL.daily_capacity", "not_ranked"),
         ("routing.warehouses.NOWHERE", "unknown_warehouse"),
-        ("taxes.0", "unknown_region"),
+        ("taxes[0]", "unknown_region"),
         ("shipping", "ships_free"),
     ]
     file = tmp_path / "rules.json"
@@ -360,7 +360,7 @@ def test_rules_name_every_bad_field_and_the_ones_in_force_stay(shop: Shop) -> No
     with pytest.raises(ValidationFailed) as refusal:
         publish(shop, taxes=[{"percent": "400"}], base_currency="usd", colour="red")
     assert {error.field for error in refusal.value.errors} == {
-        "taxes.0.percent", "base_currency", "colour",
+        "taxes[0].percent", "base_currency", "colour",
     }  # fmt: skip
     with shop.engine.connect() as connection:
         assert store.current(connection).rules == Rules.model_validate(
