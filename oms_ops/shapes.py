@@ -7,7 +7,7 @@ become that of the whole order.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from oms_ops import cards
 from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.money import EXPONENTS, to_minor
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -129,6 +130,33 @@ def coded(given: str, what: str) -> str:
     return parsed(_Coded, {"code": given}, what).code
 
 
+def currency_faults(currency: str, field: str = "currency") -> list[FieldError]:
+    """Return what is wrong with a currency: nothing, or that the shop does not accept it."""
+    if currency in EXPONENTS:
+        return []
+    return [FieldError(field, "unknown_currency", f"{currency!r} is not accepted")]
+
+
+def in_minor(
+    currency: str, amounts: Mapping[str, Decimal | None], where: str = ""
+) -> tuple[dict[str, int], list[FieldError]]:
+    """Return amounts of ``currency`` in minor units by their fields, and each field at fault.
+
+    Of a currency that is not known only that is told. A bad amount counts as nothing, as one that
+    is not given does; ``where`` stands before the fields (``skus[0].``).
+    """
+    minor = dict.fromkeys(amounts, 0)
+    faults = currency_faults(currency, f"{where}currency")
+    if faults:
+        return minor, faults
+    for name, amount in amounts.items():
+        try:
+            minor[name] = 0 if amount is None else to_minor(amount, currency)
+        except ValueError as error:
+            faults.append(FieldError(f"{where}{name}", "invalid_amount", str(error)))
+    return minor, faults
+
+
 def parsed(shape: type[T], given: Any, what: str) -> T:
     """Return ``given`` in a shape, for callers without a framework; ``what`` is refused.
 
@@ -142,11 +170,19 @@ def parsed(shape: type[T], given: Any, what: str) -> T:
         raise ValidationFailed(f"{what} has bad fields.", faults) from None
 
 
-def field_error(fault: Any) -> FieldError:
-    """Return a structural fault that Pydantic found in a submission."""
+def path_of(place: Iterable[str | int]) -> str:
+    """Return a place in a submission as errors name it: ``lines[0].quantity``."""
     path = ""
-    for part in fault["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    for part in place:
+        # The name of an entry is at fault itself: it stands there already.
+        if part != "[key]":
+            path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def field_error(fault: Any, where: str = "") -> FieldError:
+    """Return a structural fault that Pydantic found in a submission, in its field ``where``."""
+    path = path_of((where, *fault["loc"]) if where else fault["loc"])
     if cards.looks_like_card(path):
         # The name of a field is told, and must not tell of a card.
         return FieldError("body", cards.CODE, cards.MESSAGE)

@@ -45,7 +45,7 @@ from oms_ops.database import Retry, make_engine, retryable, unavailable
 from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
 from oms_ops.schema import metadata
 from oms_ops.settings import settings
-from oms_ops.shapes import fault_code
+from oms_ops.shapes import fault_code, path_of
 
 
 def create_app(engine: Engine | None = None) -> FastAPI:
@@ -169,9 +169,7 @@ def _failed(_: Request, __: Exception) -> JSONResponse:
 
 def _where(location: tuple[str | int, ...]) -> str:
     """Return the path of a fault: ``lines[0].quantity``, or ``body`` for text that is no JSON."""
-    path = ""
-    for part in location[1:]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    path = path_of(location[1:])
     return path if path and not path.startswith("[") else str(location[0])
 
 

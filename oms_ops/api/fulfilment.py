@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, callers_words
 from oms_ops.database import run
+from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment import commands, delivery, labels, packing, scan
 from oms_ops.fulfilment.carriers.entries import TEXT_TYPES
 from oms_ops.fulfilment.delivery import Failed
@@ -46,7 +47,7 @@ class StepBody(Body):
     """What a step may say: ship its carrier, fail its reason, what is heard of parcels its moment.
 
     Without carrier and tracking number, shipping takes those of the label. With ``parcels``,
-    packing checks that they hold what is to be sent.
+    packing checks that they hold what is to be sent. What is not the step's to say is refused.
     """
 
     parcels: Annotated[list[ParcelBody], Field(max_length=100)] | None = None
@@ -156,6 +157,7 @@ def advance_many(
     engine: Database, actor: Caller, step: StepName, body: StepsBody
 ) -> dict[str, Any]:
     """Take a set of shipments one step along: all of them or none."""
+    _refuse_unused(step, body)
 
     def work(connection: Connection) -> dict[str, Any]:
         _STEPS[step](connection, actor, body)
@@ -174,6 +176,7 @@ def advance(
 ) -> dict[str, Any]:
     """Pick, pack, ship or deliver a shipment; or tell that it failed, is out again or came back."""
     said = body or StepBody()
+    _refuse_unused(step, said)
     typed = {shipment_id: said.tracking_number} if said.tracking_number else {}
     known = said.model_dump(exclude={"tracking_number", "parcels"})
     steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
@@ -189,6 +192,29 @@ def advance(
 
     with callers_words(_ONE):
         return run(engine, work)
+
+
+#: What each step can be told.
+_SAYS: dict[str, tuple[str, ...]] = {
+    "pick": (),
+    "pack": ("parcels",),
+    "ship": ("carrier", "tracking_number", "tracking_numbers"),
+    "deliver": ("at",),
+    "fail": ("reason", "at"),
+    "retry": (),
+    "return": ("at",),
+}
+
+
+def _refuse_unused(step: str, body: StepBody | StepsBody) -> None:
+    """Refuse what a step would leave out in silence; an empty field says nothing."""
+    faults = [
+        FieldError(name, "unknown_field", f"has no meaning for {step}")
+        for name in type(body).model_fields
+        if name not in ("shipment_ids", *_SAYS[step]) and getattr(body, name) not in (None, "", {})
+    ]
+    if faults:
+        raise ValidationFailed("The step has bad fields.", faults)
 
 
 def _moments(body: StepsBody) -> dict[int, datetime]:

@@ -71,4 +71,5 @@ def ask_what_if(engine: Database, actor: Caller, body: Question) -> dict[str, An
             month=body.month,
             days=body.days,
             may_split=body.may_split,
+            where="rules",
         )

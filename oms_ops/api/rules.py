@@ -44,7 +44,8 @@ def history(engine: Database, actor: Caller, limit: Limit = 50) -> dict[str, Any
 def publish(engine: Database, actor: Caller, body: NewRules) -> dict[str, Any]:
     """Put a document in force; ``warnings`` name what in it will have no effect."""
     version = run(
-        engine, lambda connection: store.publish(connection, actor, body.document, body.note)
+        engine,
+        lambda c: store.publish(c, actor, body.document, body.note, where="document"),
     )
     rules = store.parse(body.document)
     with reading(engine) as connection:
@@ -52,5 +53,5 @@ def publish(engine: Database, actor: Caller, body: NewRules) -> dict[str, Any]:
     return {
         "version": version,
         "document": rules.model_dump(mode="json"),
-        "warnings": [asdict(warning) for warning in found],
+        "warnings": [{**asdict(each), "field": f"document.{each.field}"} for each in found],
     }

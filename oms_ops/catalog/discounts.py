@@ -14,15 +14,16 @@ from oms_ops import clock
 from oms_ops.access.actor import CATALOG_WRITE, ORDERS_READ, Actor
 from oms_ops.catalog.tables import Discount, Sku
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
-from oms_ops.money import to_minor, to_text
-from oms_ops.settings import settings
-from oms_ops.shapes import Amount, Body, Text, one_line, storable
+from oms_ops.money import to_text
+from oms_ops.rules import store
+from oms_ops.shapes import Amount, Body, Text, in_minor, one_line, storable
 from oms_ops.texts import MaybeText
 
 
 class DiscountIn(Body):
     """A discount code: ``percent`` or ``amount`` (decimal of ``currency``), never both.
 
+    Without ``currency`` its amounts are of the base currency of the rules in force.
     ``sku`` or ``category`` limit it to those lines, ``customer_group`` to those customers. It needs
     goods for ``min_net`` and is given ``use_limit`` times at most. An ``amount`` comes off orders
     of its currency only; a ``percent`` off those of every currency, ``min_net`` being exchanged at
@@ -80,17 +81,11 @@ def put(connection: Connection, actor: Actor, wanted: DiscountIn) -> dict[str, A
 
 
 def _values(connection: Connection, wanted: DiscountIn) -> dict[str, Any]:
-    errors = []
+    currency = wanted.currency or _base_currency(connection)
+    amounts = {"amount": wanted.amount, "min_net": wanted.min_net}
+    minor, errors = in_minor(currency, amounts)
     if (wanted.percent is None) == (wanted.amount is None):
         errors.append(FieldError("percent", "one_of", "either percent or amount"))
-    amount = None
-    currency = wanted.currency or settings().currency
-    try:
-        amount = None if wanted.amount is None else to_minor(wanted.amount, currency)
-        min_net = to_minor(wanted.min_net, currency)
-    except ValueError as error:
-        errors.append(FieldError("amount", "invalid_amount", str(error)))
-        min_net = 0
     sku_id = None
     if wanted.sku is not None:
         sku_id = connection.scalar(sa.select(Sku.id).where(Sku.code == wanted.sku))
@@ -108,11 +103,15 @@ def _values(connection: Connection, wanted: DiscountIn) -> dict[str, Any]:
             }
         ),
         "percent_ppm": None if wanted.percent is None else int(wanted.percent * 10_000),
-        "amount_minor": amount,
-        "currency": currency if amount is not None or min_net else None,
+        "amount_minor": None if wanted.amount is None else minor["amount"],
+        "currency": currency if wanted.amount is not None or minor["min_net"] else None,
         "sku_id": sku_id,
-        "min_net_minor": min_net,
+        "min_net_minor": minor["min_net"],
     }  # fmt: skip
+
+
+def _base_currency(connection: Connection) -> str:
+    return store.current(connection).rules.base_currency
 
 
 def get(connection: Connection, actor: Actor, code: str) -> dict[str, Any]:
@@ -129,14 +128,15 @@ def _shown(connection: Connection, code: str) -> dict[str, Any]:
     row = connection.execute(_QUERY.where(Discount.code == code.upper())).one_or_none()
     if row is None:
         raise NotFound(f"There is no discount code {code!r}.")
-    return _render(row)
+    return _render(row, _base_currency(connection))
 
 
 def listing(connection: Connection, actor: Actor, *, limit: int = 200) -> list[dict[str, Any]]:
     """Return the newest discount codes."""
     actor.require(ORDERS_READ)
     rows = connection.execute(_QUERY.order_by(Discount.id.desc()).limit(limit))
-    return [_render(row) for row in rows]
+    base_currency = _base_currency(connection)
+    return [_render(row, base_currency) for row in rows]
 
 
 _QUERY = sa.select(Discount, Sku.code.label("sku")).join(
@@ -144,8 +144,8 @@ _QUERY = sa.select(Discount, Sku.code.label("sku")).join(
 )
 
 
-def _render(row: Any) -> dict[str, Any]:
-    currency = row.currency or settings().currency
+def _render(row: Any, base_currency: str) -> dict[str, Any]:
+    currency = row.currency or base_currency
 
     def moment(value: datetime | None) -> str | None:
         return value.isoformat() if value else None

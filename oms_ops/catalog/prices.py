@@ -16,8 +16,8 @@ from oms_ops.access.actor import CATALOG_WRITE, ORDERS_READ, Actor
 from oms_ops.catalog.tables import PriceList
 from oms_ops.database import as_rows, as_time, read_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
-from oms_ops.money import EXPONENTS, to_minor, to_text
-from oms_ops.shapes import coded
+from oms_ops.money import to_minor, to_text
+from oms_ops.shapes import coded, currency_faults
 
 _PRICE = {"sku_id": "bigint", "min_quantity": "bigint", "price_minor": "bigint"}
 
@@ -51,9 +51,7 @@ def put_list(
     """
     actor.require(CATALOG_WRITE)
     code = coded(code, "The price list")
-    errors = []
-    if currency not in EXPONENTS:
-        errors.append(FieldError("currency", "unknown_currency", f"{currency!r} is not accepted"))
+    errors = currency_faults(currency)
     if valid_from and valid_to and valid_from >= valid_to:
         errors.append(FieldError("valid_to", "invalid", "comes before valid_from"))
     held = connection.scalar(sa.select(PriceList.currency).where(PriceList.code == code))

@@ -14,8 +14,8 @@ from oms_ops.access.actor import CATALOG_WRITE, ORDERS_READ, Actor
 from oms_ops.catalog.tables import Sku
 from oms_ops.database import as_rows, as_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
-from oms_ops.money import to_minor, to_text
-from oms_ops.shapes import Amount, Body, Code, Text
+from oms_ops.money import to_text
+from oms_ops.shapes import Amount, Body, Code, Text, in_minor
 
 Label = Annotated[str, Field(max_length=200)]
 
@@ -71,14 +71,14 @@ def put(connection: Connection, actor: Actor, wanted: Sequence[SkuIn]) -> int:
         ValidationFailed: with every bad field; none is then changed.
     """
     actor.require(CATALOG_WRITE)
-    rows, errors = [], []
+    rows: list[dict[str, Any]] = []
+    errors: list[FieldError] = []
     for index, sku in enumerate(wanted):
         where = f"skus[{index}]"
         row = sku.model_dump(exclude={"price"})
-        try:
-            row["price_minor"] = to_minor(sku.price, sku.currency)
-        except ValueError as error:
-            errors.append(FieldError(f"{where}.price", "invalid_amount", str(error)))
+        minor, faults = in_minor(sku.currency, {"price": sku.price}, f"{where}.")
+        row["price_minor"] = minor["price"]
+        errors += faults
         if sku.max_quantity is not None and sku.max_quantity < sku.min_quantity:
             message = "less than min_quantity"
             errors.append(FieldError(f"{where}.max_quantity", "out_of_range", message))

@@ -7,6 +7,7 @@ or rejected by itself; the rows of a file that comes again are ``repeated``.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import STOCK_WRITE, Actor
 from oms_ops.database import run
-from oms_ops.errors import OmsError, ValidationFailed
+from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.exchange import runs
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.exchange.reader import ROW, Table
@@ -22,6 +23,7 @@ from oms_ops.exchange.runs import Fate, Report
 from oms_ops.exchange.values import RowFault, Spec, by_row, fields_of
 from oms_ops.stock import counts
 from oms_ops.stock.counts import Counted
+from oms_ops.stock.names import Names
 
 KIND = "stock-counts"
 #: The permission for what such a file writes.
@@ -43,17 +45,13 @@ def import_counts(engine: Engine, actor: Actor, table: Table, mapping: Mapping) 
     bad = by_row(faults)
     import_id = runs.begin(engine, actor, KIND, table)
     rows = list(frame.iter_rows(named=True))
-
-    def refuse(connection: Connection) -> None:
-        runs.record(connection, import_id, runs.rejections(table, faults, {}))
-
-    run(engine, refuse)
-    good = [row for row in rows if row[ROW] not in bad]
-    for warehouse in dict.fromkeys(row["warehouse"] for row in good):
-        mine = [row for row in good if row["warehouse"] == warehouse]
+    for warehouse in dict.fromkeys(row["warehouse"] for row in rows):
+        mine = [row for row in rows if row["warehouse"] == warehouse]
 
         def work(
-            connection: Connection, warehouse: str = warehouse, mine: list[dict[str, Any]] = mine
+            connection: Connection,
+            warehouse: str | None = warehouse,
+            mine: list[dict[str, Any]] = mine,
         ) -> None:
             before = _taken_before(connection, import_id)
             fates = [
@@ -62,18 +60,53 @@ def import_counts(engine: Engine, actor: Actor, table: Table, mapping: Mapping) 
                 if row[ROW] in before
             ]
             new = [row for row in mine if row[ROW] not in before]
-            entered, refused = _enter(connection, actor, warehouse, new, table.file_name)
-            runs.record(connection, import_id, [*fates, *entered])
+            refused = [fault for row in new for fault in bad.get(row[ROW], ())]
+            refused += _faults(connection, warehouse, new, refused)
+            wrong = {fault.row_no for fault in refused}
+            good = [row for row in new if row[ROW] not in wrong]
+            if warehouse is not None:
+                entered, repeated = _enter(connection, actor, warehouse, good, table.file_name)
+                fates += entered
+                refused += repeated
+            runs.record(connection, import_id, fates)
             runs.record(connection, import_id, runs.rejections(table, refused, {}))
 
         run(engine, work)
     return runs.finish(engine, import_id)
 
 
+def _faults(
+    connection: Connection,
+    warehouse: str | None,
+    rows: list[dict[str, Any]],
+    unread: list[RowFault],
+) -> list[RowFault]:
+    """Return what is wrong with what the rows of a warehouse name, also where ``unread`` is."""
+    # Where the cells of a row are not those of its columns, they say nothing.
+    torn = {fault.row_no for fault in unread if not fault.field}
+    read = [row for row in rows if row[ROW] not in torn]
+    names = Names(connection, "The count")
+
+    def given(field: str) -> Iterator[tuple[str, Any]]:
+        return (
+            (f"lines[{i}].{field}", row[field])
+            for i, row in enumerate(read)
+            if row[field] is not None
+        )
+
+    known = names.warehouses(given("warehouse"))
+    names.skus(given("sku"))
+    if warehouse in known:
+        names.places(given("location"), known[warehouse], counts.KINDS)
+    for field, units in given("units"):
+        names.units(field, units, least=0)
+    return [_fault(read, each) for each in names.errors]
+
+
 def _enter(
     connection: Connection, actor: Actor, warehouse: str, rows: list[dict[str, Any]], name: str
 ) -> tuple[list[Fate], list[RowFault]]:
-    """Open a count of the places and SKUs of the rows that are good, and enter them."""
+    """Open a count of the places and SKUs of the rows, and enter them but for repeated ones."""
     refused: list[RowFault] = []
     while rows:
         lines = [Counted(row["location"], row["sku"], row["units"]) for row in rows]
@@ -81,17 +114,10 @@ def _enter(
             with connection.begin_nested():
                 number = _count(connection, actor, warehouse, lines, name)
         except ValidationFailed as error:
-            found = [_fault(rows, each.field, each.code, each.message) for each in error.errors]
-            if not all(found):
-                # It is about the warehouse, so about every row of it.
-                message = str(error)
-                return [], refused + [RowFault(r[ROW], "warehouse", "unknown", message)
-                                      for r in rows]  # fmt: skip
-            refused += [fault for fault in found if fault]
-            named = {fault.row_no for fault in refused}
+            found = [_fault(rows, each) for each in error.errors]
+            refused += found
+            named = {fault.row_no for fault in found}
             rows = [row for row in rows if row[ROW] not in named]
-        except OmsError as error:
-            return [], refused + [RowFault(r[ROW], "", error.code, str(error)) for r in rows]
         else:
             return [Fate(row[ROW], "record", document=number) for row in rows], refused
     return [], refused
@@ -102,40 +128,17 @@ def _count(
 ) -> str:
     places = list(dict.fromkeys(line.location for line in lines))
     skus = list(dict.fromkeys(line.sku for line in lines))
-    try:
-        number = counts.open_count(
-            connection, actor, warehouse, locations=places, skus=skus, reason=f"file {name}"
-        )
-    except ValidationFailed as error:
-        raise ValidationFailed(error.message, _on_lines(error, lines, places, skus)) from None
+    number = counts.open_count(
+        connection, actor, warehouse, locations=places, skus=skus, reason=f"file {name}"
+    )
     counts.enter(connection, actor, number, lines)
     return number
 
 
-def _on_lines(
-    error: ValidationFailed, lines: list[Counted], places: list[str], skus: list[str]
-) -> list[Any]:
-    """Say of the lines what was said of the places and SKUs that they name."""
-    found = []
-    for each in error.errors:
-        match = re.fullmatch(r"(locations|skus)\[(\d+)\]", each.field)
-        if match is None:
-            return error.errors
-        is_place = match[1] == "locations"
-        wrong = (places if is_place else skus)[int(match[2])]
-        found += [
-            type(each)(f"lines[{i}].{'location' if is_place else 'sku'}", each.code, each.message)
-            for i, line in enumerate(lines)
-            if (line.location if is_place else line.sku) == wrong
-        ]
-    return found
-
-
-def _fault(rows: list[dict[str, Any]], field: str, code: str, message: str) -> RowFault | None:
-    match = _LINE.fullmatch(field)
-    if match is None:
-        return None
-    return RowFault(rows[int(match[1])][ROW], match[2] or "", code, message)
+def _fault(rows: list[dict[str, Any]], error: FieldError) -> RowFault:
+    match = _LINE.fullmatch(error.field)
+    assert match is not None  # noqa: S101 - all else was looked up in this transaction
+    return RowFault(rows[int(match[1])][ROW], match[2] or "", error.code, error.message)
 
 
 def _taken_before(connection: Connection, import_id: int) -> dict[int, str]:

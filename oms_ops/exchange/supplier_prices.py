@@ -6,24 +6,22 @@ row does not say stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import PURCHASING_WRITE, Actor
 from oms_ops.database import execute, run
-from oms_ops.errors import NotFound, OmsError
+from oms_ops.errors import ValidationFailed
 from oms_ops.exchange import runs
 from oms_ops.exchange.mapping import Mapping
 from oms_ops.exchange.reader import ROW, Table
 from oms_ops.exchange.runs import Fate, Report
 from oms_ops.exchange.values import E4, RowFault, Spec, by_row, fields_of
-from oms_ops.money import to_minor
 from oms_ops.purchasing import suppliers
 from oms_ops.purchasing.suppliers import TermIn
+from oms_ops.shapes import parsed
 
 KIND = "supplier-prices"
 #: The permission for what such a file writes.
@@ -40,6 +38,8 @@ FIELDS = {
     "pack_multiple": Spec("units"),
     "is_preferred": Spec("flag"),
 }
+#: What a bad field is taken for while the others are looked at.
+_STAND_INS = {"unit_cost": Decimal(0)}
 
 
 def import_prices(
@@ -55,14 +55,14 @@ def import_prices(
         batch = rows[start : start + BATCH]
 
         def work(connection: Connection, batch: list[dict[str, Any]] = batch) -> None:
-            refused = [fault for row in batch for fault in bad.get(row[ROW], ())]
-            fates = []
+            refused: list[RowFault] = []
+            fates: list[Fate] = []
             for row in batch:
-                if row[ROW] in bad:
-                    continue
-                outcome = list(_take(connection, actor, row, base_currency))
-                refused += [each for each in outcome if isinstance(each, RowFault)]
-                fates += [each for each in outcome if isinstance(each, Fate)]
+                outcome = _take(connection, actor, row, bad.get(row[ROW], []), base_currency)
+                if isinstance(outcome, Fate):
+                    fates.append(outcome)
+                else:
+                    refused += outcome
             runs.record(connection, import_id, runs.rejections(table, refused, {}))
             runs.record(connection, import_id, fates)
 
@@ -71,50 +71,52 @@ def import_prices(
 
 
 def _take(
-    connection: Connection, actor: Actor, row: dict[str, Any], base_currency: str
-) -> Iterator[RowFault | Fate]:
-    """Set the terms of one row; yield its fate, or all that is wrong with it."""
+    connection: Connection,
+    actor: Actor,
+    row: dict[str, Any],
+    unread: list[RowFault],
+    base_currency: str,
+) -> Fate | list[RowFault]:
+    """Set the terms of one row; return its fate, or all that is wrong with it.
+
+    ``unread`` is what of it could not be read: the rest of it is looked at all the same.
+    """
     number, code, sku = row[ROW], row["supplier"], row["sku"]
+    if any(not fault.field for fault in unread):
+        # Its cells may stand in the wrong columns.
+        return unread
     known = _known(connection, code, sku)
     given = {name: row[name] for name in ("moq", "pack_multiple") if row[name] is not None}
     before = {"moq": known[2], "pack_multiple": known[3]} if known else {}
-    currency = (row["currency"] or (known[0] if known else base_currency)).upper()
+    stated = {
+        "currency": (row["currency"] or (known[0] if known else base_currency)).upper(),
+        "unit_cost": Decimal(row["unit_cost"] or 0).scaleb(-E4),
+        "is_preferred": row["is_preferred"],
+        **(before | given),
+    }
+    faults = suppliers.unknown(connection, code, sku)
     try:
-        terms = TermIn(
-            currency=currency,
-            unit_cost=Decimal(row["unit_cost"]).scaleb(-E4),
-            is_preferred=row["is_preferred"],
-            **(before | given),
-        )
-        if (
-            known
-            and _as_known(terms) == tuple(known[:4])
-            and (terms.is_preferred is None or terms.is_preferred == bool(known[4]))
-        ):
-            yield Fate(number, "repeated", document=sku)
-            return
-        suppliers.set_terms(connection, actor, code, sku, terms)
-        yield Fate(number, "record", document=sku)
-    except NotFound as error:
-        yield RowFault(number, "sku" if "SKU" in str(error) else "supplier", "unknown", str(error))
-    except ValidationError as error:
-        for fault in error.errors(include_url=False):
-            field = ".".join(map(str, fault["loc"]))
-            yield RowFault(number, field, fault["type"], fault["msg"])
-    except OmsError as error:
-        for each in error.errors:
-            yield RowFault(number, each.field, each.code, each.message)
+        terms = parsed(TermIn, stated, "The row")
+    except ValidationFailed as error:
+        wrong = {fault.field for fault in error.errors}
+        readable = {name: value for name, value in stated.items() if name not in wrong}
+        terms = TermIn.model_validate(_STAND_INS | readable)
+        faults += error.errors
+    cost, of_money = suppliers.cost_of(terms)
+    faults += of_money
+    if faults or unread:
+        return unread + [RowFault(number, f.field, f.code, f.message) for f in faults]
+    if (
+        known
+        and (terms.currency, cost, terms.moq, terms.pack_multiple) == tuple(known[:4])
+        and (terms.is_preferred is None or terms.is_preferred == bool(known[4]))
+    ):
+        return Fate(number, "repeated", document=sku)
+    suppliers.set_terms(connection, actor, code, sku, terms)
+    return Fate(number, "record", document=sku)
 
 
-def _as_known(terms: TermIn) -> tuple[str, int, int, int] | None:
-    try:
-        cost = to_minor(terms.unit_cost, terms.currency)
-    except ValueError:
-        return None
-    return terms.currency, cost, terms.moq, terms.pack_multiple
-
-
-def _known(connection: Connection, code: str, sku: str) -> Any:
+def _known(connection: Connection, code: str | None, sku: str | None) -> Any:
     return execute(
         connection,
         "SELECT t.currency, t.unit_cost_minor, t.moq, t.pack_multiple, t.is_preferred"

@@ -47,7 +47,8 @@ def promise(connection: Connection, waiting: Sequence[tuple[int, int, int]]) -> 
     """Return the day for each of ``waiting`` (warehouse id, SKU id, units), after all that wait.
 
     Where what is coming is not enough, the day is today (the shop's) and the preferred supplier's
-    lead time; None where the SKU has no supplier. The earlier entry is served first.
+    lead time, or the last day of what is coming, if that is later; None where the SKU has no
+    supplier. The earlier entry is served first.
     """
     if not waiting:
         return []
@@ -130,12 +131,19 @@ class _Supply:
     due: list[tuple[date, int]]
 
     def day(self, needed: int) -> date | None:
-        """Return the day on which ``needed`` units have come."""
-        for day, units in sorted(self.due):
+        """Return the day on which ``needed`` units have come.
+
+        Who needs more than is coming waits for goods still to be ordered, and behind all that is
+        coming: it fills older orders first. So no day is earlier than one further up the queue.
+        """
+        coming = sorted(self.due)
+        for day, units in coming:
             needed -= units
             if needed <= 0:
                 return day
-        return self.fallback
+        if self.fallback is None or not coming:
+            return self.fallback
+        return max(self.fallback, coming[-1][0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ def what_if(
     month: str | None = None,
     days: int | None = None,
     may_split: bool | None = None,
+    where: str = "",
 ) -> dict[str, Any]:
     """Compare the rules in force with ``changes`` over a period's orders, as JSON-ready data.
 
@@ -38,7 +39,7 @@ def what_if(
     sections too (of ``routing``, say), while a list replaces the whole list. The period is
     a ``month`` of the shop (``2026-10``), the last ``days`` until now, or the last whole month.
     Both sides are priced by the changed rules' costs. ``may_split`` supposes that every order may
-    (or may not) be split.
+    (or may not) be split. ``where`` is the field that the changes were sent as.
 
     Raises:
         ValidationFailed: the rules or the period have bad fields.
@@ -46,7 +47,7 @@ def what_if(
     actor.require(ORDERS_READ)
     actor.require(RULES_READ)
     current = store.current(connection).rules
-    changed = _changed(current, changes)
+    changed = _changed(current, changes, where)
     period = _period(month, days)
     happened = past.read(connection, sites.active(connection), period, may_split=may_split)
     before = Replay(happened, current).run()
@@ -67,11 +68,11 @@ def what_if(
     }
 
 
-def _changed(current: Rules, changes: Any) -> Rules:
+def _changed(current: Rules, changes: Any, where: str) -> Rules:
     if not isinstance(changes, Mapping):
         fault = FieldError("rules", "not_an_object", "a document of rules")
         raise ValidationFailed("The rules have bad fields.", [fault])
-    return store.parse(_merged(current.model_dump(mode="json"), changes))
+    return store.parse(_merged(current.model_dump(mode="json"), changes), where)
 
 
 def _merged(known: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,15 @@ from oms_ops import clock
 from oms_ops.access.actor import PURCHASING_READ, PURCHASING_WRITE, Actor
 from oms_ops.database import as_time, execute, for_update
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
-from oms_ops.money import to_minor, to_text
+from oms_ops.money import to_text
 from oms_ops.orders import promises
-from oms_ops.shapes import Amount, Body, Text, coded
+from oms_ops.shapes import Amount, Body, Text, coded, in_minor
 
 Days = Annotated[int, Field(ge=0, le=1000)]
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
+
+_NO_SUPPLIER = "There is no supplier {!r}."
+_NO_SKU = "There is no SKU {!r}."
 
 
 class SupplierIn(Body):
@@ -91,11 +94,9 @@ def set_terms(connection: Connection, actor: Actor, code: str, sku: str, terms: 
         ValidationFailed: the currency is unknown, or the cost has too many decimal places.
     """
     actor.require(PURCHASING_WRITE)
-    try:
-        cost = to_minor(terms.unit_cost, terms.currency)
-    except ValueError as error:
-        fault = FieldError("unit_cost", "invalid_amount", str(error))
-        raise ValidationFailed("The terms have bad fields.", [fault]) from None
+    cost, faults = cost_of(terms)
+    if faults:
+        raise ValidationFailed("The terms have bad fields.", faults)
     supplier_id = _id(connection, code)
     # Two that want to be preferred meet at the SKU's row; its key is left to those who order it.
     clause = for_update(connection).replace("FOR UPDATE", "FOR NO KEY UPDATE")
@@ -103,7 +104,7 @@ def set_terms(connection: Connection, actor: Actor, code: str, sku: str, terms: 
         connection, f"SELECT id FROM skus WHERE code = :sku {clause}", {"sku": sku}
     ).fetchone()
     if row is None:
-        raise NotFound(f"There is no SKU {sku!r}.")
+        raise NotFound(_NO_SKU.format(sku))
     before = _preferred(connection, row[0])
     parameters = {
         "supplier_id": supplier_id,
@@ -138,6 +139,26 @@ def set_terms(connection: Connection, actor: Actor, code: str, sku: str, terms: 
     )
     if _preferred(connection, row[0]) != before:
         promises.update_lead_times(connection, actor, [row[0]])
+
+
+def cost_of(terms: TermIn) -> tuple[int, list[FieldError]]:
+    """Return what a unit costs in minor units, and what is wrong with it or its currency."""
+    minor, faults = in_minor(terms.currency, {"unit_cost": terms.unit_cost})
+    return minor["unit_cost"], faults
+
+
+def unknown(connection: Connection, code: str | None, sku: str | None) -> list[FieldError]:
+    """Return which of a supplier and a SKU (codes) there is not; None is not looked for."""
+    named = (("supplier", "suppliers", code, _NO_SUPPLIER), ("sku", "skus", sku, _NO_SKU))
+    return [
+        FieldError(field, "unknown", message.format(given))
+        for field, table, given, message in named
+        if given is not None
+        and execute(
+            connection, f"SELECT id FROM {table} WHERE code = :code", {"code": given}
+        ).fetchone()
+        is None
+    ]
 
 
 def _preferred(connection: Connection, sku_id: int) -> int | None:
@@ -210,7 +231,7 @@ def _id(connection: Connection, code: str) -> int:
         connection, "SELECT id FROM suppliers WHERE code = :code", {"code": code}
     ).fetchone()
     if row is None:
-        raise NotFound(f"There is no supplier {code!r}.")
+        raise NotFound(_NO_SUPPLIER.format(code))
     return int(row[0])
 
 

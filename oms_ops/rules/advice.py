@@ -42,9 +42,9 @@ def _routing(rules: Rules, warehouses: Collection[str] | None) -> Iterator[Field
 
 def _places(rules: Rules) -> Iterator[FieldError]:
     named = {
-        **{f"taxes.{number}": rule.places for number, rule in enumerate(rules.taxes)},
-        **{f"shipping.{number}": rule.places for number, rule in enumerate(rules.shipping)},
-        **{f"holds.{number}": rule.places for number, rule in enumerate(rules.holds)},
+        **{f"taxes[{number}]": rule.places for number, rule in enumerate(rules.taxes)},
+        **{f"shipping[{number}]": rule.places for number, rule in enumerate(rules.shipping)},
+        **{f"holds[{number}]": rule.places for number, rule in enumerate(rules.holds)},
         **{f"routing.zones.{name}": places for name, places in rules.routing.zones.items()},
     }
     for field, places in named.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,10 +18,13 @@ from oms_ops.database import as_time, execute, read_time
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.rules.document import Rules
 from oms_ops.settings import settings
-from oms_ops.shapes import storable
+from oms_ops.shapes import field_error, path_of, storable
 
 #: Selects the id of the version in force; part of every look at the database that needs rules.
 NEWEST_SQL = "SELECT max(id) FROM shop_rules"
+
+#: What a document is called that came by itself, as a file does.
+_WHOLE = "rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +83,23 @@ def _default(currency: str) -> Version:
     return Version(None, Rules(base_currency=currency))
 
 
-def parse(document: Any) -> Rules:
-    """Return the rules that a document states.
+def parse(document: Any, where: str = "") -> Rules:
+    """Return the rules that a document states, which was sent as the field ``where``.
 
     Raises:
         ValidationFailed: with every bad field.
     """
-    faults = list(_unstorable(document, ()))
+    faults = list(_unstorable(document, (where,) if where else ()))
     try:
         rules = Rules.model_validate(document)
     except ValidationError as error:
         faults += [
-            FieldError(_field(fault["loc"]), fault["type"],
-                       fault["msg"].removeprefix("Value error, "))
+            field_error(fault, where or ("" if fault["loc"] else _WHOLE))
             for fault in error.errors(include_url=False)
-        ]  # fmt: skip
+        ]
     if faults:
         raise ValidationFailed("The rules have bad fields.", faults)
     return rules
-
-
-def _field(place: Iterable[Any]) -> str:
-    return ".".join(str(part) for part in place) or "rules"
 
 
 def _unstorable(value: Any, place: tuple[Any, ...]) -> Iterator[FieldError]:
@@ -110,7 +108,7 @@ def _unstorable(value: Any, place: tuple[Any, ...]) -> Iterator[FieldError]:
         try:
             storable(value)
         except ValueError as error:
-            yield FieldError(_field(place), "invalid", str(error))
+            yield FieldError(path_of(place) or _WHOLE, "not_storable", str(error))
     elif isinstance(value, dict):
         for name, each in value.items():
             yield from _unstorable(name, place)
@@ -120,14 +118,18 @@ def _unstorable(value: Any, place: tuple[Any, ...]) -> Iterator[FieldError]:
             yield from _unstorable(each, (*place, index))
 
 
-def publish(connection: Connection, actor: Actor, document: Any, note: str = "") -> int:
+def publish(
+    connection: Connection, actor: Actor, document: Any, note: str = "", *, where: str = ""
+) -> int:
     """Put a document in force from the next transaction on; return its version.
+
+    ``where`` is the field that it was sent as.
 
     Raises:
         ValidationFailed: with every bad field; the rules in force then stay.
     """
     actor.require(RULES_WRITE)
-    rules = parse(document)
+    rules = parse(document, where)
     row = execute(
         connection,
         "INSERT INTO shop_rules (document, note, created_at, changed_by)"

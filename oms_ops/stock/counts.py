@@ -28,7 +28,8 @@ from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import Names
 from oms_ops.stock.tables import StockCount
 
-_KINDS = ("bin", "storage", "quarantine")
+#: The places that are counted.
+KINDS = ("bin", "storage", "quarantine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def open_count(
     names = Names(connection, "The count")
     warehouse_id = names.warehouse("warehouse", warehouse)
     places = names.places(
-        ((f"locations[{i}]", code) for i, code in enumerate(locations)), warehouse_id, _KINDS
+        ((f"locations[{i}]", code) for i, code in enumerate(locations)), warehouse_id, KINDS
     )
     sku_ids = names.skus((f"skus[{i}]", code) for i, code in enumerate(skus))
     if not locations and not skus and zone is None:
@@ -171,7 +172,7 @@ def enter(connection: Connection, actor: Actor, number: str, counted: Sequence[C
     places = names.places(
         ((f"lines[{i}].location", c.location) for i, c in enumerate(counted)),
         head.warehouse_id,
-        _KINDS,
+        KINDS,
     )
     seen: set[tuple[str, str]] = set()
     for index, c in enumerate(counted):

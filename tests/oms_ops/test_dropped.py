@@ -131,6 +131,58 @@ def test_a_price_list_sets_terms_row_by_row(shop: Shop, tmp_path: Path) -> None:
     assert shop.count("change_log") == before
 
 
+def reasons(shop: Shop) -> dict[int, list[str]]:
+    """Return which fields of each rejected row a reason names."""
+    rows = shop.rows(
+        "SELECT row_no, message FROM import_rows WHERE fate = 'rejected' AND import_id ="
+        " (SELECT max(id) FROM imports) ORDER BY row_no"
+    )
+    return {row[0]: [part.split(":")[0] for part in row[1].split("; ")] for row in rows}
+
+
+def test_a_row_of_a_price_list_tells_all_that_is_wrong_with_it(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(
+        "supplier,sku,unit_cost,currency,moq,pack_multiple\n"
+        "NO,NOPE,1,XXX,1,1\n"
+        f"{supplier(shop)},NOPE,cheap,USD,0,some\n"
+        f"NO,SKU-1,1.001,EUR,1,0\n"
+        ",NOPE,1,USD,1,1\n"
+        "NO,NOPE,1,USD\n"
+    )
+    files.import_file(shop.engine, BUYER, "supplier-prices", path)
+    assert reasons(shop) == {
+        1: ["supplier", "sku", "currency"],
+        2: ["unit_cost", "pack_multiple", "sku", "moq"],
+        3: ["supplier", "pack_multiple", "unit_cost"],
+        4: ["supplier", "sku"],
+        5: ["does not have the header's columns"],
+    }
+
+
+def test_a_row_of_a_count_tells_all_that_is_wrong_with_it(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "counts.csv"
+    path.write_text(
+        "warehouse,location,sku,units\n"
+        "ATL,NOWHERE,NONE,many\n"
+        "ATL,ATL-STORAGE,NONE,-1\n"
+        "NONE,ATL-STORAGE,NONE,1\n"
+        ",ATL-STORAGE,NONE,\n"
+        "ATL,ATL-STORAGE,SKU-1,1\n"
+        "ATL,ATL-STORAGE,SKU-1,2\n"
+    )
+    done = files.import_file(shop.engine, ADMIN, "stock-counts", path)
+    assert done.counts == {"record": 1, "rejected": 5}
+    named = reasons(shop)
+    assert named.pop(6) == ["SKU-1 in ATL-STORAGE is named twice"]
+    assert named == {
+        1: ["units", "sku", "location"],
+        2: ["sku", "units"],
+        3: ["warehouse", "sku"],
+        4: ["warehouse", "units", "sku"],
+    }
+
+
 def test_counted_stock_waits_for_approval(shop: Shop, tmp_path: Path) -> None:
     shop.stock("SKU-1", 9)
     with reading(shop.engine) as connection:

@@ -169,6 +169,25 @@ def test_whom_a_purchase_order_was_sent_to_is_told_and_when_to_nobody_why(shop: 
     assert (told["sent_to"], told["not_sent"]) == ("sales@acme.example.com", None)
 
 
+def named(response: Any) -> list[tuple[str, str]]:
+    assert response.status_code == 422, response.text
+    return [(error["field"], error["code"]) for error in response.json()["errors"]]
+
+
+def test_a_currency_that_is_not_known_is_named(shop: Shop) -> None:
+    admin = client(shop.engine)
+    unknown = {"currency": "XXX", "unit_cost": "8"}
+    path = "/v1/suppliers/ACME/terms/SKU-1"
+    assert named(admin.put(path, json=unknown)) == [("currency", "unknown_currency")]
+    finer = {"currency": "USD", "unit_cost": "8.001"}
+    assert named(admin.put(path, json=finer)) == [("unit_cost", "invalid_amount")]
+    sku = {"code": "MUG", "name": "Mug", "currency": "XXX", "price": "5.00"}
+    other = {**sku, "code": "CUP", "currency": "JPY", "price": "5.50"}
+    assert named(admin.put("/v1/skus", json={"skus": [sku, other]})) == [
+        ("skus[0].currency", "unknown_currency"), ("skus[1].price", "invalid_amount"),
+    ]  # fmt: skip
+
+
 def test_nothing_is_bought_in_a_currency_without_a_rate(shop: Shop) -> None:
     admin = client(shop.engine)
     terms = {"currency": "EUR", "unit_cost": "1.00"}

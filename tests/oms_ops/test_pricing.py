@@ -16,7 +16,7 @@ from oms_ops.catalog import discounts, prices
 from oms_ops.catalog.discounts import DiscountIn
 from oms_ops.catalog.prices import ListedPrice
 from oms_ops.cli import app
-from oms_ops.database import run
+from oms_ops.database import reading, run
 from oms_ops.errors import ValidationFailed
 from oms_ops.orders import charges
 from oms_ops.orders.capture import capture
@@ -210,6 +210,41 @@ def test_codes_take_off_what_they_say_and_say_why_not(stocked: Shop) -> None:
     assert sound(stocked)
 
 
+def test_a_code_without_a_currency_is_of_the_base_currency(stocked: Shop) -> None:
+    publish(stocked, base_currency="JPY", exchange_rates={"USD": "150"})
+
+    def put(code: str, **fields: Any) -> tuple[str | None, str]:
+        wanted = DiscountIn(code=code, name="a code", **fields)
+        shown = run(stocked.engine, lambda c: discounts.put(c, ADMIN, wanted))
+        return shown["currency"], shown["min_net"]
+
+    assert put("TEN", percent="10", min_net="1000") == ("JPY", "1000")
+    assert put("LESS", amount="500") == ("JPY", "0")
+    assert put("ALL", percent="10") == (None, "0")
+    with reading(stocked.engine) as connection:
+        listed = discounts.listing(connection, ADMIN)
+    assert [code["min_net"] for code in listed] == ["0", "0", "1000"]
+    lines = [{"sku": "SKU-1", "quantity": 1, "unit_price": "3000"}]
+    codes = ["TEN", "LESS"]
+    body = order(currency="JPY", discount_codes=codes) | {"lines": lines}
+    # 3000 less 500 and less a tenth.
+    assert capture(stocked.engine, CLERK, body)["totals"]["discount"] == "800"
+
+
+def test_a_bad_currency_or_amount_is_named(stocked: Shop) -> None:
+    def faults(**fields: Any) -> dict[str, str]:
+        wanted = DiscountIn(code="TEN", name="a code", **fields)
+        with pytest.raises(ValidationFailed) as refusal:
+            run(stocked.engine, lambda c: discounts.put(c, ADMIN, wanted))
+        return {error.field: error.code for error in refusal.value.errors}
+
+    assert faults(amount="5", currency="XXX") == {"currency": "unknown_currency"}
+    assert faults(percent="5", min_net="3.001") == {"min_net": "invalid_amount"}
+    assert faults(amount="5.001", min_net="3.001", sku="NOPE") == {
+        "amount": "invalid_amount", "min_net": "invalid_amount", "sku": "unknown_sku",
+    }  # fmt: skip
+
+
 def test_a_percent_code_asks_for_its_minimum_in_the_orders_currency(stocked: Shop) -> None:
     publish(stocked, exchange_rates={"EUR": "1.25", "JPY": "0.0065", "KWD": "3.25"})
     wanted = DiscountIn(code="TEN", name="ten", percent=Decimal(10), min_net=Decimal(50))
@@ -288,7 +323,7 @@ def test_an_exchange_rate_is_one_that_money_can_have(rate: str) -> None:
 def test_texts_that_postgresql_cannot_hold_are_refused_on_both(shop: Shop) -> None:
     with pytest.raises(ValidationFailed) as refusal:
         publish(shop, taxes=[{"percent": "4", "categories": ["a\0"]}], channels={"b\0": {}})
-    assert {error.field for error in refusal.value.errors} == {"taxes.0.categories.0", "channels"}
+    assert {error.field for error in refusal.value.errors} == {"taxes[0].categories[0]", "channels"}
     for field in ("code", "name", "category", "customer_group"):
         fields = {"code": "C", "name": "n", "percent": Decimal(1), field: "a\0"}
         with pytest.raises(ValueError, match="cannot be stored"):
@@ -307,7 +342,7 @@ def test_rules_without_effect_are_warned_of(tmp_path: Path) -> None:
     assert [(w.field, w.code) for w in advice.warnings(rules, ["ATL"])] == [
         ("routing.warehouses.ATL.daily_capacity", "not_ranked"),
         ("routing.warehouses.NOWHERE", "unknown_warehouse"),
-        ("taxes.0", "unknown_region"),
+        ("taxes[0]", "unknown_region"),
         ("shipping", "ships_free"),
     ]
     file = tmp_path / "rules.json"
@@ -325,7 +360,7 @@ def test_rules_name_every_bad_field_and_the_ones_in_force_stay(shop: Shop) -> No
     with pytest.raises(ValidationFailed) as refusal:
         publish(shop, taxes=[{"percent": "400"}], base_currency="usd", colour="red")
     assert {error.field for error in refusal.value.errors} == {
-        "taxes.0.percent", "base_currency", "colour",
+        "taxes[0].percent", "base_currency", "colour",
     }  # fmt: skip
     with shop.engine.connect() as connection:
         assert store.current(connection).rules == Rules.model_validate(

@@ -78,7 +78,7 @@ def day(days: int) -> str:
 def test_a_promise_is_the_day_on_which_enough_has_arrived(shop: Shop) -> None:
     bought(shop, 6, 9)
     bought(shop, 6, 3)
-    assert asked(shop, 6, 1, 5, 1) == [TODAY + timedelta(days=n) for n in (3, 9, 9, 5)]
+    assert asked(shop, 6, 1, 5, 1) == [TODAY + timedelta(days=n) for n in (3, 9, 9, 9)]
 
 
 def test_without_a_purchase_order_the_lead_time_counts_from_today(shop: Shop) -> None:
@@ -92,6 +92,22 @@ def test_a_promise_comes_after_all_that_wait_already(shop: Shop) -> None:
     bought(shop, 6, 9)
     placed(shop, ("SKU-1", 4), allow_backorder=True)
     assert asked(shop, 2, 1) == [TODAY + timedelta(days=3), TODAY + timedelta(days=9)]
+
+
+def test_no_day_is_earlier_than_one_further_up_the_queue(shop: Shop) -> None:
+    bought(shop, 6, 30)
+    bought(shop, 6, 3)
+    days = asked(shop, 6, 4, 4, 8)
+    # The lead time is 5 days, but what is ordered now fills those before first.
+    assert days == [TODAY + timedelta(days=n) for n in (3, 30, 30, 30)]
+    orders = [placed(shop, ("SKU-1", units), allow_backorder=True) for units in (6, 4, 4, 8)]
+    assert [seen(shop, each)["promised_on"] for each in orders] == [str(each) for each in days]
+    assert run(shop.engine, lambda c: promises.update(c, ADMIN, pairs(shop))) == 0
+    # Once the lead time is the later, the last wait for that.
+    acme = suppliers.SupplierIn(name="Acme", lead_time_days=40)
+    run(shop.engine, lambda c: suppliers.put(c, BUYER, "ACME", acme))
+    promised = [seen(shop, each)["promised_on"] for each in orders]
+    assert promised == [day(3), day(30), day(40), day(40)]
 
 
 def test_what_is_late_may_stay_away_as_long_again(shop: Shop) -> None:

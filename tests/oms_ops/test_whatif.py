@@ -184,7 +184,7 @@ def test_all_orders_may_be_supposed_to_be_split_or_not(october: Shop) -> None:
 @pytest.mark.parametrize(
     ("changes", "how", "field"),
     [
-        ({"routing": {"rank": ["nearest"]}}, {}, "routing.rank.0"),
+        ({"routing": {"rank": ["nearest"]}}, {}, "routing.rank[0]"),
         (["fill"], {}, "rules"),
         ({}, {"month": "October"}, "month"),
         ({}, {"days": 0}, "days"),

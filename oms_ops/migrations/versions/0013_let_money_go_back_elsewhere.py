@@ -1,4 +1,8 @@
-"""Let a refund have gone back another way than through the payment it is of."""
+"""Let a refund have gone back another way than through the payment it is of.
+
+Revision ID: 0013
+Revises: 0012
+"""
 
 from __future__ import annotations
 
