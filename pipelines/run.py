@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from oms_ops import clock
 from oms_ops.settings import settings
 from pipelines import instance
-from pipelines.defs.common import FULL_REFRESH, JOB
+from pipelines.defs.common import ASKED_BY, CODE, FULL_REFRESH, JOB
 from pipelines.lib import idle, status
 from pipelines.lib.dbt import BuildFailed
 from pipelines.lib.journal import Stage
@@ -75,7 +75,11 @@ def _execute(full_refresh: bool, lines: StageLines, start: float) -> str | None:
     # It warns of each check that has nothing to check because nothing changed.
     logging.getLogger("dagster._core").setLevel(logging.ERROR)
     job = defs.resolve_job_def(JOB)
-    tags = {instance.PROCESS: str(os.getpid())}
+    tags = {
+        instance.PROCESS: str(os.getpid()),
+        ASKED_BY: "command line",
+        CODE: status.code_version(*status.SOURCES),
+    }
     if full_refresh:
         tags[FULL_REFRESH] = "true"
     with DagsterInstance.get() as dagster:

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from oms_ops.settings import settings
-from pipelines.defs.common import JOB
-from pipelines.lib import idle
+from pipelines.defs.common import ASKED_BY, CODE, JOB
+from pipelines.lib import idle, status
 from pipelines.sensors import report_failure
 
 refresh = dg.define_asset_job(
@@ -30,5 +30,9 @@ def every_quarter_hour(context: dg.ScheduleEvaluationContext) -> dg.RunRequest |
         message = idle.settle()
     except Exception as error:  # noqa: BLE001 - a run that fails is seen, a tick hardly
         context.log.warning(f"Could not look at the feed: {error}")
-        return dg.RunRequest()
-    return dg.SkipReason(message) if message else dg.RunRequest()
+        return _request()
+    return dg.SkipReason(message) if message else _request()
+
+
+def _request() -> dg.RunRequest:
+    return dg.RunRequest(tags={ASKED_BY: "schedule", CODE: status.code_version(*status.SOURCES)})

@@ -21,6 +21,9 @@ def report_failure(context: dg.HookContext) -> None:
     run = context.resources.run
     first = not run.journal.errors
     error = context.op_exception
+    if isinstance(error, dg.RetryRequested):
+        # The last attempt failed as well: it asked for another one, for this reason.
+        error = error.__cause__
     run.journal.errors.append(f"{context.op.name}: {error}")
     run.failed()
     if first:

@@ -13,3 +13,9 @@ FULL_REFRESH = "oms/full_refresh"
 
 #: The job that makes everything.
 JOB = "refresh"
+
+#: Run tag: who asked for the run, ``schedule`` or ``command line``.
+ASKED_BY = "oms/asked_by"
+
+#: Run tag: the version of everything that a snapshot is made with.
+CODE = "oms/code"

@@ -3,14 +3,21 @@
 from collections.abc import Iterator
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
+from oms_ops.database import retryable, unavailable
 from oms_ops.settings import settings
 from pipelines.defs.common import FULL_REFRESH, OWNERS, POOL
+from pipelines.defs.freshness import DAILY
 from pipelines.lib import expectations, idle, lake, landing, objects, status
 from pipelines.resources import PipelineRun
 
 CHANGE_LOG = dg.AssetKey(["oms", "change_log"])
 CHANGES = dg.AssetKey(["lake", "changes"])
+
+#: The one place where a run tries again: the operational database is the only thing that others can
+#: keep from it, for moments. What fails after the landing fails the same way a second time.
+ATTEMPTS, PAUSE_SECONDS = 3, 5
 
 change_log = dg.AssetSpec(
     CHANGE_LOG,
@@ -29,6 +36,7 @@ change_log = dg.AssetSpec(
     owners=OWNERS,
     kinds={"parquet", "polars"},
     pool=POOL,
+    freshness_policy=DAILY,
     description="Committed changes as Parquet files named by the cursor range they hold. Skipped,"
     " with everything after it, when the published snapshot already has all there is.",
 )
@@ -50,6 +58,10 @@ def changes(
                     return
             expectations.warm_up()
             landed = landing.land(engine, folder, remote=objects.opened(shop.lake_store))
+        except SQLAlchemyError as error:
+            if unavailable(error) or retryable(error):
+                raise dg.RetryRequested(ATTEMPTS, PAUSE_SECONDS) from error
+            raise
         finally:
             engine.dispose()
         stage.rows_read = stage.rows_written = landed.rows

@@ -7,6 +7,7 @@ from oms_ops import clock
 from oms_ops.settings import settings
 from pipelines.defs.common import OWNERS, POOL
 from pipelines.defs.customers.assets import CUSTOMER_VALUE
+from pipelines.defs.freshness import DAILY
 from pipelines.defs.replenishment.assets import REORDER_LINES
 from pipelines.defs.warehouse.assets import dbt_models
 from pipelines.lib import publishing, reconcile
@@ -65,6 +66,7 @@ def reconciliation(run: PipelineRun) -> dg.MaterializeResult:  # type: ignore[ty
     owners=OWNERS,
     kinds={"duckdb"},
     pool=POOL,
+    freshness_policy=DAILY,
     description="A copy of the marts in a file of its own, swapped in atomically; what dashboards"
     " read. Not reached when a blocking check failed.",
 )
