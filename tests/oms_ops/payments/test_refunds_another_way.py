@@ -69,7 +69,7 @@ def test_only_what_is_still_to_go_back_counts_and_the_rest_is_good_will(desk: De
     order_id, payment_id, _ = declined(desk)
     body = {"amount": "2.50", "reason": "again, and sorry"}
     made = desk.post(f"/payments/{payment_id}/refunds", body).json()["made"]
-    assert [each["amount"] for each in made] == ["1.99", "0.51"]
+    assert {each["amount"] for each in made} == {"1.99", "0.51"}
     news(desk, order_id)
     assert refunded(desk, order_id) == ("0.00", "2.50")
     # Of what is cancelled next, all goes back by itself again.
