@@ -2,7 +2,8 @@
 
 A draft is a submission that may still lack things. Placing one captures it under an idempotency key
 of the draft: placed twice, or by two at once, it is one order. While it is placed nobody changes
-it, so that the order is what the draft shows.
+it, so that the order is what the draft shows. Its version is that of the document and of its end: a
+placing that was refused changed neither.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from oms_ops.orders.tables import Draft
 from oms_ops.shapes import refuse_unstorable
 
 _MOST_CHARACTERS = 200_000
+#: No submission is half as deep; an answer cannot show what is much deeper.
+_MOST_LEVELS = 20
 #: What other systems number: it may look like a card's number and is none.
 _NUMBERS = ("external_id", "basket")
 #: No name of a key begins like this, so no caller's own keys are in the way.
@@ -38,7 +41,7 @@ def create(connection: Connection, actor: Actor, document: Any) -> dict[str, Any
         sa.insert(Draft)
         .values(
             status="open",
-            document=_checked(document),
+            document=_checked(document, ()),
             created_at=now,
             changed_by=actor.name,
             changed_at=now,
@@ -58,7 +61,7 @@ def edit(
         Conflict: somebody else changed it since, or it is placed or discarded.
     """
     actor.require(ORDERS_WRITE)
-    return _change(connection, actor, number, version, "open", _checked(document))
+    return _change(connection, actor, number, version, "open", _checked(document, ("document",)))
 
 
 def discard(connection: Connection, actor: Actor, number: str, version: int) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def place(engine: Engine, actor: Actor, number: str) -> dict[str, Any]:
         ValidationFailed, OutOfStock: as :func:`oms_ops.orders.capture.capture` does.
     """
     actor.require(ORDERS_WRITE)
-    draft = run(engine, lambda connection: _begin(connection, actor, number))
+    draft = run(engine, lambda connection: _begin(connection, number))
     if draft["status"] == "placed":
         with reading(engine) as connection:
             return orders.get(connection, draft["order"])
@@ -101,7 +104,7 @@ def place(engine: Engine, actor: Actor, number: str) -> dict[str, Any]:
     except KeyReused:
         raise Conflict(f"{number} was refused to somebody else and is open again.") from None
     except Exception:
-        if not run(engine, lambda connection: _reopen(connection, actor, number, key)):
+        if not run(engine, lambda connection: _reopen(connection, number, key)):
             # Somebody else has made the order meanwhile.
             return place(engine, actor, number)
         raise
@@ -162,22 +165,38 @@ def _render(row: Any) -> dict[str, Any]:
     }
 
 
-def _checked(document: Any) -> dict[str, Any]:
-    if not isinstance(document, dict) or len(json.dumps(document, default=str)) > _MOST_CHARACTERS:
-        message = f"a JSON object of at most {_MOST_CHARACTERS:,} characters"
-        raise ValidationFailed(
-            "The draft has bad fields.", [FieldError("document", "invalid", message)]
-        )
+def _checked(document: Any, path: cards.Path) -> dict[str, Any]:
+    """Return a document that can be kept; it stands at ``path`` of what was sent."""
+    if (
+        not isinstance(document, dict)
+        or _is_deeper(document, _MOST_LEVELS)
+        or len(json.dumps(document, default=str)) > _MOST_CHARACTERS
+    ):
+        size = f"{_MOST_CHARACTERS:,} characters and {_MOST_LEVELS} levels"
+        raise _refusal(path, "invalid", f"a JSON object of at most {size}")
     try:
         refuse_unstorable(document)
     except ValueError as error:
-        fault = FieldError("document", "not_storable", str(error))
-        raise ValidationFailed("The draft has bad fields.", [fault]) from None
+        raise _refusal(path, "not_storable", str(error)) from None
     # A draft may be wrong in every way but this one: it would be stored.
     written = {name: value for name, value in document.items() if name not in _NUMBERS}
-    if faults := cards.faults(written, ("document",)):
+    if faults := cards.faults(written, path):
         raise ValidationFailed("The draft has bad fields.", faults)
     return document
+
+
+def _refusal(path: cards.Path, code: str, message: str) -> ValidationFailed:
+    field = ".".join(map(str, path)) or "body"
+    return ValidationFailed("The draft has bad fields.", [FieldError(field, code, message)])
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Tell whether plain data has more levels; not by recursion, for it may be of any depth."""
+    level = [value]
+    for _ in range(levels):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for held in inner for each in held if isinstance(each, dict | list)]
+    return bool(level)
 
 
 def _change(
@@ -201,21 +220,19 @@ def _change(
     ).rowcount
     draft = _shown(connection, number)
     if not changed:
-        raise Conflict(
-            f"{number} is {draft['status']} in version {draft['version']}, not open in {version}.",
-            [FieldError("version", "changed_meanwhile", f"now {draft['version']}")],
-        )
+        now = f"{draft['status']} in version {draft['version']}"
+        fault = FieldError("version", "changed_meanwhile", f"now {draft['version']}")
+        if draft["status"] != "open":
+            fault = FieldError("number", draft["status"], f"is {now}")
+        raise Conflict(f"{number} is {now}, not open in {version}.", [fault])
     return draft
 
 
-def _begin(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
+def _begin(connection: Connection, number: str) -> dict[str, Any]:
     """Make an open draft ``placing``; return it with the ``key`` of this attempt to place it."""
     connection.execute(
-        sa.text(
-            "UPDATE drafts SET status = 'placing', version = version + 1, changed_by = :actor,"
-            " changed_at = :now WHERE number = :number AND status = 'open'"
-        ),
-        _stamped(connection, actor, number),
+        sa.text("UPDATE drafts SET status = 'placing' WHERE number = :number AND status = 'open'"),
+        {"number": number},
     )
     draft = _shown(connection, number)
     if draft["status"] == "discarded":
@@ -224,7 +241,7 @@ def _begin(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
     return {**draft, "key": f"{number}/{attempt}" if attempt else number}
 
 
-def _reopen(connection: Connection, actor: Actor, number: str, key: str) -> bool:
+def _reopen(connection: Connection, number: str, key: str) -> bool:
     """Open a draft again whose placing was refused; False where there is an order all the same.
 
     The key is spent: whoever still places the draft as it was finds that he is late.
@@ -239,10 +256,10 @@ def _reopen(connection: Connection, actor: Actor, number: str, key: str) -> bool
         return row is not None
     connection.execute(
         sa.text(
-            "UPDATE drafts SET status = 'open', attempt = attempt + 1, version = version + 1,"
-            " changed_by = :actor, changed_at = :now WHERE number = :number AND status = 'placing'"
+            "UPDATE drafts SET status = 'open', attempt = attempt + 1"
+            " WHERE number = :number AND status = 'placing'"
         ),
-        _stamped(connection, actor, number),
+        {"number": number},
     )
     return True
 
@@ -254,9 +271,10 @@ def _mark_placed(connection: Connection, actor: Actor, number: str, order: str) 
             " changed_by = :actor, changed_at = :now"
             " WHERE number = :number AND status = 'placing'"
         ),
-        {"order_id": orders.order_id(connection, order), **_stamped(connection, actor, number)},
+        {
+            "order_id": orders.order_id(connection, order),
+            "number": number,
+            "actor": actor.name,
+            "now": as_time(connection, clock.now()),
+        },
     )
-
-
-def _stamped(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:
-    return {"number": number, "actor": actor.name, "now": as_time(connection, clock.now())}

@@ -93,7 +93,7 @@ _MOVE = {"from_warehouse": "ATL", "to_warehouse": "NYC", "lines": [{"sku": "SKU-
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
-        ("/v1/drafts", {"note": "\x00"}, "document"),
+        ("/v1/drafts", {"note": "\x00"}, "body"),
         ("/v1/stock/holds", {"basket": "\x00", "lines": []}, "basket"),
         ("/v1/stock/transfers", {**_MOVE, "reason": "a\x00"}, "reason"),
         ("/v1/stock/receipts", {"warehouse": "ATL", "note": "\x00", "lines": []}, "note"),

@@ -221,6 +221,49 @@ def test_a_draft_that_cannot_be_placed_is_open_again(shop: Shop) -> None:
     assert shop.count("orders") == 1
 
 
+def test_a_refused_placing_leaves_the_draft_as_it_was(shop: Shop) -> None:
+    whole = order(("SKU-1", 2))
+    number = make(shop, {**whole, "ship_to": {**whole["ship_to"], "region": "ZZ"}})
+    before = shown(shop, number)
+
+    def refused(number: str) -> None:
+        with pytest.raises((ValidationFailed, Conflict)):
+            drafts.place(shop.engine, Actor("web", "clerk"), number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(refused, [number] * 8))
+    assert shown(shop, number) == before
+    assert run(shop.engine, lambda c: drafts.edit(c, CLERK, number, whole, 1))["version"] == 2
+    shop.stock("SKU-1", 5)
+    drafts.place(shop.engine, CLERK, number)
+    assert (shown(shop, number)["status"], shown(shop, number)["version"]) == ("placed", 3)
+    with pytest.raises(Conflict) as refusal:
+        run(shop.engine, lambda c: drafts.edit(c, CLERK, number, whole, 3))
+    assert [(e.field, e.code) for e in refusal.value.errors] == [("number", "placed")]
+
+
+def test_a_draft_names_its_fields_as_they_were_sent(shop: Shop) -> None:
+    api = client(shop)
+    number = api.post("/v1/drafts", json={}).json()["number"]
+    card = {"payment": {"card": "4111 1111 1111 1111"}}
+    deep: Any = []
+    for _ in range(300):
+        deep = [deep]
+    for bad, inner, whole in (
+        (card, "payment.card", "document.payment.card"),
+        ({"note": "\x00"}, "body", "document"),
+        ({"lines": deep}, "body", "document"),
+        ({"note": "x" * 200_000}, "body", "document"),
+    ):
+        for answer, field in (
+            (api.post("/v1/drafts", json=bad), inner),
+            (api.put(f"/v1/drafts/{number}", json={"version": 1, "document": bad}), whole),
+        ):
+            assert answer.status_code == 422, answer.text
+            assert [e["field"] for e in answer.json()["errors"]] == [field]
+    assert len(api.get("/v1/drafts").json()["data"]) == 1
+
+
 def test_of_two_who_place_a_draft_one_refused_there_is_one_order_or_none(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

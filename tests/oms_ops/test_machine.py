@@ -33,6 +33,7 @@ from tests.oms_ops.machine.model import Order
 from tests.oms_ops.machine.sales import submissions
 from tests.oms_ops.machine.selling import Submission
 from tests.oms_ops.machine.waves import Waves
+from tests.oms_ops.shop import ADMIN
 
 
 class Machine(Waves, Buying):
@@ -149,7 +150,7 @@ def a_supplier_s_order_is_given_up_twice(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_discarded_draft_is_placed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(drafts, "_begin", lambda c, actor, number: drafts.get(c, actor, number)
+    patch.setattr(drafts, "_begin", lambda c, number: drafts.get(c, ADMIN, number)
                   | {"status": "open", "key": None})  # fmt: skip
 
 
