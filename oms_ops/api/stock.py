@@ -25,6 +25,9 @@ from oms_ops.stock.thresholds import Threshold
 router = APIRouter(tags=["stock"])
 
 
+_RECEIPT = "The receipt"
+
+
 class ReceiptLine(Body):
     """Units of a SKU that came in, to a place (the floor by default), and what one of them cost."""
 
@@ -126,7 +129,9 @@ def receive_goods(engine: Database, actor: Caller, once: Once, body: ReceiptBody
 
     def work(connection: Connection) -> dict[str, Any]:
         lines = _costed(connection, body)
-        filled = arrivals.adjust(connection, actor, body.warehouse, lines, body.reason, body.note)
+        filled = arrivals.adjust(
+            connection, actor, body.warehouse, lines, body.reason, body.note, _RECEIPT
+        )
         return _changed(connection, body.warehouse, body.lines, filled)
 
     return once.run(engine, actor, work)
@@ -145,7 +150,7 @@ def _costed(connection: Connection, body: ReceiptBody) -> list[Adjustment]:
             errors.append(FieldError(f"lines[{index}].unit_cost", "invalid_amount", str(error)))
         lines.append(Adjustment(line.sku, line.quantity, line.location, cost))
     if errors:
-        raise ValidationFailed("The receipt has bad fields.", errors)
+        raise ValidationFailed(f"{_RECEIPT} has bad fields.", errors)
     return lines
 
 

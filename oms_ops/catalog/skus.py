@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -15,15 +15,22 @@ from oms_ops.catalog.tables import Sku
 from oms_ops.database import as_rows, as_time, rowset
 from oms_ops.errors import FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
+from oms_ops.rules import store
 from oms_ops.shapes import Amount, Body, Code, Text, in_minor
 
 Label = Annotated[str, Field(max_length=200)]
 
 
+#: The most units that a catalogue speaks of: no order has more of a SKU in a line.
+MOST_UNITS = 1_000_000
+
+
 class SkuIn(Body):
     """A SKU with its own price (decimal of ``currency``) and the quantities it may be ordered in.
 
-    ``channels`` lists the channels that sell it; without, every channel does.
+    There is one at least: a multiple of ``quantity_multiple`` from ``min_quantity`` to
+    ``max_quantity``. ``channels`` lists the channels of the shop that sell it; without, every
+    channel does.
     """
 
     code: Code
@@ -37,9 +44,9 @@ class SkuIn(Body):
     currency: str
     price: Amount
     tax_category: Text = "standard"
-    min_quantity: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    quantity_multiple: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    max_quantity: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    min_quantity: Annotated[int, Field(ge=1, le=MOST_UNITS)] = 1
+    quantity_multiple: Annotated[int, Field(ge=1, le=MOST_UNITS)] = 1
+    max_quantity: Annotated[int, Field(ge=1, le=MOST_UNITS)] | None = None
     channels: list[Text] | None = None
     weight_grams: Annotated[int, Field(ge=0, le=100_000_000)] | None = None
 
@@ -73,15 +80,14 @@ def put(connection: Connection, actor: Actor, wanted: Sequence[SkuIn]) -> int:
     actor.require(CATALOG_WRITE)
     rows: list[dict[str, Any]] = []
     errors: list[FieldError] = []
+    channels = store.current(connection).rules.channels
     for index, sku in enumerate(wanted):
         where = f"skus[{index}]"
         row = sku.model_dump(exclude={"price"})
         minor, faults = in_minor(sku.currency, {"price": sku.price}, f"{where}.")
         row["price_minor"] = minor["price"]
         errors += faults
-        if sku.max_quantity is not None and sku.max_quantity < sku.min_quantity:
-            message = "less than min_quantity"
-            errors.append(FieldError(f"{where}.max_quantity", "out_of_range", message))
+        errors += _never_sold(sku, where, channels)
         rows.append(row)
     for name in ("code", "barcode"):
         seen: set[str] = set()
@@ -110,6 +116,19 @@ def put(connection: Connection, actor: Actor, wanted: Sequence[SkuIn]) -> int:
         },
     )
     return len(rows)
+
+
+def _never_sold(sku: SkuIn, where: str, channels: Collection[str]) -> Iterator[FieldError]:
+    """Find why nobody could ever order a SKU; no ``channels`` of the shop mean any."""
+    least = -(-sku.min_quantity // sku.quantity_multiple) * sku.quantity_multiple
+    if least > (sku.max_quantity or MOST_UNITS):
+        field = "quantity_multiple" if sku.max_quantity is None else "max_quantity"
+        message = f"the least quantity that can be ordered is {least}"
+        yield FieldError(f"{where}.{field}", "out_of_range", message)
+    for index, channel in enumerate(sku.channels or ()):
+        if channels and channel not in channels:
+            message = f"one of {', '.join(sorted(channels))}"
+            yield FieldError(f"{where}.channels[{index}]", "unknown_channel", message)
 
 
 def _taken_barcodes(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[FieldError]:

@@ -39,11 +39,11 @@ def adjust(
     lines: Sequence[Adjustment],
     reason: str,
     note: str = "",
+    what: str = "The adjustment",
 ) -> int:
     """Adjust stock as :func:`oms_ops.stock.adjustments.plan` says; return units backorders got."""
-    return post(
-        connection, actor, adjustments.plan(connection, actor, warehouse, lines, reason, note)
-    )
+    plan = adjustments.plan(connection, actor, warehouse, lines, reason, note, what)
+    return post(connection, actor, plan)
 
 
 def dispose(

@@ -81,7 +81,6 @@ def scan(engine: Engine, actor: Actor, scanned: Scan) -> dict[str, Any]:
         Conflict: it is several things, or of another warehouse, or the step is not the next one.
     """
     actor.require(FULFIL)
-    _check(scanned)
     if not scanned.advance:
         with reading(engine) as connection:
             return _look(connection, actor, scanned).shown()
@@ -133,7 +132,8 @@ def _expect(scanned: Scan, seen: _Seen) -> None:
         )
 
 
-def _check(scanned: Scan) -> None:
+def _check(connection: Connection, scanned: Scan) -> None:
+    """Refuse what cannot be scanned, and a kind, a step, a warehouse or a wave that is none."""
     faults = []
     if not scanned.code.strip() or len(scanned.code) > _LONGEST or "\0" in scanned.code:
         faults.append(FieldError("code", "not_a_code", f"1 to {_LONGEST} characters"))
@@ -141,14 +141,14 @@ def _check(scanned: Scan) -> None:
         faults.append(FieldError("kind", "unknown_kind", f"one of {', '.join(KINDS)}"))
     if scanned.step is not None and scanned.step not in STEPS:
         faults.append(FieldError("step", "unknown_step", f"one of {', '.join(STEPS)}"))
+    faults += _place_faults(connection, scanned)
     if faults:
         raise ValidationFailed("The scan has bad fields.", faults)
 
 
-def _check_place(connection: Connection, scanned: Scan) -> None:
-    """Refuse a warehouse or a wave that is none."""
+def _place_faults(connection: Connection, scanned: Scan) -> list[FieldError]:
     if scanned.warehouse is None and scanned.wave is None:
-        return
+        return []
     wave_id = id_of(scanned.wave.strip().upper(), "WV") if scanned.wave is not None else None
     warehouse, wave = execute(
         connection,
@@ -162,12 +162,11 @@ def _check_place(connection: Connection, scanned: Scan) -> None:
         faults.append(FieldError("warehouse", "unknown_warehouse", message))
     if scanned.wave is not None and wave is None:
         faults.append(FieldError("wave", "unknown_wave", f"no wave {scanned.wave!r}"))
-    if faults:
-        raise ValidationFailed("The scan has bad fields.", faults)
+    return faults
 
 
 def _look(connection: Connection, actor: Actor, scanned: Scan) -> _Seen:
-    _check_place(connection, scanned)
+    _check(connection, scanned)
     hit = _only(scanned, _find(connection, scanned))
     seen = _LOOKS[hit.kind](connection, actor, scanned, hit)
     seen.answer = {"code": scanned.code, "kind": hit.kind, "blocked": None, **seen.answer}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from oms_ops import cards, clock
+from oms_ops.addresses import address_faults
 from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
-from oms_ops.orders.addresses import address_faults
 from oms_ops.orders.intake import Email
 from oms_ops.orders.pricing import MOST_MINOR
 from oms_ops.payments.tables import CAPTURE_METHODS

@@ -335,7 +335,8 @@ def _head(
         "ship_complete": order.ship_complete,
         "note": order.note,
         "rules_id": seen.rules.id,
-        "routing": routing.reason,
+        # What was held left its channel's reserve before: a what-if has to know.
+        "routing": {**routing.reason, "from_basket": True} if seen.holds else routing.reason,
         "tracking_token": secrets.token_urlsafe(24),
         "version": 1,
     }

@@ -21,10 +21,10 @@ from pydantic import (
 )
 
 from oms_ops import cards, clock, regions
+from oms_ops.addresses import address_faults
 from oms_ops.customers.phones import phone_number
 from oms_ops.errors import FieldError
 from oms_ops.money import EXPONENTS
-from oms_ops.orders.addresses import address_faults
 from oms_ops.payments.tables import CAPTURE_METHODS
 from oms_ops.shapes import Amount, Note, Strict, Text, Words, storable
 from oms_ops.texts import MaybeText, MaybeWords, given

@@ -12,7 +12,17 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from oms_ops.database import as_time, execute, read_time
-from oms_ops.orders.replay import CANCELLED, MOVED, PLACED, TAKEN, Event, Past, PastOrder
+from oms_ops.orders.replay import (
+    ADDED,
+    CANCELLED,
+    MOVED,
+    PLACED,
+    REDUCED,
+    TAKEN,
+    Event,
+    Past,
+    PastOrder,
+)
 from oms_ops.orders.sites import Destination, Site
 from oms_ops.settings import settings
 from oms_ops.stock.tables import ON_HAND_KINDS
@@ -122,15 +132,7 @@ def _moved(connection: Connection, bounds: dict[str, Any]) -> Iterator[Event]:
 def _orders(
     connection: Connection, bounds: dict[str, Any], may_split: bool | None
 ) -> Iterator[Event]:
-    lines: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for order_id, sku_id, units in execute(
-        connection,
-        "SELECT l.order_id, l.sku_id, l.quantity FROM order_lines AS l"
-        " JOIN orders AS o ON o.id = l.order_id"
-        " WHERE o.placed_at >= :start AND o.placed_at < :end ORDER BY l.id",
-        bounds,
-    ):
-        lines[order_id].append((sku_id, units))
+    lines, changes = _lines(connection, bounds)
     zone = settings().zone
     for row in execute(
         connection,
@@ -153,13 +155,72 @@ def _orders(
                 override=_override(row[9]),
                 day=placed.astimezone(zone).date(),
                 wanted=lines[row[0]],
+                from_basket=_reason(row[9]).get("from_basket", False),
             ),
         )
-        if row[11] is not None:
-            yield _second(row[11]), CANCELLED, row[0]
+        cancelled = None if row[11] is None else _second(row[11])
+        if cancelled is not None:
+            yield cancelled, CANCELLED, row[0]
+        for moment, sku_id, units in changes[row[0]]:
+            # The end of an order takes all of its units off by itself.
+            if cancelled is None or moment < cancelled:
+                yield moment, ADDED if units > 0 else REDUCED, (row[0], sku_id, abs(units))
+
+
+#: What is left to send of an order's line, and when it was written, in a change ``c`` of the log.
+_LOGGED = {
+    "sqlite": (
+        "json_extract(c.payload, '$.quantity') - json_extract(c.payload, '$.cancelled')",
+        "json_extract(c.payload, '$.changed_at')",
+    ),
+    "postgresql": (
+        "CAST(c.payload ->> 'quantity' AS bigint) - CAST(c.payload ->> 'cancelled' AS bigint)",
+        "CAST(c.payload ->> 'changed_at' AS timestamptz)",
+    ),
+}
+
+
+def _lines(
+    connection: Connection, bounds: dict[str, Any]
+) -> tuple[dict[int, list[tuple[int, int]]], dict[int, list[tuple[datetime, int, int]]]]:
+    """Return what each order wanted, (SKU id, units) per line, and how that changed in the period.
+
+    A change is (moment, SKU id, units more or, negative, less). The log tells both; of what was
+    pruned from it, a line counts with the units that it has now.
+    """
+    units, at = _LOGGED[connection.dialect.name]
+    wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    changes: dict[int, list[tuple[datetime, int, int]]] = defaultdict(list)
+    for order_id, sku_id, quantity, is_new, is_added, moment, left, was in execute(
+        connection,
+        "WITH steps AS (SELECT l.id, l.order_id, l.sku_id, l.quantity, c.op, c.epoch, c.seq,"
+        f" {units} AS units, {at} AS at,"
+        f" (SELECT {at} FROM change_log AS c WHERE c.entity = 'orders' AND c.entity_id = o.id"
+        "  AND c.op = 'I' ORDER BY c.epoch DESC, c.seq DESC LIMIT 1) AS captured_at,"
+        f" lag({units}) OVER (PARTITION BY l.id ORDER BY c.epoch, c.seq) AS was,"
+        " row_number() OVER (PARTITION BY l.id ORDER BY c.epoch, c.seq) AS place"
+        " FROM orders AS o JOIN order_lines AS l ON l.order_id = o.id"
+        " LEFT JOIN change_log AS c ON c.entity = 'order_lines' AND c.entity_id = l.id"
+        " WHERE o.placed_at >= :start AND o.placed_at < :end)"
+        " SELECT order_id, sku_id, quantity, place = 1, op = 'I' AND at > captured_at, at, units,"
+        " was FROM steps WHERE place = 1 OR units <> was ORDER BY id, epoch, seq",
+        bounds,
+    ):
+        if not is_new:
+            changes[order_id].append((_second(moment), sku_id, left - was))
+        elif is_added:
+            changes[order_id].append((_second(moment), sku_id, left))
+        else:
+            wanted[order_id].append((sku_id, quantity if left is None else left))
+    return wanted, changes
 
 
 def _override(routing: Any) -> str | None:
     """Return the warehouse that a person named for the order."""
-    reason = json.loads(routing) if isinstance(routing, str) else routing
+    reason = _reason(routing)
     return str(reason["warehouse"]) if reason.get("rule") == "override" else None
+
+
+def _reason(routing: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(routing) if isinstance(routing, str) else routing
+    return found

@@ -1,7 +1,8 @@
 """Replays captured orders under given rules against stock that moves as it did. Pure, in memory.
 
 What happened besides routing happens again at its moment: receipts and other moves, what earlier
-orders took, cancellations. What the replayed orders ship is what their own routing gives them.
+orders took, cancellations of orders and of units, units added. What the replayed orders ship is
+what their own routing gives them.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ from oms_ops.rules.document import Rules
 Pair = tuple[int, int]
 
 #: What comes first of what happened in the same second: earlier orders, goods, then the new orders.
-TAKEN, MOVED, PLACED, CANCELLED = range(4)
+TAKEN, MOVED, PLACED, REDUCED, CANCELLED, ADDED = range(6)
 
 
 @dataclass(frozen=True, slots=True)
 class PastOrder:
     """A captured order; ``wanted`` is (SKU id, units) per line, ``day`` the shop's day it came on.
 
-    ``override`` is the warehouse that a person named.
+    ``override`` is the warehouse that a person named. What an order ``from_basket`` wants was held
+    for it, so its channel had nothing of it to leave.
     """
 
     id: int
@@ -39,9 +41,11 @@ class PastOrder:
     override: str | None
     day: date
     wanted: Sequence[tuple[int, int]]
+    from_basket: bool = False
 
 
-#: (moment, what, details): an order, the id of a cancelled one, or (warehouse id, SKU id, units).
+#: (moment, what, details): an order, the id of a cancelled one, (order id, SKU id, units) that were
+#: added or cancelled, or (warehouse id, SKU id, units).
 Event = tuple[datetime, int, Any]
 
 
@@ -109,38 +113,68 @@ class Replay:
                 self._place(what)
             elif kind == CANCELLED:
                 self._cancel(what)
+            elif kind == REDUCED:
+                self._reduce(*what)
+            elif kind == ADDED:
+                self._add(*what)
             else:
                 warehouse_id, sku_id, units = what
                 self._change((warehouse_id, sku_id), units)
         return self
 
     def _place(self, order: PastOrder) -> None:
-        skus = {sku_id for sku_id, _ in order.wanted}
+        reserve = 0 if order.from_basket else self._reserves.get(order.channel, 0)
+        routing = self._route(order, order.wanted, reserve, order.override)
+        fate = self.fates[order.id] = Fate(order, routing)
+        fate.refused = not self._take(fate, order.wanted, routing)
+
+    def _add(self, order_id: int, sku_id: int, units: int) -> None:
+        """Let an order have more, as an amendment has it: unsplit, it comes from its home."""
+        fate = self.fates.get(order_id)
+        if fate is None or fate.refused or fate.cancelled:
+            return
+        order, wanted = fate.order, [(sku_id, units)]
+        home = None if order.allow_split else fate.routing.home.code
         reserve = self._reserves.get(order.channel, 0)
+        routing = self._route(order, wanted, reserve, home)
+        if order.allow_backorder or not any(routing.backordered):
+            self._take(fate, wanted, routing)
+
+    def _route(
+        self,
+        order: PastOrder,
+        wanted: Sequence[tuple[int, int]],
+        reserve: int,
+        override: str | None,
+    ) -> Routing:
+        skus = {sku_id for sku_id, _ in wanted}
         available = {
             (site.id, sku_id): self._free.get((site.id, sku_id), 0) - reserve
             for site in self._sites
             for sku_id in skus
         }
-        routing = route(
-            order.wanted,
+        return route(
+            wanted,
             available,
             self._open_on(order.day),
             order.destination,
             self._rules.routing,
             allow_split=order.allow_split,
-            override=order.override,
+            override=override,
         )
-        fate = self.fates[order.id] = Fate(order, routing)
-        fate.backordered = sum(routing.backordered)
-        if fate.backordered and not order.allow_backorder:
-            fate.refused = True
-            return
+
+    def _take(self, fate: Fate, wanted: Sequence[tuple[int, int]], routing: Routing) -> bool:
+        """Give an order what it is routed, and let it wait for the rest, unless it may not."""
+        short = sum(routing.backordered)
+        fate.backordered += short
+        if short and not fate.order.allow_backorder:
+            return False
         for warehouse_id, index, units in routing.allocations:
-            self._give(fate, (warehouse_id, order.wanted[index][0]), units)
-        for (sku_id, _), units in zip(order.wanted, routing.backordered, strict=True):
+            self._give(fate, (warehouse_id, wanted[index][0]), units)
+        for (sku_id, _), units in zip(wanted, routing.backordered, strict=True):
             if units:
-                self._waiting[routing.home.id, sku_id].append(_Waiting(fate, units))
+                self._waiting[fate.routing.home.id, sku_id].append(_Waiting(fate, units))
+        return True
 
     def _open_on(self, day: date) -> Sequence[Site]:
         if not self._rules.routing.limits_days:
@@ -167,6 +201,23 @@ class Replay:
                 first.units -= taken
             if first.fate.cancelled or not first.units:
                 queue.popleft()
+
+    def _reduce(self, order_id: int, sku_id: int, units: int) -> None:
+        """Take units off an order: those that wait first, then what it was given last."""
+        fate = self.fates.get(order_id)
+        if fate is None or fate.refused or fate.cancelled:
+            return
+        for waiting in self._waiting.get((fate.routing.home.id, sku_id), ()):
+            if waiting.fate is fate:
+                gone = min(units, waiting.units)
+                waiting.units -= gone
+                units -= gone
+        for place in reversed(range(len(fate.parts))):
+            warehouse_id, held, given = fate.parts[place]
+            if held == sku_id and (gone := min(units, given)):
+                fate.parts[place] = (warehouse_id, held, given - gone)
+                units -= gone
+                self._change((warehouse_id, held), gone)
 
     def _cancel(self, order_id: int) -> None:
         fate = self.fates.get(order_id)

@@ -58,14 +58,15 @@ def plan(
     lines: Sequence[Adjustment],
     reason: str,
     note: str = "",
+    what: str = "The adjustment",
 ) -> Plan:
-    """Return the moves of an adjustment, for :meth:`Plan.post`.
+    """Return the moves of an adjustment, for :meth:`Plan.post`; ``what`` is refused.
 
     Raises:
         ValidationFailed: with every bad field.
     """
     actor.require(STOCK_WRITE)
-    names = Names(connection, "The adjustment")
+    names = Names(connection, what)
     warehouse_id = names.warehouse("warehouse", warehouse)
     names.some("lines", lines)
     skus = names.skus((f"lines[{i}].sku", line.sku) for i, line in enumerate(lines))
@@ -96,7 +97,8 @@ def plan(
 
 def _check(names: Names, field: str, line: Adjustment, why: Reason | None) -> None:
     if not 1 <= abs(line.quantity) <= MOST_UNITS:
-        names.fault(f"{field}.quantity", "out_of_range", f"1 to {MOST_UNITS} units, up or down")
+        ways = "" if why is not None and why.signs == "+" else ", up or down"
+        names.fault(f"{field}.quantity", "out_of_range", f"1 to {MOST_UNITS} units{ways}")
     elif why is not None and ("+" if line.quantity > 0 else "-") not in why.signs:
         message = "units can only come for this reason" if why.signs == "+" else "units can only go"
         names.fault(f"{field}.quantity", "wrong_sign", message)

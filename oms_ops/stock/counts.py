@@ -251,7 +251,11 @@ def locked(connection: Connection, number: str, statuses: Sequence[str], step: s
         raise NotFound(f"There is no count {number}.")
     head = Head(*row)
     if head.status not in statuses:
-        message = f"{head.number} is {head.status.replace('_', ' ')}: it cannot {step}"
+        why = f"{head.number} is {head.status.replace('_', ' ')}"
+        if head.status == "open":
+            left = [line["counted"] for line in lines(connection, head.id)].count(None)
+            why += f", {left} of its lines not being counted yet"
+        message = f"{why}: it cannot {step}"
         raise Conflict(f"{message}.", [FieldError("number", "wrong_status", message)])
     return head
 

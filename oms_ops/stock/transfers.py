@@ -18,7 +18,8 @@ from sqlalchemy.engine import Connection
 from oms_ops import clock
 from oms_ops.access.actor import STOCK_WRITE, Actor
 from oms_ops.database import as_rows, execute, for_update, rowset
-from oms_ops.errors import Conflict, FieldError, NotFound
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
+from oms_ops.settings import settings
 from oms_ops.stock.levels import stamp_of
 from oms_ops.stock.names import Line, Names, own, world
 from oms_ops.stock.plans import Plan
@@ -56,6 +57,8 @@ def create(
     ids = names.warehouses([("from_warehouse", source), ("to_warehouse", target)])
     if source == target:
         names.fault("to_warehouse", "same_warehouse", "is where the goods are")
+    if fault := _passed(expected_on):
+        names.errors.append(fault)
     names.some("lines", lines)
     skus = names.skus((f"lines[{i}].sku", line.sku) for i, line in enumerate(lines))
     for index, line in enumerate(lines):
@@ -92,6 +95,14 @@ def create(
         },
     )
     return str(head.number)
+
+
+def _passed(expected_on: date | None) -> FieldError | None:
+    """Return the fault of a day that has passed in the shop: customers are promised such days."""
+    today = clock.now().astimezone(settings().zone).date()
+    if expected_on is None or expected_on >= today:
+        return None
+    return FieldError("expected_on", "in_the_past", f"not before today, {today}")
 
 
 def arriving(connection: Connection, actor: Actor, number: str) -> set[tuple[int, int]]:
@@ -146,12 +157,15 @@ def send(
 
     Raises:
         NotFound: there is no such transfer.
-        ValidationFailed: a line is not of this transfer, more is sent than was planned, or nothing.
+        ValidationFailed: a line is not of this transfer, more is sent than was planned, or nothing;
+            or the day has passed.
         OutOfStock: the floor has less, or what would leave is promised.
         Conflict: it is no draft.
     """
     actor.require(STOCK_WRITE)
     head = locked(connection, number, ("draft",), "be sent")
+    if fault := _passed(expected_on):
+        raise ValidationFailed("The transfer has bad fields.", [fault])
     lines = lines_of(connection, head.id)
     sent = _sent(connection, lines, quantities)
     stamp = stamp_of(connection, actor)

@@ -14,8 +14,9 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import STOCK_READ, WAREHOUSES_WRITE, Actor
+from oms_ops.addresses import place_faults
 from oms_ops.database import execute, unique_again
-from oms_ops.errors import Conflict, FieldError
+from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.regions import code_of
 from oms_ops.shapes import Body, Text, parsed
 from oms_ops.stock.tables import WORLD_KINDS, Location, Warehouse
@@ -94,8 +95,7 @@ def create(connection: Connection, actor: Actor, **fields: Any) -> int:
     Its region is kept as addresses keep theirs.
     """
     actor.require(WAREHOUSES_WRITE)
-    region = code_of(fields["country"], fields["region"]) or fields["region"]
-    fields = {**fields, "region": region}
+    fields = _kept(fields)
     stamp = {"changed_by": actor.name, "changed_at": clock.now()}
     warehouse_id = connection.execute(
         sa.insert(Warehouse).values(**fields, **stamp).returning(Warehouse.id)
@@ -109,14 +109,22 @@ def create(connection: Connection, actor: Actor, **fields: Any) -> int:
     return int(warehouse_id)
 
 
+def _kept(fields: dict[str, Any]) -> dict[str, Any]:
+    region = fields["region"]
+    return {**fields, "region": code_of(fields["country"], region) or region}
+
+
 def put(connection: Connection, actor: Actor, code: str, wanted: WarehouseIn) -> dict[str, Any]:
     """Create the warehouse ``code`` or change it to this; return it.
 
     Raises:
+        ValidationFailed: there is no such country, or it has no such region.
         Conflict: its own places have names that are taken; or it is to be closed while something
             is in it, on its way to it or waited for there: each is named with its number.
     """
     actor.require(WAREHOUSES_WRITE)
+    if faults := place_faults(wanted.country, wanted.region):
+        raise ValidationFailed("The warehouse has bad fields.", [FieldError(*f) for f in faults])
     # Orders that name it as their home share its row: they come before, and are seen, or after.
     known = connection.execute(
         sa.select(Warehouse.id, Warehouse.is_active).where(Warehouse.code == code).with_for_update()
@@ -132,7 +140,7 @@ def put(connection: Connection, actor: Actor, code: str, wanted: WarehouseIn) ->
         sa.update(Warehouse)
         .where(Warehouse.id == known.id)
         .values(
-            **wanted.model_dump(),
+            **_kept(wanted.model_dump()),
             version=Warehouse.version + 1,
             changed_by=actor.name,
             changed_at=clock.now(),

@@ -134,7 +134,7 @@ def test_who_counted_does_not_approve(rack: Shop) -> None:
 
 def test_a_rejected_count_posts_nothing_and_an_uncounted_one_waits(rack: Shop) -> None:
     number = opened(rack, zone="cold")
-    with pytest.raises(Conflict):
+    with pytest.raises(Conflict, match="lines not being counted yet: it cannot be approved"):
         approve(rack, number)
     enter(rack, number, Counted("A", "SKU-1", 5))
     run(rack.engine, lambda c: counts.reject(c, CHIEF, number))

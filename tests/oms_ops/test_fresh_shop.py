@@ -71,6 +71,65 @@ def test_half_a_place_and_an_odd_code_are_refused(database: Engine) -> None:
     assert admin.put("/v1/warehouses/A%20B", json=ATLANTA).status_code == 422
 
 
+def test_a_warehouse_stands_in_a_country_and_region_that_there_is(database: Engine) -> None:
+    admin = client(database)
+    path = "/v1/warehouses/ATL"
+    assert named(admin.put(path, json={**ATLANTA, "region": "ZZ"})) == [
+        ("region", "unknown_region")
+    ]
+    assert named(admin.put(path, json={**ATLANTA, "region": "ZZ", "country": "QQ"})) == [
+        ("country", "unknown_country")
+    ]
+    britain = {**ATLANTA, "region": "Greater London", "country": "GB"}
+    assert done(admin.put("/v1/warehouses/LON", json=britain))["region"] == "Greater London"
+    for _ in range(2):
+        put = admin.put(path, json={**ATLANTA, "region": "Georgia"})
+        assert done(put)["region"] == "GA"
+    assert done(admin.put(path, json={**ATLANTA, "region": ""}))["region"] == ""
+
+
+def test_a_sku_that_could_never_be_sold_is_refused(shop: Shop) -> None:
+    admin = client(shop.engine)
+    sku = {"name": "Mug", "currency": "USD", "price": "5.00"}
+    odd: list[dict[str, Any]] = [
+        {"max_quantity": 5, "quantity_multiple": 6}, {"max_quantity": 5, "min_quantity": 6},
+        {"max_quantity": 11, "quantity_multiple": 6, "min_quantity": 7},
+        {"quantity_multiple": 999_999, "min_quantity": 1_000_000}, {"channels": ["web", "zzz"]},
+        {"max_quantity": 12, "quantity_multiple": 6, "min_quantity": 7, "channels": ["web"]},
+    ]  # fmt: skip
+    skus = [{**sku, "code": f"M{index}", **fields} for index, fields in enumerate(odd)]
+    names = [
+        ("skus[0].max_quantity", "out_of_range"), ("skus[1].max_quantity", "out_of_range"),
+        ("skus[2].max_quantity", "out_of_range"), ("skus[3].quantity_multiple", "out_of_range"),
+    ]  # fmt: skip
+    # A shop whose rules name no channel sells in any.
+    assert named(admin.put("/v1/skus", json={"skus": skus})) == names
+    done(admin.put("/v1/rules", json={"document": {"channels": {"web": {}}}}))
+    names.append(("skus[4].channels[1]", "unknown_channel"))
+    assert named(admin.put("/v1/skus", json={"skus": skus})) == names
+    done(admin.put("/v1/skus", json={"skus": skus[5:]}))
+
+
+def test_stock_documents_are_refused_by_their_own_name_and_day(shop: Shop) -> None:
+    admin = client(shop.engine)
+    lines = [{"sku": "SKU-1", "quantity": 0}]
+    receipt = admin.post("/v1/stock/receipts", json={"warehouse": "ATL", "lines": lines})
+    assert named(receipt) == [("lines[0].quantity", "out_of_range")]
+    assert receipt.json()["detail"] == "The receipt has bad fields."
+    assert receipt.json()["errors"][0]["message"] == "1 to 1000000 units"
+    lines = [{"sku": "SKU-1", "quantity": 2}]
+    done(admin.post("/v1/stock/receipts", json={"warehouse": "ATL", "lines": lines}))
+    transfer = {"from_warehouse": "ATL", "to_warehouse": "NYC", "lines": lines}
+    late = admin.post("/v1/stock/transfers", json={**transfer, "expected_on": "2020-01-01"})
+    assert named(late) == [("expected_on", "in_the_past")]
+    number = done(admin.post("/v1/stock/transfers", json=transfer))["number"]
+    path = f"/v1/stock/transfers/{number}/send"
+    assert named(admin.post(path, json={"expected_on": "2020-01-01"})) == [
+        ("expected_on", "in_the_past")
+    ]
+    done(admin.post(path, json={"expected_on": "2999-01-01"}))
+
+
 def test_two_who_create_a_warehouse_create_one(database: Engine) -> None:
     admin = client(database)
     with ThreadPoolExecutor(4) as pool:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from oms_ops.access.actor import SYSTEM
+from oms_ops.addresses import address_faults
 from oms_ops.database import make_engine, reading, run
 from oms_ops.errors import Conflict
 from oms_ops.exchange import reader
@@ -19,7 +20,6 @@ from oms_ops.exchange.mapping import Mapping
 from oms_ops.exchange.online_retail import history, places, reconciliation, source
 from oms_ops.exchange.online_retail.reconciliation import Reconciliation
 from oms_ops.exchange.runs import Report
-from oms_ops.orders.addresses import address_faults
 from oms_ops.reconcile import reconcile
 from oms_ops.rules import store
 from oms_ops.setup import init

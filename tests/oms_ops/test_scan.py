@@ -159,6 +159,9 @@ def test_where_and_to_what_end_is_checked(stocked: Shop) -> None:
     assert [(e.field, e.code) for e in refused.value.errors] == [
         ("warehouse", "unknown_warehouse"), ("wave", "unknown_wave"),
     ]  # fmt: skip
+    with pytest.raises(ValidationFailed) as refused:
+        read(stocked, "SKU-1", kind="song", step="dance", warehouse="LAX")
+    assert [e.field for e in refused.value.errors] == ["kind", "step", "warehouse"]
     for step in ("", "dance"):
         with pytest.raises(ValidationFailed) as refused:
             read(stocked, "SKU-1", step=step)

@@ -20,13 +20,16 @@ from oms_ops.cli import app
 from oms_ops.database import make_engine, reading, run
 from oms_ops.errors import Forbidden, ValidationFailed
 from oms_ops.fulfilment import commands as fulfilment
-from oms_ops.orders.cancellation import cancel
+from oms_ops.orders.amendment import amend
+from oms_ops.orders.cancellation import cancel, cancel_units
+from oms_ops.orders.units import CancelledUnits
 from oms_ops.orders.whatif import what_if
 from oms_ops.reconcile import reconcile
 from oms_ops.rules import store
 from oms_ops.settings import settings
 from oms_ops.setup import init
-from oms_ops.stock import ledger
+from oms_ops.stock import baskets, ledger
+from oms_ops.stock.names import Line as StockLine
 from tests.oms_ops.app import app_over
 from tests.oms_ops.shop import ADMIN, Shop
 from tests.oms_ops.test_order_life import placed
@@ -145,6 +148,71 @@ def test_a_cancelled_order_gives_its_units_back(shop: Shop) -> None:
     before = ask(shop, {})["before"]
     assert (before["orders"], before["refused"]) == (3, 0)
     assert (before["units_shipped"], before["units_backordered"]) == (6, 2)
+
+
+def test_an_order_is_replayed_in_the_size_that_it_had(shop: Shop) -> None:
+    with clock.at(START - timedelta(days=9)):
+        for sku in ("SKU-1", "SKU-2"):
+            shop.stock(sku, 20, "ATL")
+    with on(2):
+        first = placed(shop, ("SKU-1", 3), ("SKU-2", 3))
+    number = shop.rows("SELECT number FROM orders WHERE id = :i", i=first)[0][0]
+    with on(3):
+        more = [{"line_no": 2, "quantity": 0}, {"line_no": 1, "quantity": 10},
+                {"sku": "SKU-2", "quantity": 15, "unit_price": "1.00"}]  # fmt: skip
+        amend(shop.engine, ADMIN, number, {"lines": more})
+    with on(4):
+        # What the first gave back and took is told by what is left: 10 and 5.
+        placed(shop, ("SKU-1", 10), ("SKU-2", 5))
+    with on(5):
+        run(shop.engine, lambda c: cancel_units(c, ADMIN, [CancelledUnits(first, 1, 4)], "less"))
+    with on(6):
+        placed(shop, ("SKU-1", 4))
+    with on(7):
+        placed(shop, ("SKU-1", 1), allow_backorder=True)
+    dear = {"routing": {"rank": ["cost"], "warehouses": {"ATL": {"cost_per_unit": "9"}}}}
+    answer = ask(shop, dear)
+    before = answer["before"]
+    assert (before["orders"], before["refused"], before["units_backordered"]) == (4, 0, 1)
+    assert before["units_shipped"] == 6 + 7 + 15 + 15 + 4
+    # Under the others all is sought in New York, where there is nothing.
+    [sample] = [each for each in answer["sample"] if each["number"] == number]
+    assert (sample["before"]["shipped"], sample["after"]["backordered"]) == ({"ATL": 6}, 6)
+
+
+def test_units_that_wait_are_cancelled_again(shop: Shop) -> None:
+    with clock.at(START - timedelta(days=9)):
+        shop.stock("SKU-1", 1, "ATL")
+    with on(2):
+        first = placed(shop, ("SKU-1", 5), allow_backorder=True)
+    with on(3):
+        run(shop.engine, lambda c: cancel_units(c, ADMIN, [CancelledUnits(first, 1, 3)], "less"))
+    with on(4):
+        shop_bought(shop, "SKU-1", 6)
+    with on(5):
+        placed(shop, ("SKU-1", 5))
+    before = ask(shop, {})["before"]
+    assert (before["refused"], before["units_backordered"]) == (0, 4)
+    assert before["units_shipped"] == 1 + 1 + 5
+
+
+def test_an_order_whose_history_is_pruned_counts_as_it_is(october: Shop) -> None:
+    answer = ask(october, {})
+    run(october.engine, lambda c: c.exec_driver_sql("DELETE FROM change_log"))
+    assert ask(october, {}) == answer
+
+
+def test_an_order_from_a_basket_needs_no_reserve(shop: Shop) -> None:
+    with clock.at(START - timedelta(days=9)):
+        shop.stock("SKU-1", 5, "ATL")
+    with on(2):
+        lines = [StockLine("SKU-1", 5)]
+        run(shop.engine, lambda c: baskets.hold(c, ADMIN, "B1", lines, channel="phone"))
+        reserve = {"channels": {"web": {"reserve_units": 2}, "phone": {}}}
+        run(shop.engine, lambda c: store.publish(c, ADMIN, reserve))
+        placed(shop, ("SKU-1", 5), basket="B1")
+    before = ask(shop, {})["before"]
+    assert (before["refused"], before["units_shipped"]) == (0, 5)
 
 
 def test_goods_that_leave_the_stock_do_so_again(shop: Shop) -> None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from oms_ops import regions
-from oms_ops.orders.countries import COUNTRIES
+from oms_ops.countries import COUNTRIES
 
 
 def address_faults(
@@ -21,9 +21,24 @@ def address_faults(
     ``region`` may be written in any way that :func:`oms_ops.regions.code_of` knows.
     """
     if country not in COUNTRIES:
-        return (("country", "unknown_country", "is no ISO 3166 country code"),)
+        return place_faults(country, region)
     has_city = bool(city and not city.isspace())
     return _faults(country, has_city, (region or "").strip(), (postal_code or "").strip().upper())
+
+
+def place_faults(country: str, region: str | None) -> tuple[tuple[str, str, str], ...]:
+    """Return what is wrong with a country and a region of it, which may be left out."""
+    if country not in COUNTRIES:
+        return (("country", "unknown_country", "is no ISO 3166 country code"),)
+    written = (region or "").strip()
+    if not written or not _needs_region(country) or regions.code_of(country, written) is not None:
+        return ()
+    return (("region", "unknown_region", f"{country} has no region {written!r}"),)
+
+
+def _needs_region(country: str) -> bool:
+    """Tell whether addresses of a country say a region, of those that are known."""
+    return "country_area" in _rules(country, "")[0] and bool(regions.regions_of(country).keys)
 
 
 @lru_cache(maxsize=65_536)
@@ -33,14 +48,12 @@ def _faults(
     required, _ = _rules(country, "")
     known = regions.regions_of(country)
     code = regions.code_of(country, region) if region else None
-    faults = []
+    faults: list[tuple[str, str, str]] = []
     if "city" in required and not has_city:
         faults.append(("city", "required", f"is required in {country}"))
-    if "country_area" in required and known.keys:
-        if not region:
-            faults.append(("region", "required", f"region is required in {country}"))
-        elif code is None:
-            faults.append(("region", "unknown_region", f"{country} has no region {region!r}"))
+    if not region and _needs_region(country):
+        faults.append(("region", "required", f"region is required in {country}"))
+    faults += place_faults(country, region)
     if not postal_code:
         if "postal_code" in required:
             faults.append(("postal_code", "required", f"is required in {country}"))
