@@ -102,8 +102,9 @@ def shipping(
     for order_id, left, rounding, something_stays in rows:
         ours = any(reason in rules.shop_reasons for reason in reasons[order_id])
         whole = rules.refund_shipping and not something_stays
-        beyond = int(left) + (0 if something_stays else int(rounding))
-        due[order_id] = max(0, beyond) if ours or whole else 0
+        rounded = 0 if something_stays else int(rounding)
+        beyond = int(left) + rounded
+        due[order_id] = max(0, beyond if ours or whole else min(rounded, beyond))
     return due
 
 
