@@ -12,9 +12,9 @@ from oms_ops.api.money_bodies import AuthoriseBody, CaptureBody, PaymentBody, Re
 from oms_ops.api.once import IdempotencyKey, once
 from oms_ops.api.parts import Caller, Database, Key
 from oms_ops.database import reading, run
-from oms_ops.orders import collecting, outstanding, queries, refunding, tenders
+from oms_ops.orders import collecting, outstanding, queries, tenders
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import commands, operations, overview
+from oms_ops.payments import commands, operations, overview, settling
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.returns.queries import return_id
 
@@ -136,7 +136,7 @@ def refund_payment(
         refund_ids = outstanding.refund(
             connection, actor, payment["order_id"], request, currency=payment["currency"]
         )
-        refunding.tell(connection, refund_ids)
+        settling.tell_refunded(connection, refund_ids)
         return _with_made(overview.of_payment(connection, actor, payment_id), refund_ids)
 
     def finish(answer: dict[str, Any]) -> dict[str, Any]:

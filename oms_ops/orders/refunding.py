@@ -123,14 +123,8 @@ def refund(
     ]
     refund_ids = refunds.refund(connection, actor, requests)
     refund_items.store(connection, actor, made.items, refund_ids)
-    tell(connection, refund_ids)
+    settling.tell_refunded(connection, refund_ids)
     return made, refund_ids
-
-
-def tell(connection: Connection, refund_ids: Sequence[int]) -> None:
-    """Tell customers of refunds that are settled already; gateways' are told when they are."""
-    for refund_id in refunds.settled(connection, refund_ids):
-        settling.tell_refunded(connection, refund_id)
 
 
 def _parts(connection: Connection, tenders: Sequence[Tender], due: int) -> list[tuple[int, int]]:

@@ -261,17 +261,6 @@ def _insert(
     ]
 
 
-def settled(connection: Connection, refund_ids: Sequence[int]) -> list[int]:
-    """Return those of some refunds that are settled."""
-    rows = execute(
-        connection,
-        f"SELECT id FROM refunds WHERE id IN ({ids(connection, 'ids')}) AND status = 'settled'"
-        " ORDER BY id",
-        {"ids": as_ids(refund_ids)},
-    )
-    return [row[0] for row in rows.fetchall()]
-
-
 def ask_again(connection: Connection, actor: Actor, refund_id: int) -> int:
     """Ask the gateway again for a refund that it declined; return the new operation.
 

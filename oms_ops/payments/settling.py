@@ -6,6 +6,7 @@ under that lock: an answer, a look-up and an event may all bring the same news.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
-from oms_ops.database import as_json, as_time, execute
+from oms_ops.database import as_ids, as_json, as_time, execute, ids
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
@@ -251,7 +252,7 @@ def _do(
         ledger.record(connection, by, [event])
     if kind == "refund":
         _refund(connection, by, operation["refund_id"], "settled")
-        tell_refunded(connection, operation["refund_id"])
+        tell_refunded(connection, [operation["refund_id"]])
     if kind == "void":
         _give_up_authorising(connection, by, operation["payment_id"])
 
@@ -355,27 +356,31 @@ def _refund(connection: Connection, by: str, refund_id: int, status: str) -> Non
     )
 
 
-def tell_refunded(connection: Connection, refund_id: int) -> None:
-    """Tell the customer that money is on its way back, or that it is in her store credit.
+def tell_refunded(connection: Connection, refund_ids: Sequence[int]) -> None:
+    """Tell customers that money is on its way back, or that it is in their store credit.
 
-    Of a return she is told once, when all of its refunds are settled.
+    Only those of the refunds that are settled are told. Of a return she is told once, when all of
+    its refunds are settled.
     """
-    row = execute(
+    if not refund_ids:
+        return
+    rows = execute(
         connection,
-        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.destination,"
-        " r.return_id"
+        "SELECT o.number, c.email, r.amount_minor, r.currency, r.reason, r.destination"
         " FROM refunds AS r"
         " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
-        " WHERE r.id = :id",
-        {"id": refund_id},
-    ).fetchone()
-    number, email, amount, currency, reason, destination, return_id = row
-    if return_id is not None:
-        return
-    payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
-               "reason": reason}  # fmt: skip
-    kind = "payment.credited" if destination == "store_credit" else "payment.refunded"
-    outbox.post(connection, kind, email, payload)
+        f" WHERE r.id IN ({ids(connection, 'ids')}) AND r.status = 'settled'"
+        " AND r.return_id IS NULL ORDER BY r.id",
+        {"ids": as_ids(refund_ids)},
+    ).fetchall()
+    told: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for number, email, amount, currency, reason, destination in rows:
+        payload = {"order": number, "amount": to_text(amount, currency), "currency": currency,
+                   "reason": reason}  # fmt: skip
+        kind = "payment.credited" if destination == "store_credit" else "payment.refunded"
+        told.setdefault(kind, []).append((email, payload))
+    for kind, messages in told.items():
+        outbox.post_many(connection, kind, messages)
 
 
 def _give_up_authorising(connection: Connection, by: str, payment_id: int) -> None:

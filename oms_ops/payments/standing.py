@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -82,26 +83,20 @@ def standing(connection: Connection, order_ids: Iterable[int]) -> dict[int, Stan
         ),
         {"ids": as_ids(order_ids)},
     ).all()
-    tenders: dict[int, list[Tender]] = {}
-    collected: dict[int, int] = {}
-    capturing: dict[int, int] = {}
-    charged_back: dict[int, int] = {}
+    payments: dict[int, list[Any]] = {}
     for row in rows:
-        tender = Tender(row.id, row.method, row.open, row.refundable)
-        tenders.setdefault(row.order_id, []).append(tender)
-        collected[row.order_id] = collected.get(row.order_id, 0) + row.held - row.given_back
-        capturing[row.order_id] = capturing.get(row.order_id, 0) + row.capturing
-        charged_back[row.order_id] = charged_back.get(row.order_id, 0) + row.charged_back
-    added = _added(connection, [order_id for order_id, minor in charged_back.items() if minor])
+        payments.setdefault(row.order_id, []).append(row)
+    disputed = [i for i, found in payments.items() if any(p.charged_back for p in found)]
+    added = _added(connection, disputed)
     return {
         order_id: Standing(
-            found,
-            collected[order_id],
-            capturing[order_id],
-            charged_back[order_id],
-            added.get(order_id, 0),
+            [Tender(p.id, p.method, p.open, p.refundable) for p in found],
+            collected=sum(p.held - p.given_back for p in found),
+            capturing=sum(p.capturing for p in found),
+            charged_back=sum(p.charged_back for p in found),
+            added=added.get(order_id, 0),
         )
-        for order_id, found in tenders.items()
+        for order_id, found in payments.items()
     }
 
 
@@ -130,6 +125,4 @@ def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[i
         RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED, lowers_cost=True) for t in found
     ]
     made = refunds.give_back(connection, actor, [each for each in back if each.amount_minor > 0])
-    # What gateways give back is told when they have.
-    for refund_id in refunds.settled(connection, made):
-        settling.tell_refunded(connection, refund_id)
+    settling.tell_refunded(connection, made)

@@ -18,6 +18,7 @@ from pipelines.lib.clv import Array, BgNbd, GammaGamma
 #: Fader, Hardie and Lee's estimates on CDNOW, in weeks, and Fader and Hardie's of the spending.
 CDNOW = BgNbd(0.243, 4.414, 0.793, 2.426, -9582.43)
 CDNOW_SPENDING = GammaGamma(6.25, 3.74, 15.44)
+DATA = Path(__file__).parents[3] / "shared" / "data"
 FILE = "cdnow_customers_summary_with_transactions.csv"
 
 
@@ -48,7 +49,7 @@ def test_nobody_is_expected_to_spend_what_only_she_did() -> None:
 
 def cdnow() -> Path:
     """Return the file of CDNOW's customers, where this machine has it."""
-    shared = Path("/work/shared/data") / FILE
+    shared = DATA / FILE
     if shared.exists():
         return shared
     try:
@@ -58,7 +59,7 @@ def cdnow() -> Path:
     for file in files:
         if file.name == FILE:
             return Path(str(file.locate()))
-    pytest.skip("CDNOW's customers are neither in /work/shared/data nor in a lifetimes wheel")
+    pytest.skip("CDNOW's customers are neither in ../shared/data nor in a lifetimes wheel")
 
 
 def test_fits_on_cdnow_are_the_published_ones() -> None:
