@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids, run, unavailable
-from oms_ops.orders import return_refunds, tenders
+from oms_ops.orders import outstanding, return_refunds, tenders
 from oms_ops.orders.amounts import earned_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
@@ -195,7 +195,11 @@ def _fold(connection: Connection, heard: Sequence[messages.Claimed]) -> list[mes
     found = [(message, messages.match(connection, message)) for message in heard]
     known = [(message, match) for message, match in found if match is not None]
     lock_orders(connection, {match.order_id for _, match in known})
-    news = {match.order_id for message, match in known if messages.fold(connection, message, match)}
+    news = {
+        match.order_id
+        for message, match in known
+        if messages.fold(connection, message, match, outstanding.towards)
+    }
     # One that is no news may have told that a refund failed.
     _follow_all(connection, news, {match.order_id for _, match in known} - news)
     return [message for message, match in found if match is None]

@@ -1,8 +1,8 @@
 """What of an order is to go back and does not go by itself, since a gateway declined it.
 
 That is what was collected beyond what the order costs, when units of it were cancelled, and what
-its returns give back. Whatever staff give back another way counts for it first: nothing of it goes
-back twice.
+its returns give back. Whatever staff give back another way, here or on the gateway's own pages,
+counts for it first: nothing of it goes back twice.
 """
 
 from __future__ import annotations
@@ -44,23 +44,27 @@ def refund(
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
-    owed = of_returns(connection, order_id)
     if request.return_id is None:
-        requests = _towards(request, tenders.surplus(connection, order_id), owed)
+        requests = towards(connection, order_id, request)
     else:
-        _check(request, owed.get(request.return_id, 0), currency)
+        left = of_returns(connection, order_id).get(request.return_id, 0)
+        _check(request, left, currency)
         requests = [request]
     made = refunds.give_back(connection, actor, requests)
     return_refunds.follow(connection, actor, [order_id])
     return made
 
 
-def _towards(request: RefundRequest, surplus: int, returns: dict[int, int]) -> list[RefundRequest]:
-    """Cut a refund into what goes towards the surplus, towards returns, and the rest of it."""
+def towards(connection: Connection, order_id: int, request: RefundRequest) -> list[RefundRequest]:
+    """Cut a refund into what goes towards the surplus, towards returns, and the rest of it.
+
+    The order's row is locked.
+    """
+    returns = of_returns(connection, order_id)
     rest = request.amount_minor
     parts = []
     for part, owed in (
-        (replace(request, lowers_cost=True), surplus),
+        (replace(request, lowers_cost=True), tenders.surplus(connection, order_id)),
         *((replace(request, return_id=each), left) for each, left in sorted(returns.items())),
         (request, rest),
     ):

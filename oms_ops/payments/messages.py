@@ -7,8 +7,8 @@ kept and tried again; what disagrees with what was asked for is flagged and neve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -18,14 +18,20 @@ from oms_ops import clock
 from oms_ops.database import as_rows, as_time, execute, rowset, run
 from oms_ops.errors import OmsError, Unavailable
 from oms_ops.money import to_text
-from oms_ops.payments import ledger, settling
+from oms_ops.payments import ledger, refunds, settling
 from oms_ops.payments.gateways.interface import Notice, NotNow, Outcome, Uncertain
 from oms_ops.payments.gateways.registry import gateway
 from oms_ops.payments.ledger import Event
+from oms_ops.payments.refunds import RefundRequest
 
 #: Seconds until a message is looked at again, doubled with every attempt.
 _PATIENCE = 60
 _LONGEST_WAIT = 6 * 3600
+
+#: The reason of a refund that nobody here asked for.
+MADE_AT_THE_GATEWAY = "made at the gateway"
+#: Cuts money of an order that went back at its gateway into what it counts towards.
+Towards = Callable[[Connection, int, RefundRequest], list[RefundRequest]]
 
 _KIND_OF = {"authorised": "authorise", "captured": "capture", "voided": "void",
             "refunded": "refund"}  # fmt: skip
@@ -150,12 +156,13 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     return Match(row[0], row[1], notice)
 
 
-def fold(connection: Connection, message: Claimed, found: Match) -> bool:
+def fold(connection: Connection, message: Claimed, found: Match, towards: Towards) -> bool:
     """Apply a matched message under the locks of its order and payment; tell whether it was news.
 
     What a message says of an operation must be what was asked for. What nobody here asked for
-    happened at the gateway itself, and counts as far as the payment goes. The order in which
-    messages and answers come makes no difference to what the ledger says in the end.
+    happened at the gateway itself, and counts as far as the payment goes; ``towards`` says what a
+    refund of that kind is for. The order in which messages and answers come makes no difference to
+    what the ledger says in the end.
     """
     notice = found.notice
     payment = ledger.lock(connection, [found.payment_id])[found.payment_id]
@@ -167,13 +174,13 @@ def fold(connection: Connection, message: Claimed, found: Match) -> bool:
                        for minor in (notice.amount_minor, payment["amount_minor"]))  # fmt: skip
         return _flag(connection, message, found, f"{told} of a payment of {whole}")
     if notice.kind == "failed":
-        return _failed(connection, message, found)
+        return _failed(connection, message, found, towards)
     kind = _KIND_OF.get(notice.kind)
     operation = _named(connection, found, kind) if kind else None
     if operation is None:
         if kind and _may_be_asked(connection, found, kind):
             return _wait_for_answer(connection, message, found)
-        return _happened_elsewhere(connection, message, found)
+        return _happened_elsewhere(connection, message, found, towards)
     if notice.kind != "voided" and operation["amount_minor"] != notice.amount_minor:
         asked, told = (to_text(minor, payment["currency"])
                        for minor in (operation["amount_minor"], notice.amount_minor))  # fmt: skip
@@ -187,7 +194,7 @@ def fold(connection: Connection, message: Claimed, found: Match) -> bool:
     return news
 
 
-def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
+def _failed(connection: Connection, message: Claimed, found: Match, towards: Towards) -> bool:
     """Fold the news that something did not happen, after all.
 
     A customer whose card was declined may try another one: her authorisation goes on waiting.
@@ -196,7 +203,7 @@ def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
     if operation is None and _may_be_asked(connection, found, "capture", "void", "refund"):
         return _wait_for_answer(connection, message, found)
     if operation is None or operation["kind"] == "authorise":
-        return _happened_elsewhere(connection, message, found)
+        return _happened_elsewhere(connection, message, found, towards)
     if operation["status"] == "settled":
         why = f"a {operation['kind']} that was settled failed later"
         return _flag(connection, message, found, why)
@@ -279,7 +286,9 @@ def _done_after_all(
     return True
 
 
-def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) -> bool:
+def _happened_elsewhere(
+    connection: Connection, message: Claimed, found: Match, towards: Towards
+) -> bool:
     notice = found.notice
     event = Event(
         found.payment_id,
@@ -289,15 +298,24 @@ def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) 
         notice.occurred_at,
         notice.target,
     )
+    before = _refunded(connection, found.payment_id)
     new = ledger.record(connection, message.gateway, [event])
-    if not new and notice.kind != "failed" and (before := _told_before(connection, found)):
-        amounts = [to_text(minor, notice.currency) for minor in (before, notice.amount_minor)]
+    if not new and notice.kind != "failed" and (other := _told_before(connection, found)):
+        amounts = [to_text(minor, notice.currency) for minor in (other, notice.amount_minor)]
         why = f"{notice.reference} was told as {amounts[0]} before, and now as {amounts[1]}"
         return _flag(connection, message, found, why)
     if new and notice.kind == "refunded":
-        _refund_elsewhere(connection, message, found)
+        counted = _refunded(connection, found.payment_id) - before
+        _refund_elsewhere(connection, message, found, counted, towards)
     _settle(connection, message, "applied", None, found.payment_id)
     return bool(new)
+
+
+def _refunded(connection: Connection, payment_id: int) -> int:
+    row = execute(
+        connection, "SELECT refunded_minor FROM payments WHERE id = :id", {"id": payment_id}
+    ).fetchone()
+    return int(row[0])
 
 
 def _told_before(connection: Connection, found: Match) -> int | None:
@@ -316,25 +334,19 @@ def _told_before(connection: Connection, found: Match) -> int | None:
     return int(row[0]) if row else None
 
 
-def _refund_elsewhere(connection: Connection, message: Claimed, found: Match) -> None:
-    """Keep a refund that was made at the gateway beside those that were made here."""
-    now = as_time(connection, clock.now())
-    execute(
-        connection,
-        "INSERT INTO refunds (payment_id, order_id, status, destination, reason, currency,"
-        " amount_minor, requested_at, refunded_at, version, changed_by, changed_at) VALUES"
-        " (:payment, :order, 'settled', 'original', 'made at the gateway', :currency, :amount,"
-        " :at, :at, 1, :by, :now)",
-        {
-            "payment": found.payment_id,
-            "order": found.order_id,
-            "currency": found.notice.currency,
-            "amount": found.notice.amount_minor,
-            "at": as_time(connection, found.notice.occurred_at),
-            "by": message.gateway,
-            "now": now,
-        },
-    )
+def _refund_elsewhere(
+    connection: Connection, message: Claimed, found: Match, counted: int, towards: Towards
+) -> None:
+    """Keep a refund that was made at the gateway beside those that were made here.
+
+    What of it is ``counted`` as refunded goes ``towards`` what is still to go back of the order.
+    The rest gave back what was captured there beyond the payment, or has no room yet.
+    """
+    request = RefundRequest(found.payment_id, counted, MADE_AT_THE_GATEWAY)
+    parts = towards(connection, found.order_id, request) if counted > 0 else []
+    if rest := found.notice.amount_minor - sum(part.amount_minor for part in parts):
+        parts.append(replace(request, amount_minor=rest))
+    refunds.record(connection, message.gateway, parts, at=found.notice.occurred_at)
 
 
 def keep(connection: Connection, message: Claimed, why: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -106,7 +107,7 @@ def _settle_at_once(
 ) -> list[int]:
     if not requests:
         return []
-    refund_ids = _insert(connection, actor, requests, "settled")
+    refund_ids = _insert(connection, actor.name, requests, "settled")
     back = [
         balances.Back(r.payment_id, refund_id, r.amount_minor, r.destination)
         for r, refund_id in zip(requests, refund_ids, strict=True)
@@ -191,7 +192,7 @@ def _left_of_captures(
 def _ask(connection: Connection, actor: Actor, parts: Sequence[_Part]) -> list[int]:
     if not parts:
         return []
-    refund_ids = _insert(connection, actor, [part.request for part in parts], "pending")
+    refund_ids = _insert(connection, actor.name, [part.request for part in parts], "pending")
     operations.insert(
         connection,
         actor,
@@ -209,10 +210,23 @@ def _ask(connection: Connection, actor: Actor, parts: Sequence[_Part]) -> list[i
     return refund_ids
 
 
+def record(
+    connection: Connection, by: str, requests: Sequence[RefundRequest], *, at: datetime
+) -> None:
+    """Keep refunds that were made at ``at`` without us, as the gateway ``by`` says."""
+    _insert(connection, by, requests, "settled", at=at)
+
+
 def _insert(
-    connection: Connection, actor: Actor, requests: Sequence[RefundRequest], status: str
+    connection: Connection,
+    by: str,
+    requests: Sequence[RefundRequest],
+    status: str,
+    *,
+    at: datetime | None = None,
 ) -> list[int]:
-    """Store refunds; return their ids in the order of ``requests``."""
+    """Store refunds of now, or of ``at``; return their ids in the order of ``requests``."""
+    now = clock.now()
     columns = {
         "payment_id": "bigint",
         "amount": "bigint",
@@ -232,15 +246,15 @@ def _insert(
         }
         for r in requests
     )
-    settled = "CAST(:now AS text)" if connection.dialect.name == "sqlite" else ":now"
+    settled = "CAST(:at AS text)" if connection.dialect.name == "sqlite" else ":at"
     stored = execute(
         connection,
         "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
         " currency, amount_minor, lowers_cost, requested_at, refunded_at, version, changed_by,"
         " changed_at)"
         " SELECT p.id, p.order_id, r.return_id, :status, r.destination, r.reason, p.currency,"
-        f" r.amount, r.lowers_cost, :now, CASE WHEN :is_settled = 1 THEN {settled} END, 1,"
-        " :actor, :now"
+        f" r.amount, r.lowers_cost, :at, CASE WHEN :is_settled = 1 THEN {settled} END, 1,"
+        " :by, :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
         " JOIN payments AS p ON p.id = r.payment_id"
         " RETURNING id, payment_id, amount_minor, return_id, destination, reason",
@@ -248,7 +262,9 @@ def _insert(
             "rows": rows,
             "status": status,
             "is_settled": int(status == "settled"),
-            **_stamp(connection, actor),
+            "at": as_time(connection, at or now),
+            "by": by,
+            "now": as_time(connection, now),
         },
     ).fetchall()
     # The rows come back in no promised order: each request takes one that is like it.

@@ -12,6 +12,7 @@ from oms_ops.payments import settling
 from oms_ops.payments.gateways.interface import Outcome
 from tests.oms_ops.payments.desk import Desk, number
 from tests.oms_ops.payments.till import Till
+from tests.oms_ops.payments.two_ledgers import differences, only_capture, refund_at_the_gateway
 
 
 @pytest.fixture
@@ -127,3 +128,79 @@ def test_a_cancelled_order_that_was_refunded_another_way_keeps_the_rest(desk: De
     news(desk, order_id)
     assert (refunded(desk, order_id)[1], needs(desk)) == ("5.97", [])
     assert desk.till.seen(order_id)["payment_status"] == "refunded"
+
+
+def at_the_gateway(desk: Desk, payment_id: int, amount: int) -> None:
+    """Let staff refund on the gateway's own pages; the shop hears of it."""
+    refund_at_the_gateway(desk.till.fake, only_capture(desk.till.shop, payment_id), amount)
+    desk.till.deliver_events(times=2)
+    collecting.perform(desk.till.engine)
+
+
+def test_what_staff_refund_on_the_gateways_pages_counts_for_what_was_cancelled(desk: Desk) -> None:
+    order_id, payment_id, failed = declined(desk)
+    at_the_gateway(desk, payment_id, 199)
+    news(desk, order_id)
+    assert refunded(desk, order_id) == ("0.00", "1.99")
+    assert desk.post(f"/payment-operations/{failed}/retry").status_code == 409
+    assert desk.post(f"/payment-operations/{failed}/dismiss").is_success
+    news(desk, order_id)
+    assert (refunded(desk, order_id), needs(desk)) == (("0.00", "1.99"), [])
+    assert differences(desk.till.shop, desk.till.fake) == []
+
+
+@pytest.mark.parametrize(("amount", "back"), [(99, "1.99"), (250, "2.50")])
+def test_of_a_refund_on_the_gateways_pages_counts_what_is_still_to_go_back(
+    desk: Desk, amount: int, back: str
+) -> None:
+    order_id, payment_id, _ = declined(desk)
+    at_the_gateway(desk, payment_id, amount)
+    news(desk, order_id)
+    assert refunded(desk, order_id) == ("0.00", back)
+    # What was more than that was good will: of what is cancelled next, all goes back.
+    gone = {"reason": "x", "lines": [{"line_no": 1, "quantity": 1}]}
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    collecting.perform(desk.till.engine)
+    assert refunded(desk, order_id)[1] == f"{float(back) + 1.99:.2f}"
+
+
+def test_a_cancelled_order_refunded_on_the_gateways_pages_is_refunded(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    desk.till.fake.break_next("refund", "declined")
+    assert desk.post(f"/orders/{number(order_id)}/cancel", {"reason": "x"}).is_success
+    collecting.perform(desk.till.engine)
+    at_the_gateway(desk, payment_id, 300)
+    at_the_gateway(desk, payment_id, 297)
+    news(desk, order_id)
+    assert refunded(desk, order_id)[1] == "5.97"
+    assert desk.till.seen(order_id)["payment_status"] == "refunded"
+
+
+def test_good_will_on_the_gateways_pages_does_not_lower_what_an_order_costs(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    at_the_gateway(desk, payment_id, 100)
+    gone = {"reason": "x", "lines": [{"line_no": 1, "quantity": 1}]}
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    collecting.perform(desk.till.engine)
+    assert refunded(desk, order_id) == ("0.00", "2.99")
+
+
+def test_what_gives_back_a_double_capture_counts_for_nothing_else(desk: Desk) -> None:
+    order_id, payment_id, _ = declined(desk)
+    whole = desk.till.payments(order_id)[0].amount_minor
+    capture = only_capture(desk.till.shop, payment_id)
+    with desk.till.fake.books() as books:
+        act = books.execute("SELECT * FROM acts WHERE reference = ?", (capture,)).fetchone()
+        desk.till.fake.send(books, kind="captured", payment=act["payment"], reference="twice",
+                            amount=whole, currency="USD")  # fmt: skip
+    refund_at_the_gateway(desk.till.fake, capture, 199)
+    desk.till.deliver_events()
+    news(desk, order_id)
+    # The refund gave back a part of the second capture, and the shop what was cancelled.
+    assert refunded(desk, order_id) == ("0.00", "1.99")
+    rows = desk.till.shop.rows("SELECT reason, lowers_cost FROM refunds WHERE status = 'settled'"
+                               " ORDER BY reason")  # fmt: skip
+    assert [tuple(row) for row in rows] == [("made at the gateway", False),
+                                            ("units cancelled", True)]  # fmt: skip

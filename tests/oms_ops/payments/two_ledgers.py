@@ -67,6 +67,15 @@ def refund_at_the_gateway(fake: Fake, capture: str, amount: int) -> None:
                   target=capture, amount=amount, currency=act["currency"])  # fmt: skip
 
 
+def only_capture(shop: Shop, payment_id: int) -> str:
+    """Return the gateway's reference of the one capture of a payment."""
+    (row,) = shop.rows(
+        "SELECT gateway_reference FROM payment_events WHERE kind = 'captured' AND payment_id = :id",
+        id=payment_id,
+    )
+    return str(row[0])
+
+
 def charge_back(fake: Fake, payment: str, amount: int, *, reverse: bool) -> None:
     """Let the customer's bank take money back, and perhaps bring it again."""
     with fake.books() as books:

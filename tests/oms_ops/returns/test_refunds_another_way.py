@@ -9,6 +9,7 @@ from oms_ops.returns import queries
 from tests.oms_ops.payments.desk import Desk as Clerks
 from tests.oms_ops.payments.desk import codes
 from tests.oms_ops.payments.till import Till
+from tests.oms_ops.payments.two_ledgers import only_capture, refund_at_the_gateway
 from tests.oms_ops.returns.desk import Desk
 from tests.oms_ops.returns.test_refunds import declined, needs_a_person
 
@@ -101,3 +102,26 @@ def test_a_refund_names_a_return_of_its_own_order_that_still_has_money_to_come(
     assert codes(refused) == {"return": "nothing_left"}
     with till.engine.connect() as connection:
         assert queries.head(connection, return_id)["status"] == "refund_failed"
+
+
+def test_a_refund_on_the_gateways_pages_settles_the_return(clerks: Clerks, returns: Desk) -> None:
+    till = clerks.till
+    order_id, return_id, failed = declined(till, returns)
+    capture = only_capture(till.shop, till.payment(order_id))
+    refund_at_the_gateway(till.fake, capture, 150)
+    till.deliver_events()
+    assert state(returns, return_id, order_id) == ("refund_failed", "1.50")
+    refund_at_the_gateway(till.fake, capture, 60)
+    till.deliver_events(times=2)
+    collecting.perform(till.engine)
+    assert state(returns, return_id, order_id) == ("refunded", "2.10")
+    assert [each["amount"] for each in returns.seen(return_id)["refunds"]] == [
+        "1.99", "1.50", "0.49",
+    ]  # fmt: skip
+    assert clerks.post(f"/payment-operations/{failed}/retry").status_code == 409
+    assert clerks.post(f"/payment-operations/{failed}/dismiss").is_success
+    assert clerks.post(f"/returns/{return_id}/resolve", {}).status_code == 409
+    assert (state(returns, return_id, order_id), needs_a_person(returns)) == (
+        ("refunded", "2.10"), [],
+    )  # fmt: skip
+    assert returns.told().count("return.refunded") == 1
