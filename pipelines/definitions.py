@@ -9,6 +9,7 @@ from pipelines.defs.capture.checks import lake_is_unbroken, landed_changes, upst
 from pipelines.defs.customers.assets import customer_value
 from pipelines.defs.publish.assets import reconciliation, snapshot
 from pipelines.defs.quality.checks import mart_expectations, reorder_expectations
+from pipelines.defs.quality.rhythm import freshness, volume
 from pipelines.defs.replenishment.assets import ReorderPolicy, reorder_lines
 from pipelines.defs.warehouse.assets import dbt_models
 from pipelines.ingest import dropped_files, ingest
@@ -33,6 +34,8 @@ defs = dg.Definitions(
         landed_changes,
         mart_expectations,
         reorder_expectations,
+        volume,
+        freshness,
     ],
     resources={"run": PipelineRun(), "policy": ReorderPolicy()},
     jobs=[refresh, ingest, tend],

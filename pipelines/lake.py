@@ -1,4 +1,4 @@
-"""Looks after the lake: ``python -m pipelines.lake status|replay|rebuild|tend``.
+"""Looks after the lake: ``python -m pipelines.lake status|replay|rebuild|tend|quarantine``.
 
 No run of the pipeline is under way meanwhile; whoever comes second waits.
 """
@@ -6,13 +6,14 @@ No run of the pipeline is under way meanwhile; whoever comes second waits.
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 
 from sqlalchemy.engine import Engine
 
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
-from pipelines.lib import continuity, idle, objects, replay, upkeep
+from pipelines.lib import continuity, idle, objects, quarantine, replay, upkeep
 from pipelines.lib import lake as files
 from pipelines.lib.files import Busy, exclusive
 from pipelines.lib.landing import Landing
@@ -55,6 +56,29 @@ def _tend(_: argparse.Namespace) -> None:
     print(upkeep.tend())
 
 
+def _list(_: argparse.Namespace) -> None:
+    entries = quarantine.load(settings().lake / "changes")
+    for entry in entries:
+        by = f", {entry.decision} by {entry.decided_by}" if entry.decided_by else ""
+        print(f"{entry}, since {entry.found_at[:16]}{by}")
+    if not entries:
+        print("nothing is in quarantine")
+
+
+def _decide(options: argparse.Namespace) -> None:
+    if not options.change and not options.all:
+        raise ValueError("name the changes as EPOCH:SEQ, or all that wait with --all")
+    done = quarantine.decide(
+        settings().lake / "changes",
+        None if options.all else [quarantine.parse(text) for text in options.change],
+        options.decision,
+        getpass.getuser(),
+        objects.opened(settings().lake_store),
+    )
+    for entry in done:
+        print(f"{entry.decision}: {entry}")
+
+
 def _tell(engine: Engine, done: Landing) -> None:
     engine.dispose()
     print(f"{done.rows:,} changes landed, the lake ends at {done.horizon.cursor}")
@@ -74,6 +98,17 @@ def _parser() -> argparse.ArgumentParser:
     anew.set_defaults(work=_rebuild)
     tend = commands.add_parser("tend", help="merge small files, prune the log: once a day")
     tend.set_defaults(work=_tend)
+    aside = commands.add_parser("quarantine", help="changes that were set aside, and what to do")
+    actions = aside.add_subparsers(required=True)
+    actions.add_parser("list", help="say which, why, and where they are").set_defaults(work=_list)
+    for name, decision, meaning in (
+        ("release", "released", "let changes into the warehouse as they are"),
+        ("drop", "dropped", "keep changes out for good, and warn of them no more"),
+    ):
+        action = actions.add_parser(name, help=meaning)
+        action.add_argument("change", nargs="*", metavar="EPOCH:SEQ", help="as the list has it")
+        action.add_argument("--all", action="store_true", help="every one that waits")
+        action.set_defaults(work=_decide, decision=decision)
     return parser
 
 

@@ -19,7 +19,8 @@ from oms_ops import clock
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
 from pipelines import instance
-from pipelines.lib import status
+from pipelines.lib import data_docs, status
+from pipelines.lib.expectations import Outcome
 from pipelines.lib.files import exclusive
 from pipelines.lib.journal import Check, Journal, Severity
 
@@ -54,6 +55,10 @@ class PipelineRun(dg.ConfigurableResource[Any]):
         """Write ``status.json`` for a run that ended well; ``basis`` is what it published."""
         journal = self.journal
         published = settings().published
+        if state == "published":
+            data_docs.write(published, journal)
+        last = status.load(published) if state == "unchanged" else None
+        again = journal.look_again_at.isoformat() if journal.look_again_at else None
         status.Status(
             state,
             journal.run_id,
@@ -62,6 +67,8 @@ class PipelineRun(dg.ConfigurableResource[Any]):
             message,
             snapshot=status.current_snapshot(published),
             basis=basis,
+            warnings=last.warnings if last else journal.warnings,
+            look_again_at=last.look_again_at if last else again,
         ).save(published)
 
     def failed(self) -> None:
@@ -70,6 +77,7 @@ class PipelineRun(dg.ConfigurableResource[Any]):
         refused = [f"{c.asset}, {c.name}: {c.detail}" for c in journal.checks if c.blocks]
         message = "; ".join(refused or journal.errors)
         published = settings().published
+        data_docs.write(published, journal)
         status.failed(published, journal.run_id, journal.started_at, message, journal.failed_checks)
 
     @property
@@ -89,9 +97,14 @@ class PipelineRun(dg.ConfigurableResource[Any]):
         passed: bool,
         detail: str,
         severity: Severity = "ERROR",
+        is_news: bool = False,
     ) -> dg.AssetCheckResult:
-        """Note a check in the journal and return it in Dagster's form."""
-        self.journal.checks.append(Check(name, asset.to_user_string(), severity, passed, detail))
+        """Note a check in the journal and return it in Dagster's form.
+
+        ``is_news`` tells people of a warning again that the last snapshot had, too.
+        """
+        key = asset.to_user_string()
+        self.journal.checks.append(Check(name, key, severity, passed, detail, is_news))
         return dg.AssetCheckResult(
             passed=passed,
             asset_key=asset,
@@ -99,3 +112,18 @@ class PipelineRun(dg.ConfigurableResource[Any]):
             severity=dg.AssetCheckSeverity[severity],
             metadata={"detail": detail},
         )
+
+    def suite_result(
+        self, asset: dg.AssetKey, name: str, outcome: Outcome, **differently: Any
+    ) -> dg.AssetCheckResult:
+        """Note the outcome of a suite, for the data docs too; its gravest failure says what next.
+
+        What the check says ``differently`` goes to :meth:`check_result`.
+        """
+        self.journal.outcomes.append(outcome)
+        said: dict[str, Any] = {
+            "passed": outcome.passed,
+            "detail": outcome.detail,
+            "severity": outcome.severity,
+        }
+        return self.check_result(asset, name, **(said | differently))

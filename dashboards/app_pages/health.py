@@ -6,7 +6,7 @@ import os
 
 import streamlit as st
 
-from dashboards.lib import actions, charts, formats, tables
+from dashboards.lib import actions, charts, data_docs, formats, tables
 from dashboards.lib.metrics import explain
 from dashboards.lib.snapshot import shown
 from dashboards.queries import health
@@ -88,6 +88,23 @@ st.subheader("Checks")
 results = snapshot.frame(*health.CHECKS)
 tables.show(results, snapshot, alt="Check results", key="checks")
 tables.download(snapshot, *health.CHECKS, name="checks", key="csv_checks")
+data_docs.links({snapshot.run_id: "this snapshot"} | (
+    {run.run_id: "the last run"} if run.run_id not in ("", snapshot.run_id) else {}
+))  # fmt: skip
+
+aside = health.quarantine(snapshot)
+if aside is not None and not aside.empty:
+    st.subheader("Quarantine")
+    waiting_changes = int((aside["decision"] == "Held").sum())
+    if waiting_changes:
+        st.warning(
+            f"{formats.plural(waiting_changes, 'change')} of the feed could not be used and"
+            f" {'is' if waiting_changes == 1 else 'are'} not in these figures. Mend the log and"
+            " replay, or decide: `python -m pipelines.lake quarantine release|drop EPOCH:SEQ`.",
+            icon=":material/inventory:",
+        )
+    tables.show(aside, snapshot, alt="Changes in quarantine", key="quarantine")
+    tables.download(snapshot, *health.QUARANTINE, name="quarantine", key="csv_quarantine")
 
 st.subheader("Time per stage")
 timings = snapshot.frame(*health.TIMINGS)

@@ -17,6 +17,12 @@ CHECKS: Query = (
     " ORDER BY passed, severity, asset, check_name",
     [],
 )
+QUARANTINE: Query = (
+    "SELECT upper(decision[1]) || decision[2:] AS decision, reason, entity, entity_id, op,"
+    " epoch || ':' || seq AS change_number, file, CAST(found_at AS DATE) AS found_on"
+    " FROM meta.quarantine ORDER BY decision <> 'held', epoch, seq",
+    [],
+)
 RECONCILIATION: Query = (
     "SELECT upper(measure[1]) || replace(split_part(measure[2:], ' in ', 1), '_', ' ') AS measure,"
     " split_part(measure, ' in ', 2) AS mart, operational, warehouse_value, difference,"
@@ -37,6 +43,13 @@ def checks(snapshot: Snapshot) -> dict[str, Any]:
         "SELECT count(*) AS checks, count(*) FILTER (NOT passed AND severity = 'ERROR') AS errors,"
         " count(*) FILTER (NOT passed AND severity <> 'ERROR') AS warnings FROM meta.check_results"
     )
+
+
+def quarantine(snapshot: Snapshot) -> pd.DataFrame | None:
+    """Return the changes that are set aside, those that wait first; None in older snapshots."""
+    table = "table_schema = 'meta' AND table_name = 'quarantine'"
+    known = f"SELECT count(*) AS tables FROM information_schema.tables WHERE {table}"
+    return snapshot.frame(*QUARANTINE) if snapshot.one(known)["tables"] else None
 
 
 def reconciliation(snapshot: Snapshot) -> pd.DataFrame:

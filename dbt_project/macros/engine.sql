@@ -85,14 +85,33 @@
             cast(null as timestamptz) as occurred_at,
             cast(null as varchar) as filename
         where false
-    ) as no_changes
+    )
 {%- endmacro %}
 
-{#- Before every build: keep in mind which file is the newest, see landed_up_to. -#}
+{#-
+    Before every build: keep in mind which file is the newest, see landed_up_to, and which changes
+    are in quarantine, see is_set_aside. A lake without such changes has no list of them.
+-#}
 {% macro note_horizon() -%}{{ adapter.dispatch('note_horizon')() }}{%- endmacro %}
 {% macro default__note_horizon() -%}
     create schema if not exists intermediate;
     create or replace table intermediate.lake_horizon as
     select coalesce(max(replace(file, '{{ lake_folder() }}/', '')), '') as file_name
-    from glob('{{ lake_folder() }}/*.parquet')
+    from glob('{{ lake_folder() }}/*.parquet');
+    {%- set list = lake_folder() ~ '/quarantine.json' -%}
+    {%- set listed = execute and run_query("select count(*) from glob('" ~ list ~ "')").columns[0][0] %}
+    create or replace table intermediate.quarantined as
+    select
+        epoch,
+        seq
+    from {% if listed -%}
+        read_json(
+            '{{ list }}',
+            format = 'array',
+            columns = {'epoch': 'INTEGER', 'seq': 'BIGINT', 'decision': 'VARCHAR'}
+        )
+        where decision <> 'released'
+    {%- else -%}
+        {{ no_changes() }}
+    {%- endif %}
 {%- endmacro %}

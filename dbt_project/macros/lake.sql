@@ -27,6 +27,17 @@
 {%- endmacro %}
 
 {#-
+    Whether a change is in quarantine: it broke a rule, and is neither mended nor released. The
+    table is made from the lake's list before every build (note_horizon).
+-#}
+{% macro is_set_aside(change) -%}
+    exists (
+        select 1 from intermediate.quarantined as aside
+        where aside.epoch = {{ change }}.epoch and aside.seq = {{ change }}.seq
+    )
+{%- endmacro %}
+
+{#-
     A staging model: the newest state of every row of an entity, deleted rows marked.
 
     `declared` maps the table's columns to types; columns that the shop has added come after them.
@@ -51,9 +62,10 @@ with landed as (
         seq as _seq,
         filename as _path,
         payload
-    from {{ lake_changes() if upto > since or not execute else no_changes() }}
+    from {{ lake_changes() if upto > since or not execute else no_changes() }} as changes
     where
         entity = '{{ entity }}'
+        and not {{ is_set_aside('changes') }}
         and filename > '{{ lake_folder() }}/{{ since }}'
         and filename <= '{{ lake_folder() }}/{{ upto }}'
         {%- if only %}
@@ -123,9 +135,10 @@ with landed as (
         filename as _path,
         {{ json_fields('payload', fields) }} as fields,
         row_number() over (partition by entity_id, epoch, seq order by filename) as repetition
-    from {{ lake_changes() if upto > since or not execute else no_changes() }}
+    from {{ lake_changes() if upto > since or not execute else no_changes() }} as changes
     where
         entity = '{{ entity }}'
+        and not {{ is_set_aside('changes') }}
         and filename > '{{ lake_folder() }}/{{ since }}'
         and filename <= '{{ lake_folder() }}/{{ upto }}'
 )

@@ -1,4 +1,4 @@
-"""Tells people that a run failed, by e-mail, when the shop has said where to.
+"""Tells people of a run that failed or warned, by e-mail, when the shop has said where to.
 
 ``OMS_ALERT_SMTP`` is a URL: ``smtp://user:password@host:587?from=pipeline@shop&to=ops@shop`` with
 STARTTLS where the server offers it, or ``smtps://...`` for TLS from the first byte. Several
@@ -7,6 +7,7 @@ receivers are several ``to``. Without it nothing is sent.
 
 from __future__ import annotations
 
+import logging
 import os
 import smtplib
 import ssl
@@ -46,3 +47,11 @@ def send(subject: str, body: str) -> bool:
             server.login(unquote(parts.username), unquote(parts.password or ""))
         server.send_message(message)
     return True
+
+
+def tell(log: logging.Logger, subject: str, body: str) -> None:
+    """Send an alert; a mail server that is down must not hide what it is about, nor fail a run."""
+    try:
+        send(subject, body)
+    except (OSError, ValueError, smtplib.SMTPException) as error:
+        log.warning(f"The alert could not be sent: {error}")

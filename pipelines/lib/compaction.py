@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from oms_ops.feed.reader import Cursor
-from pipelines.lib import lake
+from pipelines.lib import lake, quarantine
 from pipelines.lib.failpoints import reach
 from pipelines.lib.files import sync_file, sync_folder
 from pipelines.lib.lake import LakeFile
@@ -87,7 +87,8 @@ def _groups(files: Sequence[LakeFile], large: int, fan_in: int) -> Iterator[list
 
 
 def _merge(folder: Path, group: Sequence[LakeFile], remote: Objects | None) -> None:
-    frame = pl.read_parquet([file.path for file in group]).unique(["epoch", "seq"])
+    # Whole rows: of two changes with one number, which are in quarantine, both stay.
+    frame = pl.read_parquet([file.path for file in group]).unique()
     lake.write(
         folder, group[0].after, group[-1].upto, lambda path: write_sorted(frame, path), remote
     )
@@ -101,10 +102,13 @@ def _forget(files: Sequence[LakeFile], since: datetime, remote: Objects | None) 
     if not files:
         return 0
     key = ("entity", "entity_id")
+    aside = quarantine.frame(files[0].path.parent)
     old = pl.col("occurred_at") < since
     newest = (
         pl.scan_parquet([file.path for file in files])
         .filter(old)
+        # What the warehouse is made without supersedes nothing.
+        .join(aside.lazy(), on=["epoch", "seq"], how="anti")
         .group_by(key)
         .agg(pl.col("epoch", "seq").sort_by("epoch", "seq").last().name.prefix("newest_"))
         .collect()
@@ -122,7 +126,8 @@ def _forget(files: Sequence[LakeFile], since: datetime, remote: Objects | None) 
         )
         # The place that the name says must stay: the next landing begins behind it.
         last = whole.sort(PLACE).tail(1)
-        kept = pl.concat([kept, last]).unique(["epoch", "seq"])
+        held = whole.join(aside, on=["epoch", "seq"], how="semi")
+        kept = pl.concat([kept, held, last]).unique()
         if kept.height < whole.height:
             dropped += whole.height - kept.height
             _rewrite(file.path, kept, remote)

@@ -104,7 +104,7 @@ def _last_kept(connection: Connection, folder: Path, pruned: Cursor) -> Cursor |
     here = pl.scan_parquet(files).filter(pl.col("epoch") > 0).select(_SAME)
     undone = (
         here.filter(~not_after(pruned))
-        .join(_log(connection).lazy(), on=_SAME, how="anti")
+        .join(_log(connection).lazy(), on=_SAME, how="anti", nulls_equal=True)
         .select(PLACE)
         .sort(PLACE)
         .head(1)

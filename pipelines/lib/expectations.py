@@ -11,21 +11,61 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from pipelines.lib.journal import Severity
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
+class Expect:
+    """One expectation: its Great Expectations class name, arguments, and what a failure does.
+
+    ``ERROR`` blocks the publication, ``WARN`` is told and published.
+    """
+
+    kind: str
+    arguments: Mapping[str, Any]
+    severity: Severity = "ERROR"
+
+    @property
+    def about(self) -> str:
+        """The columns that it is about."""
+        return str(self.arguments.get("column") or ", ".join(self.arguments["column_list"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one expectation ended: ``unexpected`` of ``elements`` values, and some of those."""
+
+    expectation: Expect
+    passed: bool
+    elements: int | None = None
+    unexpected: int | None = None
+    found: str = ""
+
+    def __str__(self) -> str:
+        """Return a failure for people."""
+        warning = " (warning)" if self.expectation.severity == "WARN" else ""
+        return f"{self.expectation.kind} on {self.expectation.about}: {self.found}{warning}"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a suite: how many expectations it has, and what each failed one found."""
+    """The result of a suite, expectation by expectation."""
 
     suite: str
-    expectations: int
-    failures: tuple[str, ...]
+    results: tuple[Result, ...]
+
+    @property
+    def failures(self) -> tuple[Result, ...]:
+        """What was not met, what blocks first."""
+        failed = [result for result in self.results if not result.passed]
+        return tuple(sorted(failed, key=lambda result: result.expectation.severity))
 
     @property
     def passed(self) -> bool:
@@ -33,19 +73,18 @@ class Outcome:
         return not self.failures
 
     @property
+    def severity(self) -> Severity:
+        """What the suite's failure does: that of the gravest expectation that was not met."""
+        failed = self.failures
+        return failed[0].expectation.severity if failed else "ERROR"
+
+    @property
     def detail(self) -> str:
         """One line for people."""
         if self.passed:
-            return f"{self.expectations} expectations met"
-        return f"{len(self.failures)} of {self.expectations} failed: " + "; ".join(self.failures)
-
-
-@dataclass(frozen=True, slots=True)
-class Expect:
-    """One expectation: its Great Expectations class name and arguments."""
-
-    kind: str
-    arguments: Mapping[str, Any]
+            return f"{len(self.results)} expectations met"
+        told = "; ".join(map(str, self.failures))
+        return f"{len(self.failures)} of {len(self.results)} failed: {told}"
 
 
 def not_null(column: str) -> Expect:
@@ -72,6 +111,11 @@ def unique(*columns: str) -> Expect:
     return Expect("ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
 
 
+def warned(*expectations: Expect) -> tuple[Expect, ...]:
+    """Return expectations whose failure is told and does not block."""
+    return tuple(replace(expectation, severity="WARN") for expectation in expectations)
+
+
 def warm_up() -> None:
     """Begin the import in the background; validation waits for it by itself."""
     threading.Thread(target=_session, name="great-expectations", daemon=True).start()
@@ -82,14 +126,22 @@ def validate(suite: str, frame: pd.DataFrame, expectations: Sequence[Expect]) ->
     import great_expectations as gx
     import great_expectations.expectations as gxe
 
+    # Great Expectations gives the results in an order of its own; the number says whose each is.
     definition = gx.ExpectationSuite(
-        name=suite, expectations=[getattr(gxe, e.kind)(**e.arguments) for e in expectations]
+        name=suite,
+        expectations=[
+            getattr(gxe, e.kind)(**e.arguments, severity=_SEVERITIES[e.severity], meta={"at": at})
+            for at, e in enumerate(expectations)
+        ],
     )
     batch = _session().get_batch(batch_parameters={"dataframe": frame})
-    results = batch.validate(definition).results
-    failures = tuple(_failure(result) for result in results if not result.success)
-    return Outcome(suite, len(expectations), failures)
+    found = {r.expectation_config.meta["at"]: r for r in batch.validate(definition).results}
+    results = tuple(_result(e, found[at]) for at, e in enumerate(expectations))
+    return Outcome(suite, results)
 
+
+#: Our words in Great Expectations'.
+_SEVERITIES: Mapping[Severity, str] = {"ERROR": "critical", "WARN": "warning"}
 
 _lock = threading.Lock()
 
@@ -110,9 +162,14 @@ def _open_session() -> Any:
     return asset.add_batch_definition_whole_dataframe("whole")
 
 
-def _failure(result: Any) -> str:
-    config = result.expectation_config
-    where = config.kwargs.get("column") or config.kwargs.get("column_list") or "table"
-    found = result.result.get("partial_unexpected_list") or result.result.get("observed_value")
+def _result(expectation: Expect, result: Any) -> Result:
+    told = result.result
+    found = told.get("partial_unexpected_list") or told.get("observed_value")
     error = result.exception_info.get("exception_message") if result.exception_info else None
-    return f"{config.type} on {where}: {error or found}"
+    return Result(
+        expectation,
+        bool(result.success),
+        told.get("element_count"),
+        told.get("unexpected_count"),
+        "" if result.success else str(error or found),
+    )

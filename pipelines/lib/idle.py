@@ -6,6 +6,7 @@ half a second and a schedule skips its tick without starting a process.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import inspect
@@ -70,9 +71,11 @@ def settle() -> str | None:
                 return None
             now = clock.now().isoformat()
             message = f"Nothing changed since {last.snapshot} was published."
-            status.Status(
-                "unchanged", last.run_id, now, now, message, (), last.snapshot, last.basis
-            ).save(shop.published)
+            again = replace(
+                last, state="unchanged", started_at=now, finished_at=now, message=message,
+                failed_checks=(),
+            )  # fmt: skip
+            again.save(shop.published)
             return message
     except Busy:
         return None

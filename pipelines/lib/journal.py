@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from oms_ops import clock
+
+if TYPE_CHECKING:
+    from pipelines.lib.expectations import Outcome
+    from pipelines.lib.quarantine import Entry
 
 Severity = Literal["WARN", "ERROR"]
 
@@ -28,13 +32,27 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The outcome of one check; a failed ``ERROR`` blocks the publication."""
+    """The outcome of one check; a failed ``ERROR`` blocks the publication.
+
+    ``is_news``: people are told of it though the last snapshot warned of the same.
+    """
 
     name: str
     asset: str
     severity: Severity
     passed: bool
     detail: str = ""
+    is_news: bool = False
+
+    @property
+    def key(self) -> str:
+        """What names the check: ``asset: check``."""
+        return f"{self.asset}: {self.name}"
+
+    @property
+    def warns(self) -> bool:
+        """Whether the snapshot is published and people are to know of it."""
+        return not self.passed and self.severity == "WARN"
 
     @property
     def blocks(self) -> bool:
@@ -67,6 +85,10 @@ class Journal:
     stages: list[Stage] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    quarantine: tuple[Entry, ...] = ()
+    #: When a run should look though nothing changed: that nothing changes is then odd.
+    look_again_at: datetime | None = None
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -84,7 +106,12 @@ class Journal:
     @property
     def failed_checks(self) -> tuple[str, ...]:
         """Names of the checks that block, as ``asset: check``."""
-        return tuple(f"{check.asset}: {check.name}" for check in self.checks if check.blocks)
+        return tuple(check.key for check in self.checks if check.blocks)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Names of the checks that warn."""
+        return tuple(check.key for check in self.checks if check.warns)
 
 
 def tell(event: Stage | Progress) -> None:

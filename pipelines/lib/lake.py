@@ -32,6 +32,8 @@ _NAME = re.compile(r"(\d{6})-(\d{20})-(\d{20})--(\d{6})-(\d{20})-(\d{20})\.parqu
 
 #: Files beside the changes that are copied with them.
 PAST = "past.json"
+QUARANTINE = "quarantine.json"
+_BESIDE = (PAST, QUARANTINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +161,9 @@ def _agree(folder: Path, remote: Objects) -> None:
     another file, because it was merged, goes from the folder.
     """
     there = remote.names()
-    for name in sorted(name for name in there if _NAME.fullmatch(name) or name == PAST):
+    for name in sorted(name for name in there if _NAME.fullmatch(name) or name in _BESIDE):
         path = folder / name
-        if not path.exists() or name == PAST:
+        if not path.exists() or name in _BESIDE:
             aside = folder / f".{name}.tmp"
             remote.get(name, aside)
             sync_file(aside)
@@ -176,5 +178,6 @@ def _agree(folder: Path, remote: Objects) -> None:
             file.path.unlink()
         else:
             remote.put(file.path, file.path.name)
-    if (folder / PAST).exists() and PAST not in there:
-        remote.put(folder / PAST, PAST)
+    for name in _BESIDE:
+        if (folder / name).exists() and name not in there:
+            remote.put(folder / name, name)

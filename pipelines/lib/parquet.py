@@ -32,8 +32,10 @@ PLACE = ("epoch", "xid", "seq")
 
 
 def with_moments(frame: pl.DataFrame) -> pl.DataFrame:
-    """Turn ``occurred_at`` from the feed's text into a moment."""
-    moment = pl.col("occurred_at").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us")
+    """Turn ``occurred_at`` from the feed's text into a moment, None where it tells none."""
+    moment = pl.col("occurred_at").str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False
+    )
     return frame.with_columns(moment.dt.replace_time_zone("UTC"))
 
 

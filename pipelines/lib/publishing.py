@@ -16,7 +16,7 @@ import duckdb
 
 from pipelines.lib.failpoints import reach
 from pipelines.lib.files import sync_file, sync_folder
-from pipelines.lib.journal import Check, Stage
+from pipelines.lib.journal import Journal
 
 #: Snapshots kept, the current one among them: a page that is open goes on with the one it opened.
 KEEP = 5
@@ -35,6 +35,11 @@ CREATE TABLE snapshot.meta.check_results (
 CREATE TABLE snapshot.meta.stage_timings (
     stage VARCHAR NOT NULL, seconds DOUBLE NOT NULL, rows_read BIGINT NOT NULL,
     rows_written BIGINT NOT NULL, bytes BIGINT NOT NULL
+);
+CREATE TABLE snapshot.meta.quarantine (
+    epoch INTEGER NOT NULL, seq BIGINT NOT NULL, entity VARCHAR, entity_id BIGINT, op VARCHAR,
+    reason VARCHAR NOT NULL, decision VARCHAR NOT NULL, decided_by VARCHAR, file VARCHAR NOT NULL,
+    found_at TIMESTAMPTZ NOT NULL
 );
 """
 
@@ -61,20 +66,14 @@ class Snapshot:
     bytes: int
 
 
-def publish(
-    warehouse: Path,
-    published: Path,
-    facts: Facts,
-    checks: Sequence[Check],
-    stages: Sequence[Stage],
-) -> Snapshot:
+def publish(warehouse: Path, published: Path, facts: Facts, journal: Journal) -> Snapshot:
     """Copy schema ``marts`` of ``warehouse``, add schema ``meta``, and make it the current one."""
     published.mkdir(parents=True, exist_ok=True)
     for leftover in published.glob(".*.tmp*"):
         leftover.unlink()
     path = published / f"warehouse-{facts.run_id}.duckdb"
     aside = published / f".{path.name}.tmp"
-    rows = _copy(warehouse, aside, facts, checks, stages)
+    rows = _copy(warehouse, aside, facts, journal)
     sync_file(aside)
     aside.replace(path)
     sync_folder(published)
@@ -84,9 +83,7 @@ def publish(
     return Snapshot(path, rows, path.stat().st_size)
 
 
-def _copy(
-    warehouse: Path, aside: Path, facts: Facts, checks: Sequence[Check], stages: Sequence[Stage]
-) -> int:
+def _copy(warehouse: Path, aside: Path, facts: Facts, journal: Journal) -> int:
     rows = 0
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{warehouse}' AS warehouse (READ_ONLY)")
@@ -110,13 +107,22 @@ def _copy(
         _insert(
             connection,
             "check_results",
-            [(c.name, c.asset, c.severity, c.passed, c.detail) for c in checks],
+            [(c.name, c.asset, c.severity, c.passed, c.detail) for c in journal.checks],
         )
         _insert(
             connection,
             "stage_timings",
-            [(s.name, s.seconds, s.rows_read, s.rows_written, s.bytes) for s in stages],
+            [(s.name, s.seconds, s.rows_read, s.rows_written, s.bytes) for s in journal.stages],
         )
+        _insert(
+            connection,
+            "quarantine",
+            [
+                (*e.identity, e.entity, e.entity_id, e.op, e.reason, e.decision, e.decided_by,
+                 e.file, e.found_at)
+                for e in journal.quarantine
+            ],
+        )  # fmt: skip
         connection.execute("DETACH snapshot")
     return rows
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import duckdb
 
+from oms_ops.feed.reader import Cursor
 from pipelines.lib import lake, past, status
 from pipelines.lib.files import replace_text
 
@@ -44,6 +45,12 @@ def _is_overtaken(warehouse: Path, folder: Path) -> bool:
     return reached is not None and any(
         file.after < reached.upto < file.upto for file in lake.landed(folder)
     )
+
+
+def reached(warehouse: Path) -> Cursor:
+    """Return the place in the feed that a whole build has gone past, the start before the first."""
+    newest = processed_upto(warehouse) if warehouse.exists() else None
+    return newest.upto if newest else Cursor()
 
 
 def processed_upto(warehouse: Path) -> lake.LakeFile | None:

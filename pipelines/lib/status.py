@@ -47,7 +47,8 @@ class Status:
     """The end of a run.
 
     ``snapshot`` is the file that dashboards read after it, and ``basis`` what that was made from;
-    both are None as long as nothing was published.
+    both are None as long as nothing was published. ``warnings`` are the checks that it warned of.
+    From ``look_again_at`` on, that nothing changes is odd: a run is to say so.
     """
 
     state: State
@@ -58,6 +59,8 @@ class Status:
     failed_checks: tuple[str, ...] = ()
     snapshot: str | None = None
     basis: Basis | None = field(default=None)
+    warnings: tuple[str, ...] = ()
+    look_again_at: str | None = None
 
     def save(self, published: Path) -> None:
         """Put the status into the folder of the snapshots."""
@@ -72,6 +75,7 @@ def load(published: Path) -> Status | None:
         return None
     basis = content.pop("basis", None)
     content["failed_checks"] = tuple(content["failed_checks"])
+    content["warnings"] = tuple(content.get("warnings", ()))
     return Status(**content, basis=Basis(**basis) if basis else None)
 
 
@@ -79,6 +83,7 @@ def failed(
     published: Path, run_id: str, began: datetime, message: str, checks: tuple[str, ...] = ()
 ) -> None:
     """Write that a run failed; the snapshot before it stays."""
+    last = load(published)
     Status(
         "failed",
         run_id,
@@ -87,7 +92,9 @@ def failed(
         message,
         checks,
         current_snapshot(published),
-        last_basis(published),
+        last.basis if last else None,
+        last.warnings if last else (),
+        last.look_again_at if last else None,
     ).save(published)
 
 
@@ -106,6 +113,7 @@ def is_current(published: Path, basis: Basis) -> bool:
         and last.basis == basis
         and current_snapshot(published) == last.snapshot
         and last.snapshot is not None
+        and not (last.look_again_at and clock.now() >= datetime.fromisoformat(last.look_again_at))
     )
 
 

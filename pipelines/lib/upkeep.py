@@ -9,7 +9,6 @@ from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import run
 from oms_ops.feed import consumers, pruning
-from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
 from pipelines.lib import compaction, idle, lake, objects, rebuilding
 from pipelines.lib.compaction import Compaction
@@ -37,11 +36,10 @@ def tend() -> Upkeep:
     """Compact the lake and prune the log, as the shop's settings say; safe at any time."""
     shop = settings()
     folder = shop.lake / "changes"
-    reached = rebuilding.processed_upto(shop.warehouse) if shop.warehouse.exists() else None
     keep = timedelta(days=shop.lake_keep_days) if shop.lake_keep_days else None
     merged = compaction.compact(
         folder,
-        reached.upto if reached else Cursor(),
+        rebuilding.reached(shop.warehouse),
         objects.opened(shop.lake_store),
         keep_since=clock.now() - keep if keep else None,
     )

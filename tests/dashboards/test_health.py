@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from oms_ops.database import run
+from tests.dashboards import snapshot
 from tests.dashboards.conftest import Open, change, metrics
 
 
@@ -55,3 +56,50 @@ def test_links_are_shown_when_the_addresses_are_known(
     assert not open_page("health").link_button
     monkeypatch.setenv("OMS_DAGSTER_URL", "http://127.0.0.1:3000")
     assert open_page("health").link_button[0].url == "http://127.0.0.1:3000"
+
+
+QUARANTINE = (
+    "CREATE TABLE meta.quarantine (epoch INTEGER, seq BIGINT, entity VARCHAR, entity_id BIGINT,"
+    " op VARCHAR, reason VARCHAR, decision VARCHAR, decided_by VARCHAR, file VARCHAR,"
+    " found_at TIMESTAMPTZ);"
+    "INSERT INTO meta.quarantine VALUES"
+    " (1, 6, 'orders', 4, 'U', 'no id', 'dropped', 'ann', 'b.parquet', now()),"
+    " (1, 7, 'gremlins', 5, 'U', 'unknown table', 'held', NULL, 'a.parquet', now())"
+)
+
+
+def test_changes_in_quarantine_are_shown_with_reason_and_file(home: Path, open_page: Open) -> None:
+    change(home, QUARANTINE)
+    page = open_page("health")
+    assert "1 change of the feed could not be used and is not in" in page.warning[0].value
+    table = next(t.value for t in page.dataframe if "decision" in t.value)
+    assert table[["decision", "reason", "change_number", "file"]].to_numpy().tolist() == [
+        ["Held", "unknown table", "1:7", "a.parquet"],
+        ["Dropped", "no id", "1:6", "b.parquet"],
+    ]
+
+
+def test_without_changes_in_quarantine_nothing_is_said_of_it(home: Path, open_page: Open) -> None:
+    assert not open_page("health").warning
+    change(home, f"{QUARANTINE}; DELETE FROM meta.quarantine")
+    page = open_page("health")
+    assert not page.warning
+    assert "Quarantine" not in [header.value for header in page.subheader]
+
+
+def test_the_data_docs_of_a_run_are_a_click_away(home: Path, open_page: Open) -> None:
+    def buttons() -> list[str]:
+        return [b.label for b in open_page("health").button if b.label.startswith("Data docs")]
+
+    assert buttons() == []
+    docs = home / "published" / f"data-docs-{snapshot.RUN_ID}.html"
+    docs.write_text("<p>24 expectations met</p>", encoding="utf-8")
+    assert buttons() == ["Data docs of this snapshot"]
+    # A run that failed has a page of its own, which says why.
+    snapshot.status(home, "failed", run_id="run-of-today", snapshot=None)
+    (home / "published" / "data-docs-run-of-today.html").write_text("<p>1</p>", encoding="utf-8")
+    assert buttons() == ["Data docs of this snapshot", "Data docs of the last run"]
+    page = open_page("health")
+    next(b for b in page.button if b.label == "Data docs of this snapshot").click().run()
+    assert not page.exception
+    assert "24 expectations met" in str(page.main)

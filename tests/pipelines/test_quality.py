@@ -15,7 +15,16 @@ import duckdb
 import polars as pl
 import pytest
 
-from pipelines.lib import alerts, expectations, policy, reconcile, reorder_lines, status, suites
+from pipelines.lib import (
+    alerts,
+    expectations,
+    policy,
+    reconcile,
+    reorder_lines,
+    screening,
+    status,
+    suites,
+)
 from pipelines.lib.expectations import between, not_null, one_of, unique
 from tests.pipelines.test_policy import stock
 
@@ -70,19 +79,60 @@ GOOD = {
         {"version": 0},
         {"payload": "not json"},
         {"payload": None},
+        {"payload": "[1]"},
         {"seq": 2},
     ],
     ids=str,
 )
-def test_a_landed_batch_with_one_bad_change_is_refused(
+def test_a_landed_batch_with_one_bad_change_warns_and_says_which(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
     path = tmp_path / "batch.parquet"
-    second = {**GOOD, "seq": 2}
+    second = {**GOOD, "seq": 2, "version": 2}
     pl.DataFrame([GOOD, second], schema_overrides={"payload": pl.String}).write_parquet(path)
     assert suites.validate_landed([path]).passed
+    assert screening.faults([path]) == []
     pl.DataFrame([{**GOOD, **change}, second], infer_schema_length=None).write_parquet(path)
-    assert not suites.validate_landed([path]).passed
+    outcome = suites.validate_landed([path])
+    assert not outcome.passed
+    assert outcome.severity == "WARN"
+    found = screening.faults([path])
+    assert {fault["seq"] for fault in found} == {change.get("seq", 1)}
+    assert all(fault["file"] == "batch.parquet" and fault["reason"] for fault in found)
+    # Whoever judged the change is not asked again.
+    assert suites.validate_landed([path], {(1, change.get("seq", 1))}).passed
+
+
+def test_a_change_that_is_there_twice_and_alike_is_told_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "batch.parquet"
+    pl.DataFrame([GOOD, GOOD], schema_overrides={"payload": pl.String}).write_parquet(path)
+    outcome = suites.validate_landed([path])
+    assert (outcome.passed, outcome.severity) == (False, "WARN")
+    assert screening.faults([path]) == []
+
+
+def test_more_bad_changes_than_a_few_and_a_hundredth_of_a_file_block(tmp_path: Path) -> None:
+    def severity(bad: int, good: int) -> str:
+        rows = [{**GOOD, "seq": n, "version": 0 if n < bad else 1} for n in range(bad + good)]
+        path = tmp_path / "batch.parquet"
+        pl.DataFrame(rows).write_parquet(path)
+        return suites.validate_landed([path]).severity
+
+    assert severity(screening.FEW, 0) == "WARN"
+    assert severity(screening.FEW + 1, 100) == "ERROR"
+    assert severity(screening.FEW + 1, 100 * screening.FEW) == "ERROR"
+    assert severity(screening.FEW + 1, 100 * screening.FEW + 90) == "WARN"
+
+
+def test_the_gravest_failure_of_a_suite_says_what_it_does() -> None:
+    frame = duckdb.sql("SELECT 1 AS a, 2 AS b").df()
+    strict, (lenient,) = between("a", 5), expectations.warned(between("b", 5))
+    assert expectations.validate("suite", frame, [lenient]).severity == "WARN"
+    both = expectations.validate("suite", frame, [lenient, strict])
+    assert both.severity == "ERROR"
+    assert [result.expectation for result in both.failures] == [strict, lenient]
+    assert "ExpectColumnValuesToBeBetween on b: [2] (warning)" in both.detail
+    assert [(r.elements, r.unexpected) for r in both.results] == [(1, 1), (1, 1)]
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from oms_ops.database import transaction
-from pipelines.lib import idle
+from pipelines import lake
+from pipelines.lib import idle, screening
 from tests.pipelines.world import World
 
 
@@ -111,24 +112,34 @@ def test_a_failed_check_publishes_nothing_and_is_told(shop_on_sqlite: World) -> 
     assert world.snapshot != good
 
 
-def test_a_bad_batch_stops_before_the_warehouse(shop_on_sqlite: World) -> None:
+def test_a_batch_with_too_many_bad_changes_stops_before_the_warehouse(
+    shop_on_sqlite: World,
+) -> None:
     world = shop_on_sqlite
     good = world.snapshot
     warehouse = (world.home / "warehouse" / "warehouse.duckdb").stat().st_mtime_ns
     engine = world.engine()
     with transaction(engine) as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO change_log (epoch, entity, entity_id, op, version, payload, changed_by,"
-            " occurred_at) VALUES (1, 'gremlins', 1, 'U', 1, '{}', 'gremlin',"
-            " '2026-11-01T10:00:00.000000Z')"
-        )
+        for number in range(screening.FEW + 1):
+            connection.exec_driver_sql(
+                "INSERT INTO change_log (epoch, entity, entity_id, op, version, payload,"
+                f" changed_by, occurred_at) VALUES (1, 'gremlins', {number}, 'U', 1, '{{}}',"
+                " 'gremlin', '2026-11-01T10:00:00.000000Z')"
+            )
     engine.dispose()
     # The batch stays suspect in the next run too, though nothing new lands in that one.
     for _ in range(2):
         assert world.run()[0] == 1
         assert world.status["failed_checks"] == ["lake/changes: landed_changes"]
+        assert "11 in quarantine (11 unknown table)" in world.status["message"]
         assert world.snapshot == good
     assert (world.home / "warehouse" / "warehouse.duckdb").stat().st_mtime_ns == warehouse
+
+    # Somebody looks at them, and has no use for them.
+    with world.settings():
+        assert lake.main(["quarantine", "drop", "--all"]) == 0
+    world.publish()
+    assert world.status["warnings"] == []
 
 
 def test_without_a_database_a_run_says_what_to_do(tmp_path: Path) -> None:

@@ -1,11 +1,25 @@
 """Checks of the lake that stand before anything is built from it."""
 
+from pathlib import Path
+
 import dagster as dg
 
 from oms_ops.feed.reader import Cursor
 from oms_ops.settings import settings
 from pipelines.defs.capture.assets import CHANGES
-from pipelines.lib import idle, lake, status, suites, upstream
+from pipelines.lib import (
+    idle,
+    lake,
+    objects,
+    past,
+    quarantine,
+    rebuilding,
+    status,
+    suites,
+    upstream,
+)
+from pipelines.lib.expectations import Outcome
+from pipelines.lib.screening import FEW, SHARE
 from pipelines.resources import PipelineRun
 
 
@@ -49,18 +63,43 @@ def upstream_columns(run: PipelineRun) -> dg.AssetCheckResult:
     asset=CHANGES,
     blocking=True,
     description="Great Expectations on every change that no snapshot has yet: known entities and"
-    " operations, no change twice, payloads that are JSON.",
+    " operations, no change twice, payloads that are JSON. A change that breaks a rule goes to the"
+    " quarantine and is told; more of them than a file may have block.",
 )
 def landed_changes(run: PipelineRun) -> dg.AssetCheckResult:
     """Validate what landed since the last snapshot, in this run or in one that failed."""
+    shop = settings()
+    folder = shop.lake / "changes"
     with run.journal.stage("check the landed changes") as stage:
-        basis = status.last_basis(settings().published)
-        published = Cursor.parse(basis.cursor) if basis else Cursor()
-        files = lake.landed(settings().lake / "changes")
-        new = [file.path for file in files if file.upto > published]
-        if not new:
-            stage.note = "nothing landed"
-            return run.check_result(CHANGES, "landed_changes", passed=True, detail=stage.note)
-        outcome = suites.validate_landed(new)
-        stage.note = outcome.detail
-    return run.check_result(CHANGES, "landed_changes", passed=outcome.passed, detail=outcome.detail)
+        new = _unpublished(folder)
+        outcome = Outcome("landed_changes", ())
+        if new:
+            outcome = suites.validate_landed(new, quarantine.decided(folder))
+        sorting = quarantine.sort(
+            folder,
+            [] if outcome.passed else new,
+            Cursor() if outcome.passed else rebuilding.reached(shop.warehouse),
+            objects.opened(shop.lake_store),
+        )
+        stage.note = sorting.detail or (outcome.detail if new else "nothing landed")
+    run.journal.quarantine = sorting.entries
+    detail = stage.note
+    if not outcome.passed and outcome.severity == "ERROR":
+        detail = f"more than {FEW} changes and {SHARE:.0%} of a file broke a rule; {detail}"
+    return run.suite_result(
+        CHANGES,
+        "landed_changes",
+        outcome,
+        passed=outcome.passed and not sorting.held,
+        severity="WARN" if outcome.passed else outcome.severity,
+        detail=detail,
+        is_news=sorting.entered > 0,
+    )
+
+
+def _unpublished(folder: Path) -> list[Path]:
+    """Return the files with changes that no snapshot has; all of them where the past is new."""
+    basis = status.last_basis(settings().published)
+    seen = basis is not None and basis.past == past.number(folder)
+    published = Cursor.parse(basis.cursor) if basis is not None and seen else Cursor()
+    return [file.path for file in lake.landed(folder) if file.upto > published]

@@ -10,7 +10,7 @@ from pipelines.defs.customers.assets import CUSTOMER_VALUE
 from pipelines.defs.freshness import DAILY
 from pipelines.defs.replenishment.assets import REORDER_LINES
 from pipelines.defs.warehouse.assets import dbt_models
-from pipelines.lib import publishing, reconcile
+from pipelines.lib import alerts, publishing, reconcile, status
 from pipelines.lib.landing import Horizon
 from pipelines.resources import PipelineRun
 
@@ -70,8 +70,8 @@ def reconciliation(run: PipelineRun) -> dg.MaterializeResult:  # type: ignore[ty
     description="A copy of the marts in a file of its own, swapped in atomically; what dashboards"
     " read. Not reached when a blocking check failed.",
 )
-def snapshot(run: PipelineRun) -> dg.MaterializeResult[None]:
-    """Publish the marts, and say so in ``status.json``."""
+def snapshot(context: dg.AssetExecutionContext, run: PipelineRun) -> dg.MaterializeResult[None]:
+    """Publish the marts, say so in ``status.json``, and tell people of new warnings."""
     shop = settings()
     horizon = Horizon.load(shop.lake / "changes")
     with run.journal.stage("publish") as stage:
@@ -84,13 +84,22 @@ def snapshot(run: PipelineRun) -> dg.MaterializeResult[None]:
             currency=shop.currency,
             timezone=shop.timezone,
         )
-        made = publishing.publish(
-            shop.warehouse, shop.published, facts, run.journal.checks, run.journal.stages
-        )
+        made = publishing.publish(shop.warehouse, shop.published, facts, run.journal)
         stage.rows_written = made.rows
         stage.bytes = made.bytes
         stage.note = f"{made.path.name}, {made.rows:,} rows"
+    last = status.load(shop.published)
+    known = last.warnings if last else ()
     run.finish("published", f"Published {made.path.name}.", run.basis(horizon.cursor))
+    warned = [c for c in run.journal.checks if c.warns and (c.is_news or c.key not in known)]
+    if warned:
+        told = "\n".join(f"{check.key}: {check.detail}" for check in warned)
+        context.log.warning(f"Published with warnings: {told}")
+        alerts.tell(
+            context.log,
+            "The data pipeline warns",
+            f"Run {run.journal.run_id} published {made.path.name}, and warns:\n\n{told}\n",
+        )
     return dg.MaterializeResult(
         metadata={"dagster/row_count": made.rows, "bytes": made.bytes, "path": made.path.name}
     )
