@@ -124,11 +124,11 @@ def orders(warehouse: duckdb.DuckDBPyConnection, until: datetime) -> list[float]
     """Return the moments (seconds since 1970) of the orders that the rhythm at ``until`` is of."""
     since = until - timedelta(weeks=WEEKS + 1)
     rows = warehouse.execute(
-        "SELECT epoch(placed_at) AS at FROM marts.fct_orders"
-        " WHERE placed_at BETWEEN to_timestamp(?) AND to_timestamp(?) ORDER BY at",
+        "SELECT epoch(placed_at) AS moment FROM marts.fct_orders"
+        " WHERE placed_at BETWEEN to_timestamp(?) AND to_timestamp(?) ORDER BY moment",
         [since.timestamp(), until.timestamp()],
     ).fetchnumpy()
-    moments: list[float] = rows["at"].tolist()
+    moments: list[float] = rows["moment"].tolist()
     return moments
 
 

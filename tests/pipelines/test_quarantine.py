@@ -263,3 +263,9 @@ def test_a_person_sees_what_is_set_aside_and_decides(
     assert "--all" in refused[1]
     assert refused[2].startswith("first names no change")
     settings.cache_clear()
+
+
+def test_a_moment_that_is_none_lands_and_is_set_aside(tmp_path: Path) -> None:
+    path = write(tmp_path, {}, {"seq": 2, "occurred_at": "yesterday"})
+    [entry] = quarantine.sort(tmp_path, [path], Cursor()).held
+    assert (entry.seq, entry.reason) == (2, "no moment")

@@ -155,6 +155,16 @@ def test_silence_is_not_judged_before_enough_weeks_are_known() -> None:
     assert rhythm.silence([], end, NEW_YORK) is None
 
 
+def test_the_moments_are_those_of_the_weeks_that_are_looked_at_in_order() -> None:
+    until = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    wanted = [until - timedelta(weeks=rhythm.WEEKS), until - timedelta(hours=1), until]
+    warehouse = shop({})
+    for moment in (wanted[1], wanted[0], until - timedelta(weeks=rhythm.WEEKS + 2), wanted[2]):
+        warehouse.execute("INSERT INTO marts.fct_orders VALUES (NULL, ?)", [moment])
+    assert rhythm.orders(warehouse, until) == [moment.timestamp() for moment in wanted]
+    assert rhythm.orders(shop({}), until) == []
+
+
 def test_it_is_known_when_silence_will_be_odd() -> None:
     moments = opening_hours(lambda: 10.0)
     end = datetime.fromtimestamp(moments[-1], UTC)
