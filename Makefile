@@ -6,6 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 UV := $(BIN)/uv
 # The first that is new enough and can make environments; 3.11 is what all of this is tested on.
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
@@ -19,7 +20,7 @@ PYTEST_WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN || echo 1) + 1)
 CODE := $(wildcard oms_ops pipelines dashboards tools tests)
 TYPED := $(wildcard oms_ops pipelines dashboards tools)
 MODELS := $(wildcard dbt_project/models dbt_project/tests)
-LOCKS := requirements.lock requirements-dev.lock
+LOCKS := requirements.lock requirements-dev.lock requirements-peers.lock
 
 # Where it is set, these heavy packages are compiled again by every process that imports them.
 export PYTHONDONTWRITEBYTECODE :=
@@ -72,6 +73,7 @@ COMPILE = env -u PIP_FIND_LINKS -u UV_FIND_LINKS -u UV_INDEX -u UV_DEFAULT_INDEX
 lock: | $(UV)  ## Lock the dependencies of pyproject.toml again (LOCK_ARGS=--upgrade for newer ones)
 	$(COMPILE) --output-file requirements.lock
 	$(COMPILE) --extra stripe --extra paypal --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(subst pyproject.toml,--group pyproject.toml:peers,$(subst --extra demo,,$(COMPILE))) --output-file requirements-peers.lock
 	@! grep -nE '://|^-|file:|^/' $(LOCKS)
 
 # --- Running it -----------------------------------------------------------------------------
@@ -95,6 +97,10 @@ doctor: setup  ## Say whether this installation can work
 .PHONY: test
 test: setup-dev  ## Run the tests (PYTEST_ARGS='-k lake')
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --maxprocesses 8 --dist worksteal $(PYTEST_ARGS)
+
+.PHONY: proofs
+proofs: setup-dev  ## Prove at length what the tests prove in short (half an hour; PYTEST_ARGS)
+	PROOFS=long $(BIN)/python -m pytest -n 2 --dist worksteal -m proof $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: style types imports sql  ## Check style, types, layers and models
@@ -122,10 +128,16 @@ format: setup-dev  ## Format the code and mend what can be mended
 	$(BIN)/ruff format $(CODE)
 
 .PHONY: bench
-bench: setup-dev  ## Measure, and keep the ratios in docs/benchmarks.md (BENCH=capture,http)
+bench: setup-dev $(PEERS)/.made  ## Measure, and keep the ratios in docs/benchmarks.md (BENCH=capture,http)
 	$(BIN)/python -m tests.benchmarks $(if $(BENCH),--only $(BENCH))
+
+# What it is measured beside stays out of the environment that it is measured in.
+$(PEERS)/.made: requirements-peers.lock | $(UV)
+	$(PYTHON) -m venv --without-pip $(PEERS)
+	$(UV) pip sync --python $(PEERS)/bin/python --require-hashes requirements-peers.lock
+	@touch $@
 
 .PHONY: clean
 clean:  ## Remove the environment and caches; the state in var/ stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
+	rm -rf $(VENV) $(PEERS) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis \
 		dbt_project/target dbt_project/logs

@@ -21,6 +21,7 @@ from oms_ops.settings import settings
 from pipelines import instance
 from pipelines.lib import data_docs, status
 from pipelines.lib.expectations import Outcome
+from pipelines.lib.failpoints import reach
 from pipelines.lib.files import exclusive
 from pipelines.lib.journal import Check, Journal, Severity
 
@@ -59,6 +60,7 @@ class PipelineRun(dg.ConfigurableResource[Any]):
             data_docs.write(published, journal)
         last = status.load(published) if state == "unchanged" else None
         again = journal.look_again_at.isoformat() if journal.look_again_at else None
+        reach("status: begins")
         status.Status(
             state,
             journal.run_id,
@@ -70,6 +72,7 @@ class PipelineRun(dg.ConfigurableResource[Any]):
             warnings=last.warnings if last else journal.warnings,
             look_again_at=last.look_again_at if last else again,
         ).save(published)
+        reach("status: ends")
 
     def failed(self) -> None:
         """Write ``status.json`` for a run that failed, with all that is known of it by now."""

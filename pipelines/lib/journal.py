@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from oms_ops import clock
+from pipelines.lib.failpoints import reach
 
 if TYPE_CHECKING:
     from pipelines.lib.expectations import Outcome
@@ -96,8 +97,10 @@ class Journal:
         stage = Stage(name)
         tell(stage)
         start = time.perf_counter()
+        reach(f"{name}: begins")
         try:
             yield stage
+            reach(f"{name}: ends")
         finally:
             stage.seconds = time.perf_counter() - start
             self.stages.append(stage)

@@ -79,6 +79,7 @@ def publish(warehouse: Path, published: Path, facts: Facts, journal: Journal) ->
     sync_folder(published)
     reach("publish.before_swap")
     _swap(published, path)
+    reach("publish.after_swap")
     _prune(published, path)
     return Snapshot(path, rows, path.stat().st_size)
 

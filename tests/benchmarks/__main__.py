@@ -21,9 +21,11 @@ from tests.benchmarks import (
     capture,
     databases,
     document,
+    growth,
     ingest,
     money,
     over_http,
+    peers,
     pipeline,
     report,
     scale,
@@ -47,8 +49,9 @@ class Sizes:
     days: int = 25
     changes: int = 1_000_000
     increment: int = 10_000
+    lines_there: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
     demo: bool = True
-    orders: int = 500
+    orders: int = 1_000
 
 
 SIZES = {
@@ -61,6 +64,7 @@ SIZES = {
         lines=9_000,
         days=3,
         changes=60_000,
+        lines_there=(9_000, 90_000),
         increment=2_000,
         demo=False,
         orders=50,
@@ -75,6 +79,7 @@ SIZES = {
         lines=300,
         days=1,
         changes=2_000,
+        lines_there=(300, 600),
         increment=100,
         demo=False,
         orders=3,
@@ -128,6 +133,16 @@ def _section(section: str, size: Sizes) -> list[Figure]:
         _say(f"{section} on {dialect}")
         if section == "history":
             figures += _history(dialect, size)
+        elif section == "peers":
+            figures += peers.measure(
+                dialect, lines=size.changes, changes=size.increment, rounds=min(size.rounds, 3),
+                say=_say,
+            )  # fmt: skip
+        elif section == "growth":
+            figures += growth.measure(
+                dialect, sizes=size.lines_there, rounds=min(size.rounds, 3), orders=size.orders,
+                say=_say,
+            )  # fmt: skip
         elif section == "scale":
             figures += scale.measure(
                 dialect, sizes=size.orders_there, rounds=size.rounds, orders=200, say=_say

@@ -64,6 +64,21 @@ database, the databases asked in turns. The aim is flat: within a fifth of the s
 beside DuckDB's own scanner copying the same rows, which sorts nothing, checks nothing and may
 lose what is in flight.
 """,
+    "peers": """## Ingest, beside dlt
+
+A first load of order lines and the changes after it: ours from the feed to the lake, each change
+once, beside dlt's `sql_database` reading the table into DuckDB by its fastest backend (connectorx),
+with a cursor on `changed_at`, which loses what commits late and what is deleted; and beside
+DuckDB's own scanner. Each is a process; seconds are those of the load, memory is the most that the
+process held. *Ratio* is theirs to ours in seconds, ours to theirs in memory. The aim: the first
+load faster than dlt, changes three times as fast, both in less memory.
+""",
+    "growth": """## Pipeline, after a small and after a great history
+
+Runs of `python -m pipelines.run` as a whole process after a history of so many order lines, laid
+over two years with shipments, payments and stock moves, and their feed. The aim: a tick takes no
+more than 1.3 of what it takes after the smallest, and the first run, which builds everything, 8 GB.
+""",
     "pipeline": """## Pipeline
 
 `python -m pipelines.run` as a whole process, imports included.

@@ -31,7 +31,8 @@ with duckdb.connect() as connection:
         f"COPY (SELECT epoch, seq, entity, entity_id, op, version, payload, changed_by, occurred_at"
         f" FROM {relation} WHERE seq > {after}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
     ).fetchone()[0]
-    print(rows, time.perf_counter() - start)
+    print()
+    print(json.dumps({"rows": rows, "seconds": time.perf_counter() - start}))
 """
 
 
@@ -66,11 +67,11 @@ def measure(engine: Engine, *, changes: int, increment: int) -> list[Figure]:
 
 def _grow(engine: Engine, changes: int) -> int:
     """Let the rows live on, as orders do when they are fulfilled, until the log is long enough."""
-    while (last := _last(engine)) < changes:
+    while (newest := last(engine)) < changes:
         for table in ("order_lines", "shipments", "orders"):
-            _touch(engine, table, changes - last)
-            last = _last(engine)
-    return last
+            _touch(engine, table, changes - newest)
+            newest = last(engine)
+    return newest
 
 
 def _touch(engine: Engine, table: str, rows: int) -> None:
@@ -81,14 +82,32 @@ def _touch(engine: Engine, table: str, rows: int) -> None:
         )
 
 
-def _last(engine: Engine) -> int:
+def last(engine: Engine) -> int:
+    """Return the number of the newest change."""
     with transaction(engine) as connection:
         return int(connection.exec_driver_sql("SELECT max(seq) FROM change_log").scalar_one())
 
 
 def _scan(engine: Engine, after: int, target: Path) -> tuple[int, float]:
-    url = make_url(engine.url)
-    if engine.dialect.name == "sqlite":
+    done = subprocess.run(
+        scan(engine.url.render_as_string(hide_password=False), after, target),
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    # A slow copy draws its progress on the lines before.
+    told = json.loads(done.stdout.splitlines()[-1])
+    return int(told["rows"]), float(told["seconds"])
+
+
+def scan(address: str, after: int, target: Path) -> list[str]:
+    """Return the command that copies the changes after a number with DuckDB's own scanner.
+
+    Its last line says how many rows it copied, in how many seconds.
+    """
+    url = make_url(address)
+    if url.get_backend_name() == "sqlite":
         task = ["sqlite", str(url.database), after, str(target)]
     else:
         parts = {
@@ -100,13 +119,4 @@ def _scan(engine: Engine, after: int, target: Path) -> tuple[int, float]:
         }
         place = " ".join(f"{name}={value}" for name, value in parts.items() if value)
         task = ["postgres", place, after, str(target)]
-    done = subprocess.run(
-        [sys.executable, "-c", _SCAN, json.dumps(task)],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    # A slow copy draws its progress on the lines before.
-    rows, seconds = done.stdout.split()[-2:]
-    return int(rows), float(seconds)
+    return [sys.executable, "-c", _SCAN, json.dumps(task)]

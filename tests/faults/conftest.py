@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.pipelines.conftest import shop_on_sqlite, sqlite_world
+from tests.pipelines.conftest import postgres_world, shop_on_sqlite, sqlite_world
 
-__all__ = ["shop_on_sqlite", "sqlite_world"]
+__all__ = ["postgres_world", "shop_on_sqlite", "sqlite_world"]

@@ -18,7 +18,9 @@ from sqlalchemy.engine import Engine
 from oms_ops.database import reading
 from pipelines.lib import lake, landing
 from tests.oms_ops.shop import Shop
+from tests.pipelines.conftest import keep
 from tests.pipelines.world import ROOT, World
+from tests.proofs import LONG
 
 #: Lands once, in a process that can be killed.
 LAND = """
@@ -64,6 +66,60 @@ def test_a_landing_killed_around_its_rename_lands_every_change_once(
     lake.verify_chain(lake.landed(folder))
 
 
+#: Where a run can be killed, besides before and after each of its stages.
+BETWEEN = (
+    "landing.before_rename",
+    "landing.after_rename",
+    *(f"warehouse: {tenths} of 10 built" for tenths in range(11)),
+    "publish.before_swap",
+    "publish.after_swap",
+    "status: begins",
+    "status: ends",
+)
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(not LONG, reason="every step, on both databases: make proofs")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_killed_at_any_step_the_next_run_ends_as_an_undisturbed_one(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world, restore = request.getfixturevalue(f"{kind}_world")
+    try:
+        _kill_everywhere(world)
+    finally:
+        restore()
+
+
+def _kill_everywhere(world: World) -> None:
+    world.sell(10)
+    again = keep(world.home, "sold")
+    world.publish()
+    undisturbed = world.marts()
+    stages = [stage for (stage,) in world.query("SELECT stage FROM meta.stage_timings")]
+    assert len(stages) >= 7
+    points = [f"{stage}: {end}" for stage in (*stages, "publish") for end in ("begins", "ends")]
+    for point in (*points, *BETWEEN):
+        again()
+        before = world.snapshot
+        world.is_killed_at(point)
+        # Readers have a whole snapshot at any moment: the one of before, or the new one.
+        assert world.query("SELECT count(*) > 0 FROM marts.fct_orders") == [(True,)]
+        swapped = point in ("publish.after_swap", "publish: ends") or point.startswith("status")
+        assert (world.snapshot != before) == swapped, point
+        world.publish()
+        assert world.landed() == world.log(), point
+        assert world.marts() == undisturbed, point
+        assert world.status["state"] in ("published", "unchanged"), point
+        assert leftovers(world) == [], point
+    print(f"{len(points) + len(BETWEEN)} points")
+
+
+def leftovers(world: World) -> list[Path]:
+    """Return the half-written files of killed runs that are still there."""
+    return [*world.home.glob("lake/**/.*.tmp"), *world.home.glob("published/.*.tmp")]
+
+
 def test_a_run_after_killed_ones_equals_an_undisturbed_run(shop_on_sqlite: World) -> None:
     world = shop_on_sqlite
     world.sell(10)
@@ -76,7 +132,7 @@ def test_a_run_after_killed_ones_equals_an_undisturbed_run(shop_on_sqlite: World
 
     good = world.snapshot
     content = good.read_bytes()
-    for point in ("warehouse.half_built", "publish.before_swap"):
+    for point in ("warehouse: 5 of 10 built", "publish.before_swap"):
         world.is_killed_at(point)
         # Whatever the moment, readers still have the whole snapshot of before.
         assert world.snapshot == good
@@ -90,5 +146,4 @@ def test_a_run_after_killed_ones_equals_an_undisturbed_run(shop_on_sqlite: World
         # The killed runs do not stay open: the next one closes them.
         ends = Counter(run.status for run in instance.get_runs())
     assert ends == {DagsterRunStatus.SUCCESS: 2, DagsterRunStatus.FAILURE: 2}
-    leftovers = [*world.home.glob("lake/**/.*.tmp"), *world.home.glob("published/.*.tmp")]
-    assert leftovers == []
+    assert leftovers(world) == []

@@ -29,7 +29,7 @@ def sqlite_world(
         shutil.copyfile(sqlite_template, home / "oms.db")
         world = open_shop(home, f"sqlite:///{home / 'oms.db'}")
         world.publish()
-        _made.append((world, _keep(home)))
+        _made.append((world, keep(home)))
     return _made[0]
 
 
@@ -43,7 +43,7 @@ def postgres_world(
     world = open_shop(tmp_path_factory.mktemp("world") / "home", named(postgres_server, name))
     world.publish()
     copy_database(postgres_server, name, f"{name}_kept")
-    restore_home = _keep(world.home)
+    restore_home = keep(world.home)
 
     def restore() -> None:
         restore_home()
@@ -53,12 +53,12 @@ def postgres_world(
     return world, restore
 
 
-def _keep(home: Path) -> Restore:
-    """Copy a folder aside; return what puts it back in its place.
+def keep(home: Path, name: str = "kept") -> Restore:
+    """Copy a folder aside, as ``name``; return what puts it back in its place.
 
     In its place, because dbt parses everything again when a path of its profile changes.
     """
-    kept = home.with_name("kept")
+    kept = home.with_name(name)
     shutil.copytree(home, kept, symlinks=True)
 
     def restore() -> None:

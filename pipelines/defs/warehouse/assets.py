@@ -82,8 +82,7 @@ def dbt_models(
         for result in dbt.build(variables, select=select, full_refresh=full):
             name = result.unique_id.split(".")[2]
             tell(Progress("warehouse", result.done, total, name))
-            if result.done == total // 2:
-                reach("warehouse.half_built")
+            reach(f"warehouse: {10 * result.done // total} of 10 built")
             if not result.ok and result.status != "skipped":
                 failed.append(f"{name}: {result.message}")
             if result.unique_id in checks and result.status != "skipped":
