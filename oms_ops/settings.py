@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ class Settings(BaseSettings):
     database_url: str = Field(default="", repr=False)
     timezone: str = "America/New_York"
     currency: str = "USD"
+    #: The first day that the shop can close for its books.
+    first_day: date = date(2020, 1, 1)
     public_url: str = "http://127.0.0.1:8000"
     reorder_max_age_hours: int = 36
     #: Where the lake is: a folder, or ``s3://bucket/folder``; below ``OMS_HOME`` if not said.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from pipelines.closing import close, daily_close, every_new_day
 from pipelines.defs.capture.assets import change_log, changes
 from pipelines.defs.capture.checks import lake_is_unbroken, landed_changes, upstream_columns
 from pipelines.defs.customers.assets import customer_value
@@ -27,6 +28,7 @@ defs = dg.Definitions(
         reorder_lines,
         reconciliation,
         snapshot,
+        daily_close,
     ],
     asset_checks=[
         lake_is_unbroken,
@@ -38,8 +40,8 @@ defs = dg.Definitions(
         freshness,
     ],
     resources={"run": PipelineRun(), "policy": ReorderPolicy()},
-    jobs=[refresh, ingest, tend],
-    schedules=[every_quarter_hour, every_night],
+    jobs=[refresh, close, ingest, tend],
+    schedules=[every_quarter_hour, every_new_day, every_night],
     sensors=[failed_runs, dropped_files],
     # One process: the steps are sequential anyway, and a process a step would import all of this
     # again for each. PipelineRun's lock and journal rest on it.

@@ -3,13 +3,14 @@
 import dagster as dg
 
 from oms_ops.settings import settings
-from pipelines.defs.common import ASKED_BY, CODE, JOB
+from pipelines.defs.common import ASKED_BY, CODE, DAILY_CLOSE, JOB
 from pipelines.lib import idle, status
 from pipelines.sensors import report_failure
 
 refresh = dg.define_asset_job(
     JOB,
-    selection=dg.AssetSelection.all(),
+    # But for the days, which are closed one by one when they are over.
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(DAILY_CLOSE),
     hooks={report_failure},
     description="Change feed to published snapshot, with every check between.",
 )
