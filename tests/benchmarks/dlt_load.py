@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 
 def main(url: str, folder: Path, table: str) -> None:
@@ -31,6 +32,7 @@ def main(url: str, folder: Path, table: str) -> None:
         credentials=url,
         table=table,
         backend="connectorx",
+        backend_kwargs={"conn": _for_connectorx(url)},
         incremental=dlt.sources.incremental("changed_at"),
         write_disposition="append",
     )
@@ -39,6 +41,16 @@ def main(url: str, folder: Path, table: str) -> None:
     took = time.perf_counter() - start
     rows = pipeline.last_trace.last_normalize_info.row_counts[table]
     print(json.dumps({"rows": rows, "seconds": took}))
+
+
+def _for_connectorx(url: str) -> str:
+    """Return the URL with the server's socket, where it has one, in the place of its host."""
+    parts = urlsplit(url)
+    socket = parse_qs(parts.query).get("host")
+    if not socket:
+        return url
+    user = parts.netloc.rpartition("@")[0]
+    return f"{parts.scheme}://{user}@{quote(socket[0], safe='')}{parts.path}"
 
 
 if __name__ == "__main__":

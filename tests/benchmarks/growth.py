@@ -16,8 +16,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
+from oms_ops import clock
 from oms_ops.access.actor import SYSTEM
 from oms_ops.database import make_engine
 from oms_ops.feed.entities import ENTITIES
@@ -75,7 +77,9 @@ def measure(
         shops = []
         for lines in sizes:
             say(f"growth on {dialect}: laying {lines:,} lines")
-            url = stack.enter_context(databases.fresh(dialect))
+            # The shelves are full before the first order is placed.
+            with clock.at(clock.now() - timedelta(days=laying.DAYS + 1)):
+                url = stack.enter_context(databases.fresh(dialect))
             laying.lay(url, lines // _LINES, feed=ENTITIES)
             name = stack.enter_context(tempfile.TemporaryDirectory(prefix="oms-bench-home-"))
             shop = _Shop(lines, Path(name), url)

@@ -26,7 +26,7 @@ _LOYALTY = 5
 _LINES = 3
 _PRICE = 500
 #: The days over which the orders were placed; the last of them is over.
-_DAYS = 730
+DAYS = 730
 _FIRST_DAY = "2024-01-01"
 #: Orders that are laid in one transaction of a whole history.
 _PART = 250_000
@@ -59,7 +59,7 @@ def lay(url: str, size: int, *, feed: Collection[str] | None = None) -> None:
     first_day = _FIRST_DAY
     whole = feed is not None
     if whole:
-        first_day = (datetime.now(UTC) - timedelta(days=_DAYS)).date().isoformat()
+        first_day = (datetime.now(UTC) - timedelta(days=DAYS)).date().isoformat()
     for part in [*range(_PART, size, _PART), size] if whole else [size]:
         with transaction(engine) as connection:
             _lay(connection, part, size, first_day, feed)
@@ -167,7 +167,7 @@ class _History:
             )
             yield from self.logged("customers", f"id > {there.customers}")
         orders = _series(sqlite, there.orders + 1, upto)
-        moment = self.moment(f"n * {_DAYS * 86_400 // self.size}")
+        moment = self.moment(f"n * {DAYS * 86_400 // self.size}")
         lines = f"{orders} CROSS JOIN {_series(sqlite, 0, _LINES - 1, 'k')}"
         yield from self.rows_of(orders, lines, moment)
         if self.whole:
