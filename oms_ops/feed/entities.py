@@ -50,8 +50,8 @@ ENTITIES = (
 )
 
 #: What stays in the database: what opens something to whoever holds it (a customer's page, a gift
-#: card, a payment that waits for the customer), a label's file, with a name and an address, and what
-#: customers wrote and where they are answered: nobody counts words.
+#: card, a payment that waits for the customer), a label's file, with a name and an address, and
+#: what customers wrote and where they are answered: nobody counts words.
 SECRET_COLUMNS = {
     "orders": frozenset({"tracking_token"}),
     "balances": frozenset({"code_hash"}),

@@ -33,7 +33,8 @@ def upgrade() -> None:
         sa.Column("sent_at", UtcDateTime(), nullable=False),
         sa.Column("changed_by", sa.Text(), nullable=False),
         sa.CheckConstraint(
-            "author IN ('customer', 'agent', 'system')", name=op.f("ck_ticket_messages_author_known")
+            "author IN ('customer', 'agent', 'system')",
+            name=op.f("ck_ticket_messages_author_known"),
         ),
         sa.CheckConstraint(
             "step IN ('opened', 'reply', 'note', 'solved', 'reopened', 'closed')",
@@ -57,9 +58,7 @@ def upgrade() -> None:
         sa.Column("comment", sa.Text(), nullable=True),
         sa.Column("given_at", UtcDateTime(), nullable=False),
         *_tracked(),
-        sa.CheckConstraint(
-            "score BETWEEN 0 AND 10", name=op.f("ck_feedback_score_from_0_to_10")
-        ),
+        sa.CheckConstraint("score BETWEEN 0 AND 10", name=op.f("ck_feedback_score_from_0_to_10")),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_feedback_order_id")),
         sa.ForeignKeyConstraint(
             ["customer_id"], ["customers.id"], name=op.f("fk_feedback_customer_id")
