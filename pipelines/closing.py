@@ -4,12 +4,11 @@ A day is a partition of its asset: Dagster's pages show which days are closed, a
 again any of them (backfill), a range in one run.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os
 import sys
+import warnings
 from datetime import date
 
 import dagster as dg
@@ -20,6 +19,9 @@ from pipelines.defs.common import ASKED_BY, DAILY_CLOSE, OWNERS, POOL
 from pipelines.defs.publish.assets import SNAPSHOT
 from pipelines.lib import closing
 
+# Dagster says of many of its parameters that they may change: the lock holds its version.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+
 DAYS = dg.DailyPartitionsDefinition(
     start_date=settings().first_day.isoformat(), timezone=settings().timezone
 )
@@ -29,7 +31,7 @@ _FROM, _TO = "dagster/asset_partition_range_start", "dagster/asset_partition_ran
 
 
 @dg.asset(
-    key=DAILY_CLOSE,
+    key=dg.AssetKey(DAILY_CLOSE),
     deps=[SNAPSHOT],
     partitions_def=DAYS,
     # A range is one look at one snapshot: two days of it never stem from two states of the shop.

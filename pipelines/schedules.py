@@ -10,7 +10,7 @@ from pipelines.sensors import report_failure
 refresh = dg.define_asset_job(
     JOB,
     # But for the days, which are closed one by one when they are over.
-    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(DAILY_CLOSE),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(dg.AssetKey(DAILY_CLOSE)),
     hooks={report_failure},
     description="Change feed to published snapshot, with every check between.",
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dagster as dg
-
 #: All writers of the lake and the warehouse queue up here; the instance gives it one slot.
 POOL = "warehouse"
 
@@ -17,7 +15,7 @@ FULL_REFRESH = "oms/full_refresh"
 JOB = "refresh"
 
 #: A day of the shop as files; the one asset that has partitions.
-DAILY_CLOSE = dg.AssetKey(["published", "daily_close"])
+DAILY_CLOSE = ("published", "daily_close")
 
 #: Run tag: who asked for the run, ``schedule`` or ``command line``.
 ASKED_BY = "oms/asked_by"

@@ -38,7 +38,7 @@ def test_days_are_closed_in_one_run_and_are_what_the_marts_say(shop_on_sqlite: W
     with world.settings():
         assert closing.main([first.isoformat(), last.isoformat()]) == 0
         with dg.DagsterInstance.get() as instance:
-            partitions = instance.get_materialized_partitions(DAILY_CLOSE)
+            partitions = instance.get_materialized_partitions(dg.AssetKey(DAILY_CLOSE))
             assert len(instance.get_runs()) == 2  # the snapshot's, and this one
     known = {(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)}
     assert partitions == known
