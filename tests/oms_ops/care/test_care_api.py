@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_args
 
 import pytest
 from fastapi.testclient import TestClient
 
+from oms_ops.api import care_page
+from oms_ops.care import forms, tables
+from oms_ops.demo import assumptions
 from oms_ops.orders.capture import capture
 from oms_ops.orders.queries import number_of
+from oms_ops.rules.document import CareHours
 from tests.oms_ops.care.desk import Desk, number
 from tests.oms_ops.shop import CLERK, order
 
@@ -137,6 +142,29 @@ def test_a_repeat_answers_once(desk: Desk) -> None:
     assert [kind for kind, _ in desk.letters()] == ["ticket.opened", "ticket.replied"]
     # The key keeps no copy of what was written.
     assert "dog" not in str(desk.shop.rows("SELECT * FROM idempotency_keys"))
+
+
+def test_six_who_send_one_reply_at_once_write_it_once(desk: Desk) -> None:
+    path = f"/v1/tickets/{number(desk.ticket())}/replies"
+    client = desk.client()
+
+    def send(_: int) -> int:
+        said, key = {"message": "poor dog"}, {"Idempotency-Key": "r"}
+        return client.post(path, json=said, headers=key).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(send, range(6))) == {200}
+    assert len(desk.shown(1)["messages"]) == 2
+    assert [kind for kind, _ in desk.letters()] == ["ticket.opened", "ticket.replied"]
+
+
+def test_what_is_asked_for_is_what_the_tables_know() -> None:
+    assert get_args(forms.Channel) == tables.CHANNELS
+    assert get_args(forms.Topic) == tables.TOPICS == tuple(care_page._TOPICS)
+    assert get_args(forms.Priority) == tables.PRIORITIES == tuple(CareHours.model_fields)
+    assert tuple(care_page._STATES) == tables.STATUSES
+    assert set(assumptions.TOPICS) == set(assumptions.QUESTIONS) == set(assumptions.ANSWERS)
+    assert set(assumptions.TOPICS) == set(tables.TOPICS)
 
 
 def test_who_may_read_and_who_may_answer(desk: Desk) -> None:
