@@ -163,16 +163,16 @@ def first_days(trade: Trade) -> dict[str, int]:
 
 
 def _first_questions(trade: Trade, sold: dict[str, int]) -> None:
-    """Ask and answer; one ticket and one feedback have days of their own, and will leave them."""
+    """Ask and answer; some tickets and feedback have days of their own, and will leave them."""
     answered = trade.ask("2026-03-01", "delivery", sold["delivered"])
     trade.answer("2026-03-01", "reply", answered)
     trade.answer("2026-03-02", "solve", answered)
     trade.answer("2026-03-02", "rate", answered, 4)
-    trade.ask("2026-03-01", "product", priority="low")
+    trade.ask("2026-02-27", "product", priority="low")
     trade.ask("2026-03-01", "payment", sold["deleted"])
     trade.ask("2026-02-24", "account")
     trade.recommend("2026-03-02", sold["delivered"], 9)
-    trade.recommend("2026-03-02", sold["late"], 3)
+    trade.recommend("2026-03-03", sold["late"], 3)
     trade.by_sql(
         "INSERT INTO feedback (order_id, customer_id, score, given_at, changed_by, changed_at)"
         " SELECT id, customer_id, 8, :at, 'sql', :at FROM orders WHERE id = :deleted",
