@@ -246,6 +246,29 @@ _RULES = {
             OR (r.status = 'refunding' AND coalesce(s.whole, 0) < r.refund_minor)
             OR (r.status = 'refund_failed' AND coalesce(s.whole, 0) >= r.refund_minor)
             OR (coalesce(s.whole, 0) > r.refund_minor AND coalesce(s.odd, 0) = 0)""",
+    "a ticket is what was written in it": """
+        WITH told AS (
+            SELECT ticket_id, min(sent_at) AS opened_at,
+                min(CASE WHEN author = 'agent' AND NOT is_internal THEN sent_at END) AS answered_at,
+                sum(CASE WHEN step = 'opened' THEN 1 ELSE 0 END) AS openings,
+                sum(CASE WHEN step = 'reopened' THEN 1 ELSE 0 END) AS reopened,
+                max(CASE WHEN step = 'solved' THEN sent_at END) AS solved_at,
+                max(CASE WHEN step = 'closed' THEN sent_at END) AS closed_at
+            FROM ticket_messages GROUP BY ticket_id
+        )
+        SELECT count(*) FROM tickets AS t LEFT JOIN told AS m ON m.ticket_id = t.id
+        WHERE m.ticket_id IS NULL OR m.openings <> 1 OR t.reopened <> m.reopened
+            OR t.opened_at <> m.opened_at
+            OR (t.first_responded_at IS NULL) <> (m.answered_at IS NULL)
+            OR t.first_responded_at <> m.answered_at
+            OR t.solved_at <> m.solved_at OR (t.solved_at IS NOT NULL AND m.solved_at IS NULL)
+            OR t.closed_at <> m.closed_at OR (t.closed_at IS NOT NULL AND m.closed_at IS NULL)
+            OR t.first_response_due_at <= t.opened_at OR t.resolution_due_at <= t.opened_at""",
+    "a ticket and feedback are of the order's customer": """
+        SELECT (SELECT count(*) FROM tickets AS t JOIN orders AS o ON o.id = t.order_id
+                WHERE t.customer_id IS NULL OR t.customer_id <> o.customer_id)
+            + (SELECT count(*) FROM feedback AS f JOIN orders AS o ON o.id = f.order_id
+                WHERE f.customer_id <> o.customer_id)""",
     "a balance is the sum of its entries": """
         WITH entered AS (
             SELECT balance_id, sum(amount_minor) AS amount FROM balance_entries GROUP BY balance_id

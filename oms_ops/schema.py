@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oms_ops.access import tables as _access
+from oms_ops.care import tables as _care
 from oms_ops.catalog import tables as _catalog
 from oms_ops.customers import tables as _customers
 from oms_ops.database import Base
@@ -19,7 +20,7 @@ from oms_ops.stock import tables as _stock
 
 #: Importing the rooms' tables registers them here.
 ROOMS = (
-    _access, _catalog, _customers, _exchange, _feed, _fulfilment, _notifications,
+    _access, _care, _catalog, _customers, _exchange, _feed, _fulfilment, _notifications,
     _orders, _payments, _purchasing, _returns, _rules, _stock,
 )  # fmt: skip
 metadata = Base.metadata

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 
 from oms_ops import clock
 from oms_ops.access.actor import SYSTEM
+from oms_ops.care import commands as care
 from oms_ops.database import run
 from oms_ops.exchange import inbox
 from oms_ops.fulfilment import arrivals
@@ -68,6 +69,7 @@ TASKS: dict[str, Task] = {
     "gateway messages": collecting.hear,
     "payment operations": collecting.perform,
     "carrier messages": hear_carriers,
+    "closed tickets": care.close_solved,
     "delivered messages": deliver_messages,
     "expired holds": expire_holds,
     "expired returns": requests.expire,

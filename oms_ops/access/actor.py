@@ -36,6 +36,9 @@ RULES_WRITE = "rules:write"
 #: Names, groups and ids of customers; what stands on an order is read with the order.
 CUSTOMERS_READ = "customers:read"
 CUSTOMERS_WRITE = "customers:write"
+#: What customers ask and think, in their own words; answering them.
+CARE_READ = "care:read"
+CARE_WRITE = "care:write"
 #: Creating, changing and closing warehouses.
 WAREHOUSES_WRITE = "warehouses:write"
 #: Making, listing and revoking API keys.
@@ -60,6 +63,8 @@ _EVERYTHING = _READS | {
     CATALOG_WRITE,
     RULES_WRITE,
     CUSTOMERS_WRITE,
+    CARE_READ,
+    CARE_WRITE,
     WAREHOUSES_WRITE,
     KEYS_WRITE,
     FEED_WRITE,
@@ -81,12 +86,14 @@ ROLES: dict[str, frozenset[str]] = {
         BALANCES_WRITE,
         RETURNS_WRITE,
         CUSTOMERS_WRITE,
+        CARE_READ,
+        CARE_WRITE,
     },
     "warehouse": _READS
     | {ORDERS_ROUTE, FULFIL, STOCK_WRITE, STOCK_APPROVE, STOCK_PLAN, RETURNS_WRITE},
     "merchandiser": _READS | {PURCHASING_WRITE, CATALOG_WRITE, STOCK_PLAN},
-    "support": _READS | {PAYMENTS_READ, RETURNS_WRITE, CUSTOMERS_WRITE},
-    "analyst": _READS | {PAYMENTS_READ},
+    "support": _READS | {PAYMENTS_READ, RETURNS_WRITE, CUSTOMERS_WRITE, CARE_READ, CARE_WRITE},
+    "analyst": _READS | {PAYMENTS_READ, CARE_READ},
     "engineer": _READS | {PAYMENTS_READ, FEED_WRITE},
 }
 

@@ -16,6 +16,7 @@ from oms_ops.api import (
     balances,
     baskets,
     bins,
+    care,
     catalog,
     changes,
     counts,
@@ -35,6 +36,7 @@ from oms_ops.api import (
     stock,
     suppliers,
     tracking,
+    tracking_care,
     transfers,
     warehouses,
     waves,
@@ -67,6 +69,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         waves.router,
         fulfilment.router,
         returns.router,
+        care.router,
         customers.router,
         warehouses.router,
         stock.router,
@@ -83,6 +86,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
         app.include_router(router, prefix="/v1")
     app.include_router(metrics.router)
     app.include_router(tracking.router)
+    app.include_router(tracking_care.router)
     app.add_exception_handler(OmsError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_error)

@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import cards
+from oms_ops.api import care_page
 from oms_ops.api.parts import Database
 from oms_ops.database import reading, run
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
@@ -40,7 +41,7 @@ border-bottom:1px solid #ddd}}td.n,th.n{{text-align:right}}.s{{font-weight:600}}
 <h1>Order {number}</h1>{faults}<p>Status: <span class="s">{status}</span></p>{promise}{expected}
 <table><tr><th>Item</th><th class="n">Ordered</th><th class="n">Shipped</th>
 <th class="n">Waiting for stock</th><th>Expected</th></tr>{lines}</table>
-{shipments}{returns}{form}</html>"""
+{shipments}{returns}{form}{care}</html>"""
 
 _FORM = """<h2>Send something back</h2><form method="post" action="{action}">
 <table><tr><th>Item</th><th>How many</th><th>Why</th></tr>{lines}</table>
@@ -82,17 +83,22 @@ _OVER = ("delivered", "cancelled")
 @router.get("/track/{token}", response_class=HTMLResponse)
 def track(engine: Database, token: str) -> HTMLResponse:
     """Show the customer her order; the token in the link is the permission."""
-    return _shown(engine, token)
+    return shown(engine, token)
 
 
 @router.post("/track/{token}/returns", response_class=HTMLResponse)
 async def ask_for_return(engine: Database, token: str, request: Request) -> Response:
     """Ask for a return by the form of the page: units by line, and why."""
-    body = await _read(request)
+    body = await read(request)
     return await run_sync(_ask, engine, token, body)
 
 
-async def _read(request: Request) -> bytes:
+async def read(request: Request) -> bytes:
+    """Return the body of a form.
+
+    Raises:
+        ValidationFailed: it is longer than any form here.
+    """
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -108,16 +114,30 @@ def _ask(engine: Engine, token: str, body: bytes) -> Response:
         run(engine, lambda connection: requests.ask(connection, token, lines, note))
     except (ValidationFailed, Conflict) as refusal:
         faults = [fault.message for fault in refusal.errors] or [refusal.message]
-        return _shown(engine, token, faults, refusal.status)
+        return shown(engine, token, faults, refusal.status)
+    return seen_again(token)
+
+
+def seen_again(token: str) -> Response:
+    """Send the customer back to her page, so that a reload asks for nothing again."""
     return RedirectResponse(f"/track/{token}", 303, headers={"Cache-Control": "no-store"})
 
 
-def _form(body: bytes) -> tuple[list[Asked], str]:
+def fields_of(body: bytes) -> dict[str, str]:
+    """Return the fields of a form.
+
+    Raises:
+        ValidationFailed: it is none.
+    """
     try:
-        fields = dict(parse_qsl(body.decode(), max_num_fields=2000, errors="strict"))
+        return dict(parse_qsl(body.decode(), max_num_fields=2000, errors="strict"))
     except ValueError:
         fault = FieldError("body", "unreadable", "the form cannot be read")
         raise ValidationFailed("The form cannot be read.", [fault]) from None
+
+
+def _form(body: bytes) -> tuple[list[Asked], str]:
+    fields = fields_of(body)
     lines = []
     for name, value in fields.items():
         found = _FIELD.fullmatch(name)
@@ -141,9 +161,10 @@ def _form(body: bytes) -> tuple[list[Asked], str]:
     return lines, note
 
 
-def _shown(
+def shown(
     engine: Engine, token: str, faults: Sequence[str] = (), status: int = 200
 ) -> HTMLResponse:
+    """Return the page of the order, with what was wrong with the customer's form."""
     with reading(engine) as connection:
         page = _page(connection, token, faults)
     return HTMLResponse(page, status, headers={"Cache-Control": "no-store"})
@@ -180,6 +201,7 @@ def _page(connection: Connection, token: str, faults: Sequence[str]) -> str:
         faults="".join(f'<p class="e" role="alert">{escape(fault)}</p>' for fault in faults),
         returns="".join(map(_return, returns.of_order(connection, order_id))),
         form=_ask_form(token, requests.eligible(connection, order_id)),
+        care=care_page.of_order(connection, token, order_id),
     )
 
 

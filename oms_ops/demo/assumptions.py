@@ -6,6 +6,7 @@ simulated on every machine, and a load that was cut off goes on as if it had not
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -47,6 +48,40 @@ RETURN_REASONS = ("damaged", "not as described", "wrong item", "changed my mind"
 #: Orders above this (minor units) wait for a check on the last day of the history.
 LARGE_ORDER_MINOR = 3500
 
+#: Customers who ask about an order, in the days after it; how, about what, how urgent (weights).
+ASKS = 0.015
+ASKS_WITHIN_DAYS = 8
+ASKED_BY = {"email": 40, "web": 25, "phone": 25, "order_desk": 10}
+TOPICS = {"delivery": 35, "product": 25, "return": 15, "payment": 12, "other": 8, "account": 5}
+PRIORITIES = {"normal": 60, "low": 20, "high": 15, "urgent": 5}
+#: The desk answers in two rounds a day, and solves what it answered in the evening.
+ANSWERED_IN_A_ROUND = 0.75
+SOLVED_IN_A_DAY = 0.55
+#: Customers who write back to an answer in a round; to a solution, that it is none, only once.
+WRITES_BACK = 0.08
+REOPENS = 0.005
+#: Customers who rate a solved ticket; who say whether they would recommend the shop.
+RATED = 0.45
+GIVES_FEEDBACK = 0.03
+SCORES = (10, 10, 10, 9, 9, 9, 8, 8, 7, 7, 6, 4)
+SCORES_OF_WHO_ASKED = (10, 9, 8, 7, 6, 5, 3, 1)
+QUESTIONS = {
+    "delivery": ("Where is my order?", "It was to be here by now."),
+    "product": ("A question about an article", "Is this the same as the one in the old packing?"),
+    "return": ("Sending something back", "How do I send one article back?"),
+    "payment": ("My payment", "Was my card charged once or twice?"),
+    "account": ("My details", "Please spell my name as it stands on the order."),
+    "other": ("A question", "When are you open on Sunday?"),
+}
+ANSWERS = {
+    "delivery": "It is on its way; the carrier says tomorrow.",
+    "product": "It is the same article in a new packing.",
+    "return": "Please ask for the return on the page of your order.",
+    "payment": "It was charged once; the other entry is only reserved, and goes by itself.",
+    "account": "Done, thank you.",
+    "other": "From ten to six.",
+}
+
 
 def chance(about: str, key: object) -> float:
     """Return a number in [0, 1) that depends on nothing but the seed, ``about`` and ``key``."""
@@ -57,6 +92,16 @@ def chance(about: str, key: object) -> float:
 def between(about: str, key: object, low: int, high: int) -> int:
     """Return a whole number from ``low`` to ``high``, both included."""
     return low + int(chance(about, key) * (high - low + 1))
+
+
+def weighted(about: str, key: object, weights: Mapping[str, int]) -> str:
+    """Return one of the names of ``weights``, each as often as its weight says."""
+    roll = chance(about, key) * sum(weights.values())
+    for name, weight in weights.items():
+        roll -= weight
+        if roll < 0:
+            return name
+    return name
 
 
 def payment_method(basket: int) -> str:

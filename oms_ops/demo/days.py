@@ -19,6 +19,7 @@ from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_time, read_time
 from oms_ops.demo import assumptions as assume
+from oms_ops.demo.care import CareDay
 from oms_ops.demo.source import Source, moment
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.orders import bulk, cancellation, holds
@@ -56,6 +57,7 @@ class Day:
         self._at(10, self._fulfil)
         self._at(18, self._deliver)
         self._at(20, self._purchase)
+        CareDay(self.connection, self.actor, self.day).run()
         with clock.at(moment(self.day, 23.75, settings().timezone)):
             result = self._capture()
             if self.is_last:

@@ -44,16 +44,23 @@ ENTITIES = (
     "balance_entries",
     "shipment_labels",
     "refund_items",
+    "tickets",
+    "ticket_messages",
+    "feedback",
 )
 
 #: What stays in the database: what opens something to whoever holds it (a customer's page, a gift
-#: card, a payment that waits for the customer), and a label's file, with a name and an address.
+#: card, a payment that waits for the customer), a label's file, with a name and an address, and
+#: what customers wrote and where they are answered: nobody counts words.
 SECRET_COLUMNS = {
     "orders": frozenset({"tracking_token"}),
     "balances": frozenset({"code_hash"}),
     "payment_operations": frozenset({"token", "action", "return_url"}),
     "shipment_labels": frozenset({"body"}),
+    "tickets": frozenset({"email", "subject"}),
+    "ticket_messages": frozenset({"body"}),
+    "feedback": frozenset({"comment"}),
 }
 
 #: Ledgers: a row is written once, and the database refuses to change or delete it.
-LEDGERS = ("stock_moves", "payment_events", "balance_entries", "shop_rules")
+LEDGERS = ("stock_moves", "payment_events", "balance_entries", "shop_rules", "ticket_messages")

@@ -119,6 +119,20 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Your exchange for return {return}",
         "For what you sent back of order {order}, you get a new order: {replacement}.",
     ),
+    "ticket.opened": (
+        "{ticket}: {about}",
+        "We have your question {ticket}: {about}.\nYou have our answer by {answer_by}.",
+    ),
+    "ticket.replied": (
+        "{ticket}: {about}",
+        "Here is our answer to your question {ticket}: {about}.\n{reply}\n"
+        "On the page of your order {order} you can write back.",
+    ),
+    "ticket.solved": (
+        "{ticket} is solved: {about}",
+        "We think that your question {ticket} is solved: {about}.\n{reply}\n"
+        "On the page of your order {order} you can say how we did, or that it is not solved.",
+    ),
 }
 
 

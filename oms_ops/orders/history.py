@@ -33,6 +33,8 @@ _NAMES = {
     "returns": "return",
     "return_lines": "return_line",
     "discount_uses": "discount_use",
+    "tickets": "ticket",
+    "feedback": "feedback",
 }
 _OPERATIONS = {"I": "created", "U": "changed", "D": "deleted"}
 #: Told of every entry, or the same in all of them.
@@ -59,6 +61,8 @@ _ROWS = """
     UNION ALL SELECT 'return_lines', l.id FROM return_lines AS l
         JOIN returns AS r ON r.id = l.return_id WHERE r.order_id = :id
     UNION ALL SELECT 'discount_uses', id FROM discount_uses WHERE order_id = :id
+    UNION ALL SELECT 'tickets', id FROM tickets WHERE order_id = :id
+    UNION ALL SELECT 'feedback', id FROM feedback WHERE order_id = :id
 """
 
 

@@ -20,7 +20,13 @@ def warnings(
     tells why a payment gateway cannot be used here, None where it can.
     """
     payments = _payments(rules, gateway_problem)
-    return [*_routing(rules, warehouses), *_places(rules), *_shipping(rules), *payments]
+    return [
+        *_routing(rules, warehouses),
+        *_places(rules),
+        *_shipping(rules),
+        *payments,
+        *_care(rules),
+    ]
 
 
 def _payments(rules: Rules, problem: Callable[[str], str | None]) -> Iterator[FieldError]:
@@ -61,3 +67,10 @@ def _shipping(rules: Rules) -> Iterator[FieldError]:
         for currency in sorted({rules.base_currency, *rules.exchange_rates} - charged):
             message = f"no rule charges for shipping in {currency} or {rules.base_currency}"
             yield FieldError("shipping", "ships_free", message)
+
+
+def _care(rules: Rules) -> Iterator[FieldError]:
+    for priority, hours in rules.care.solution_hours:
+        if hours < rules.care.first_response_hours.of(priority):
+            message = "a ticket would have to be solved before it has to be answered"
+            yield FieldError(f"care.solution_hours.{priority}", "before_first_response", message)

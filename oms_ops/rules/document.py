@@ -302,6 +302,36 @@ class ReturnRules(_Rule):
         return True, self.window_days
 
 
+Hours = Annotated[int, Field(ge=1, le=8760)]
+
+
+class CareHours(_Rule):
+    """Hours of the clock, nights and Sundays too, by the priority of a ticket."""
+
+    low: Hours
+    normal: Hours
+    high: Hours
+    urgent: Hours
+
+    def of(self, priority: str) -> int:
+        """Return the hours of a priority."""
+        hours: int = getattr(self, priority)
+        return hours
+
+
+class CareRules(_Rule):
+    """Until when a customer's ticket is to be answered and solved, and when a solved one closes.
+
+    Hours count from the moment the ticket was opened. A solved ticket closes ``close_after_days``
+    after it was solved. ``online`` lets customers ask on their order's page.
+    """
+
+    first_response_hours: CareHours = CareHours(low=48, normal=24, high=8, urgent=2)
+    solution_hours: CareHours = CareHours(low=168, normal=72, high=24, urgent=8)
+    close_after_days: Annotated[int, Field(ge=1, le=365)] = 7
+    online: bool = True
+
+
 class Rules(_Rule):
     """The whole document.
 
@@ -327,6 +357,7 @@ class Rules(_Rule):
     carriers: dict[CarrierCode, CarrierRule] = {}
     payments: PaymentRules = PaymentRules()
     returns: ReturnRules = ReturnRules()
+    care: CareRules = CareRules()
     basket_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 30
 
     @model_validator(mode="after")

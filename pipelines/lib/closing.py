@@ -28,6 +28,8 @@ MARTS = (
     "sku_sales_daily",
     "payments_daily",
     "service_daily",
+    "care_daily",
+    "feedback_daily",
     "stock_daily",
 )
 

@@ -79,6 +79,17 @@ TOTALS = {
         "stock_on_hand": "sum(CASE WHEN t.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END"
         " - CASE WHEN f.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END)",
     },
+    "tickets AS tk": {
+        "tickets": "count(*)",
+        "tickets_answered": "count(tk.first_responded_at)",
+        "tickets_solved": "count(tk.solved_at)",
+        "ratings": "count(tk.rating)",
+        "rating_points": "sum(tk.rating)",
+    },
+    "feedback AS fb JOIN orders AS o ON o.id = fb.order_id": {
+        "feedback": "count(*)",
+        "feedback_points": "sum(fb.score)",
+    },
     "purchase_order_lines AS pl JOIN purchase_orders AS po ON po.id = pl.purchase_order_id": {
         "purchased_units": "sum(pl.quantity)",
         "purchased_units_received": "sum(pl.received)",
@@ -99,6 +110,8 @@ TABLES = (
     "locations",
     "purchase_order_lines",
     "purchase_orders",
+    "tickets",
+    "feedback",
 )
 
 

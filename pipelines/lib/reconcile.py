@@ -60,6 +60,15 @@ COMPARISONS = (
     Comparison("purchased_units", "fct_purchase_order_lines", "sum(ordered)"),
     Comparison("purchased_units_received", "fct_purchase_order_lines", "sum(received)"),
     Comparison("purchased_units_open", "fct_purchase_order_lines", "sum(outstanding)"),
+    Comparison("tickets", "fct_tickets", "count(*)"),
+    Comparison("tickets", "care_daily", "sum(tickets)"),
+    Comparison("tickets_answered", "care_daily", "sum(answered)"),
+    Comparison("tickets_solved", "care_daily", "sum(solved)"),
+    Comparison("ratings", "care_daily", "sum(ratings)"),
+    Comparison("rating_points", "care_daily", "sum(rating_sum)"),
+    Comparison("feedback", "fct_feedback", "count(*)"),
+    Comparison("feedback", "feedback_daily", "sum(answers)"),
+    Comparison("feedback_points", "feedback_daily", "sum(score_sum)"),
 )
 
 

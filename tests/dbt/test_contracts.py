@@ -22,7 +22,7 @@ METRIC_FIELDS = {"name", "definition", "formula", "unit", "grain", "owner"}
 AGGREGATES = (
     "sales_daily", "sku_sales_daily", "orders_daily", "stock_daily", "inventory_health",
     "inventory_performance", "customers", "customer_cohorts", "service_daily", "backorders",
-    "supplier_performance", "payments_daily",
+    "supplier_performance", "payments_daily", "care_daily", "feedback_daily",
 )  # fmt: skip
 #: ... but the price of one unit, which only values the others.
 ATTRIBUTES = {"unit_cost", "unit_price"}

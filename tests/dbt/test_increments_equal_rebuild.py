@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -65,6 +66,13 @@ def _everything_was_there_to_differ(home: Path) -> None:
     # It became late by the days alone.
     assert query(home, "SELECT sum(due_orders - otif_orders) FROM marts.service_daily") == [(2,)]
     assert query(home, "SELECT sum(short_units) FROM marts.fct_shipments") == [(1,)]
+    # Its answer is late by the days alone, too; others were answered late, or not at all.
+    late = "SELECT topic FROM marts.fct_tickets WHERE NOT is_answered_in_time ORDER BY topic"
+    assert query(home, late) == [("other",), ("payment",), ("product",)]
+    assert query(home, "SELECT sum(customer_messages) FROM marts.fct_tickets") == [(6,)]
+    assert query(home, "SELECT day, promoters FROM marts.feedback_daily ORDER BY day") == [
+        (date(2026, 3, 2), 1), (date(2026, 3, 4), 1)
+    ]  # fmt: skip
     assert query(home, "SELECT sum(goodwill) FROM marts.fct_refunds") == [(Decimal("0.10"),)]
     assert query(
         home, "SELECT failures, failure_code FROM marts.fct_payments WHERE failures > 0"

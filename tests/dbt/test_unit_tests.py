@@ -14,8 +14,10 @@ from tests.oms_ops.shop import Shop
 #: Models whose rules are worth an example each.
 TESTED = {
     "backorders",
+    "care_daily",
     "customer_cohorts",
     "customers",
+    "fct_feedback",
     "fct_order_lines",
     "fct_orders",
     "fct_payments",
@@ -25,6 +27,8 @@ TESTED = {
     "fct_shipments",
     "fct_stock_counts",
     "fct_stock_moves",
+    "fct_tickets",
+    "feedback_daily",
     "int_demand_statistics",
     "int_stock_daily",
     "inventory_health",

@@ -9,10 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
+from oms_ops.care import commands as care
+from oms_ops.care import feedback, opening
+from oms_ops.care.forms import FeedbackIn, TicketIn
 from oms_ops.database import as_time, run
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.orders import cancellation
 from oms_ops.orders.capture import capture
+from oms_ops.orders.queries import number_of
 from oms_ops.payments import commands as payments
 from oms_ops.purchasing import orders as purchasing
 from oms_ops.purchasing import receipts
@@ -85,6 +89,21 @@ class Trade:
         )[0][0]
         self._do(day, receipts.receive, purchase_order_id, {line: units})
 
+    def ask(self, day: str, topic: str, order_id: int | None = None, **changes: Any) -> int:
+        """Open a ticket; return its id."""
+        about = {"order": number_of(order_id, "SO")} if order_id else {"email": "hal@example.com"}
+        wanted = {"channel": "phone", "topic": topic, "subject": "x", "message": "x"}
+        ticket = TicketIn.model_validate({**wanted, **about, **changes})
+        return int(self._do(day, opening.open_tickets, [ticket])[0])
+
+    def answer(self, day: str, step: str, ticket_id: int, word: Any = "x", hour: int = 16) -> None:
+        """Reply to a ticket, hear of it, solve or rate it."""
+        self._do(day, getattr(care, step), {ticket_id: word}, hour=hour)
+
+    def recommend(self, day: str, order_id: int, score: int) -> None:
+        """Take the feedback on an order."""
+        self._do(day, feedback.give, [FeedbackIn(order=number_of(order_id, "SO"), score=score)])
+
     def by_sql(self, *statements: str, **parameters: Any) -> None:
         """Write as somebody does who knows nothing of the services or of foreign keys."""
 
@@ -139,7 +158,41 @@ def first_days(trade: Trade) -> dict[str, int]:
         at=trade.at("2026-03-02"),
     )  # fmt: skip
     trade.send_back("2026-03-02", sold["late"], 1)
+    _first_questions(trade, sold)
     return sold
+
+
+def _first_questions(trade: Trade, sold: dict[str, int]) -> None:
+    """Ask and answer; some tickets and feedback have days of their own, and will leave them."""
+    answered = trade.ask("2026-03-01", "delivery", sold["delivered"])
+    trade.answer("2026-03-01", "reply", answered)
+    trade.answer("2026-03-02", "solve", answered)
+    trade.answer("2026-03-02", "rate", answered, 4)
+    trade.ask("2026-02-27", "product", priority="low")
+    trade.ask("2026-03-01", "payment", sold["deleted"])
+    trade.ask("2026-02-24", "account")
+    trade.recommend("2026-03-02", sold["delivered"], 9)
+    trade.recommend("2026-03-03", sold["late"], 3)
+    trade.by_sql(
+        "INSERT INTO feedback (order_id, customer_id, score, given_at, changed_by, changed_at)"
+        " SELECT id, customer_id, 8, :at, 'sql', :at FROM orders WHERE id = :deleted",
+        at=trade.at("2026-02-25"), deleted=sold["deleted"],
+    )  # fmt: skip
+
+
+def _more_questions(trade: Trade, sold: dict[str, int]) -> None:
+    """Answer late, open a ticket again, let one go and one be of another day."""
+    trade.answer("2026-03-04", "hear", 1)
+    trade.answer("2026-03-04", "reply", 2)
+    # Late by the days alone, while nothing else happens to it.
+    trade.ask("2026-03-04", "other", channel="web")
+    trade.recommend("2026-03-04", sold["late"], 10)
+    trade.by_sql(
+        "DELETE FROM tickets WHERE id = 4",
+        "UPDATE tickets SET opened_at = :at WHERE id = 2",
+        "DELETE FROM feedback WHERE order_id = :deleted",
+        at=trade.at("2026-02-28"), deleted=sold["deleted"],
+    )  # fmt: skip
 
 
 def changed_days(trade: Trade, sold: dict[str, int]) -> None:
@@ -168,6 +221,7 @@ def changed_days(trade: Trade, sold: dict[str, int]) -> None:
         "UPDATE skus SET price_minor = price_minor + 1 WHERE code = 'SKU-2'",
         moved=sold["moved"], waiting=sold["waiting"],
     )  # fmt: skip
+    _more_questions(trade, sold)
     _delete(trade, sold["deleted"])
     # Units that were found on an earlier day.
     _move(trade, "SKU-3", 7, "2026-03-01")
@@ -189,6 +243,10 @@ def last_days(trade: Trade, sold: dict[str, int]) -> None:
         "UPDATE refunds SET status = 'failed', refunded_at = NULL WHERE return_id IN"
         " (SELECT id FROM returns WHERE order_id = :delivered)",
         "DELETE FROM supplier_terms WHERE sku_id = :sku",
+        # What hangs on a ticket and is not it.
+        "INSERT INTO ticket_messages (ticket_id, author, step, is_internal, body, sent_at,"
+        " changed_by) SELECT id, 'customer', 'reply', false, 'x', opened_at, 'sql' FROM tickets"
+        " WHERE id = 3",
         delivered=sold["delivered"], sku=trade.shop.sku_ids["SKU-2"],
     )  # fmt: skip
     trade.sell("2026-03-06", "gus", ("SKU-4", 99))

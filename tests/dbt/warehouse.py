@@ -109,6 +109,12 @@ DAMAGE = {
     "UPDATE marts.sku_sales_daily SET returns = returns + 1, net_sales = net_sales - 1":
         "sales_add_up",
     "UPDATE marts.sku_sales_daily SET tax = tax + 1": "sales_add_up",
+    "DELETE FROM marts.care_daily": "care_adds_up",
+    "UPDATE marts.care_daily SET answered_in_time = answers_judged + 1": "care_adds_up",
+    "UPDATE marts.care_daily SET rating_sum = rating_sum + 1": "care_adds_up",
+    "DELETE FROM marts.feedback_daily": "care_adds_up",
+    "UPDATE marts.feedback_daily SET promoters = promoters + 1": "care_adds_up",
+    "UPDATE marts.fct_feedback SET score = score + 1": "care_adds_up",
     "DELETE FROM marts.service_daily": "service_adds_up",
     "UPDATE marts.service_daily SET filled_units = known_units + 1": "service_adds_up",
     "UPDATE marts.service_daily SET perfect_orders = otif_orders + 1": "service_adds_up",

@@ -113,7 +113,9 @@ def test_whoever_may_change_a_thing_is_answered_though_he_may_not_read(shop: Sho
     assert floor.post("/v1/stock/transfers", json=move).json()["status"] == "draft"
 
 
-@pytest.mark.parametrize("path", ["orders", "purchase-orders", "stock/transfers", "stock/counts"])
+@pytest.mark.parametrize(
+    "path", ["orders", "purchase-orders", "stock/transfers", "stock/counts", "tickets"]
+)
 def test_a_status_that_there_is_not_is_refused(shop: Shop, path: str) -> None:
     refused = client(shop, "admin").get(f"/v1/{path}?status=bogus")
     assert refused.status_code == 422

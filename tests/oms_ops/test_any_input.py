@@ -33,10 +33,10 @@ LIKELY: dict[str, list[Any]] = {
     "postal_code": ["30301"], "quantity": [1, 2], "line_no": [1, 2], "method": ["card"],
     "channel": ["web"], "reason": ["found", "lost", "late"], "supplier": ["ACME"],
     "order_line_id": [1, 2], "shipment_ids": [[1], [1, 2]],
-    "code": ["SKU-1", "SO-10000001", "SH-10000001"],
+    "code": ["SKU-1", "SO-10000001", "SH-10000001"], "order": ["SO-10000001"],
 }  # fmt: skip
 NUMBERS = ["SO-10000001", "WV-10000001", "PO-10000001", "1", "2", "ATL", "SKU-1", "pick", "nothing",
-           "%00", "9" * 30, "BA-10000001", "bob@example.com", "fake"]  # fmt: skip
+           "%00", "9" * 30, "BA-10000001", "TK-10000001", "bob@example.com", "fake"]  # fmt: skip
 
 
 class Drawn:

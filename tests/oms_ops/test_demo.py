@@ -138,6 +138,12 @@ def test_there_is_life_in_it(database: sa.Engine) -> None:
         assert statuses("orders") >= {"open", "closed", "cancelled"}
         assert statuses("shipments") >= {"allocated", "picked", "packed", "shipped", "delivered"}
         assert statuses("purchase_orders") >= {"sent", "closed"}
+        assert statuses("tickets") >= {"waiting", "solved", "closed"}
+        for table in ("feedback", "tickets WHERE rating IS NOT NULL"):
+            assert connection.scalar(sa.text(f"SELECT count(*) FROM {table}")), table
+        # History tells nobody.
+        told = sa.text("SELECT count(*) FROM outbox_messages WHERE kind LIKE 'ticket%'")
+        assert connection.scalar(told) == 0
         last = connection.scalar(sa.text("SELECT max(placed_at) FROM orders"))
         zone = "America/New_York"
     moment = datetime.fromisoformat(last) if isinstance(last, str) else last

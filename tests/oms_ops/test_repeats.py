@@ -42,6 +42,9 @@ BOUGHT = {"supplier": "ACME", **ATL}
          {"from_warehouse": "ATL", "to_warehouse": "NYC", "lines": LINES}, "transfers"),
         ("/v1/stock/counts", {"warehouse": "ATL", "skus": ["SKU-1"]}, "stock_counts"),
         ("/v1/drafts", {"note": "later"}, "drafts"),
+        ("/v1/tickets",
+         {"email": "a@example.com", "channel": "phone", "topic": "other", "subject": "Hm",
+          "message": "Well?"}, "ticket_messages"),
     ],
 )  # fmt: skip
 def test_a_repeat_gets_the_first_answer_and_does_nothing(

@@ -312,6 +312,40 @@ def test_totals_leave_out_what_committed_but_has_not_landed(
     engine.dispose()
 
 
+def test_tickets_that_have_not_landed_are_left_out_though_the_feed_lacks_their_words(
+    postgres_url: str, folder: Path
+) -> None:
+    """The landed state of a row is made from the log, which carries no subject and no address."""
+    engine = make_engine(postgres_url)
+    with transaction(engine) as connection:
+        _set_stock(connection, 1000)
+        connection.exec_driver_sql(
+            "INSERT INTO tickets (email, channel, topic, subject, status, priority, opened_at,"
+            " first_response_due_at, resolution_due_at, changed_by, changed_at) VALUES"
+            " ('a@example.com', 'phone', 'other', 'x', 'new', 'low', now(), now(), now(), 's',"
+            " now())"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO feedback (order_id, customer_id, score, given_at, changed_by, changed_at)"
+            " SELECT id, customer_id, 3, now(), 's', now() FROM orders"
+        )
+    landing.land(engine, folder)
+    with in_flight(engine) as slow:
+        add_customers(slow, "slow")
+        with transaction(engine) as fast:
+            fast.exec_driver_sql("UPDATE feedback SET score = 9")
+            fast.exec_driver_sql(
+                "UPDATE tickets SET status = 'solved', first_responded_at = now(),"
+                " solved_at = now(), rating = 4, rated_at = now()"
+            )
+        held = landing.land(engine, folder).horizon.totals
+        names = ("tickets", "tickets_solved", "rating_points", "feedback", "feedback_points")
+        assert [held[name] for name in names] == [1, 0, 0, 1, 3]
+    caught_up = landing.land(engine, folder).horizon.totals
+    assert [caught_up[name] for name in names] == [1, 1, 4, 1, 9]
+    engine.dispose()
+
+
 def test_totals_at_an_empty_feed_are_nothing(database: Engine) -> None:
     with reading(database) as connection:
         found = ledger.totals(connection, Cursor())

@@ -22,6 +22,8 @@ changed as (
     union all
     select order_id, _file from {{ ref('stg_returns') }}
     union all
+    select order_id, _file from {{ ref('stg_feedback') }}
+    union all
     select returns.order_id, lines._file
     from {{ ref('stg_return_lines') }} as lines
     inner join {{ ref('stg_returns') }} as returns on lines.return_id = returns.id

@@ -1,0 +1,1 @@
+"""What customers ask and what they think: tickets with their messages, ratings, feedback."""
