@@ -53,6 +53,19 @@ def reached(warehouse: Path) -> Cursor:
     return newest.upto if newest else Cursor()
 
 
+def to_read(warehouse: Path, folder: Path, *, anew: bool) -> int:
+    """Return how many changes a build takes in: those of the files that none has gone through."""
+    done = Cursor() if anew else reached(warehouse)
+    files = [str(file.path) for file in lake.landed(folder) if file.upto > done]
+    if not files:
+        return 0
+    with duckdb.connect() as connection:
+        row = connection.execute(
+            "SELECT CAST(sum(num_rows) AS BIGINT) FROM parquet_file_metadata(?)", [files]
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def processed_upto(warehouse: Path) -> lake.LakeFile | None:
     """Return the newest file that a whole build has gone through, None before the first."""
     with duckdb.connect(warehouse, read_only=True) as connection:

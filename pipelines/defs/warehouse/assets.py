@@ -71,12 +71,14 @@ def dbt_models(
     checks = {spec.metadata[UNIQUE_ID]: spec for spec in dbt_models.check_specs}
     failed: list[str] = []
     with run.journal.stage("warehouse") as stage:
+        warehouse, folder = settings().warehouse, settings().lake / "changes"
         variables: dict[str, Any] = {"business_date": run.business_date.isoformat()}
-        if own := upstream.staged(settings().lake / "changes"):
+        if own := upstream.staged(folder):
             variables["own_columns"] = own
         select = _selection(context) if context.is_subset else ()
-        why = rebuilding.reason(settings().warehouse, settings().lake / "changes")
+        why = rebuilding.reason(warehouse, folder)
         full = FULL_REFRESH in context.run.tags or why is not None
+        stage.rows_read = rebuilding.to_read(warehouse, folder, anew=full)
         total = len(keys) + len(checks)
         models = tests = 0
         for result in dbt.build(variables, select=select, full_refresh=full):
@@ -93,14 +95,14 @@ def dbt_models(
                 yield dg.MaterializeResult(
                     asset_key=keys[result.unique_id], metadata={"seconds": result.seconds}
                 )
-        stage.bytes = settings().warehouse.stat().st_size
+        stage.bytes = warehouse.stat().st_size
         stage.note = f"{models} models built, {tests} tests"
         if why:
             stage.note += f"; built anew: {why}"
     if failed:
         raise dg.Failure("dbt: " + "; ".join(failed))
     if not context.is_subset:
-        rebuilding.remember(settings().warehouse, settings().lake / "changes")
+        rebuilding.remember(warehouse, folder)
 
 
 def _check(run: PipelineRun, key: dg.AssetCheckKey, result: dbt.NodeResult) -> dg.AssetCheckResult:
