@@ -220,7 +220,12 @@ def autocommit(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def immediate(connection: Connection) -> Iterator[None]:
-    """Make the block one write transaction on a SQLite connection of :func:`autocommit`."""
+    """Make the block one write transaction on a connection of :func:`autocommit`."""
+    if connection.dialect.name != "sqlite":
+        driver: Any = connection.connection.driver_connection
+        with driver_errors(connection, "a transaction"), driver.transaction():
+            yield
+        return
     with _writers_queue(connection):
         execute(connection, "BEGIN IMMEDIATE", {})
         try:

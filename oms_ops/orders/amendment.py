@@ -23,6 +23,7 @@ from oms_ops.orders import (
     additions,
     consequences,
     deadlines,
+    promises,
     queries,
     relocation,
     submission,
@@ -129,6 +130,10 @@ def apply(
     is_changed = bool(changes) or any(each.added for each in amended)
     if is_changed:
         additions.add(connection, actor, head, amended, found, seen, parameters)
+        if "allow_split" in changes:
+            # It is served from elsewhere now, or not any more.
+            waits = {(head["warehouse_id"], li["sku_id"]) for li in lines if li["backordered"]}
+            promises.update(connection, actor, waits)
         totals.refresh(connection, parameters)
         consequences.give_codes_back(connection, parameters)
         grows = any(each.added > 0 for each in amended)
