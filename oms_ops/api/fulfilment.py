@@ -157,7 +157,7 @@ def advance_many(
     engine: Database, actor: Caller, step: StepName, body: StepsBody
 ) -> dict[str, Any]:
     """Take a set of shipments one step along: all of them or none."""
-    _refuse_unused(step, body)
+    _refuse_unused(actor, step, body)
 
     def work(connection: Connection) -> dict[str, Any]:
         _STEPS[step](connection, actor, body)
@@ -176,7 +176,7 @@ def advance(
 ) -> dict[str, Any]:
     """Pick, pack, ship or deliver a shipment; or tell that it failed, is out again or came back."""
     said = body or StepBody()
-    _refuse_unused(step, said)
+    _refuse_unused(actor, step, said)
     typed = {shipment_id: said.tracking_number} if said.tracking_number else {}
     known = said.model_dump(exclude={"tracking_number", "parcels"})
     steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
@@ -206,15 +206,20 @@ _SAYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _refuse_unused(step: str, body: StepBody | StepsBody) -> None:
+def _refuse_unused(actor: Actor, step: str, body: StepBody | StepsBody) -> None:
     """Refuse what a step would leave out in silence; an empty field says nothing."""
+    actor.require(FULFIL)
     faults = [
         FieldError(name, "unknown_field", f"has no meaning for {step}")
         for name in type(body).model_fields
-        if name not in ("shipment_ids", *_SAYS[step]) and getattr(body, name) not in (None, "", {})
+        if name not in ("shipment_ids", *_SAYS[step]) and _says(getattr(body, name))
     ]
     if faults:
         raise ValidationFailed("The step has bad fields.", faults)
+
+
+def _says(value: Any) -> bool:
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _moments(body: StepsBody) -> dict[int, datetime]:

@@ -28,8 +28,8 @@ TAKEN, MOVED, PLACED, REDUCED, CANCELLED, ADDED = range(6)
 class PastOrder:
     """A captured order; ``wanted`` is (SKU id, units) per line, ``day`` the shop's day it came on.
 
-    ``override`` is the warehouse that a person named; one that is no more is nobody's wish. What an order ``from_basket`` wants was held
-    for it, so its channel had nothing of it to leave.
+    ``override`` is the warehouse that a person named; one that is no more is nobody's wish. What an
+    order ``from_basket`` wants was held for it, so its channel had nothing of it to leave.
     """
 
     id: int

@@ -164,8 +164,28 @@ def test_a_step_refuses_what_it_would_leave_out(client: TestClient, shop: Shop) 
             assert ("reason", "unknown_field") in faults(answer, 422)
         if step != "ship":
             assert ("tracking_numbers", "unknown_field") in faults(answer, 422)
-    nothing = {"parcels": None, "reason": "", "at": None, "carrier": None}
+    nothing = {"parcels": [], "reason": " ", "at": None, "carrier": "\t", "tracking_number": None}
     assert client.post(f"/v1/shipments/{one}/pick", json=nothing).status_code == 200
+    key = run(shop.engine, lambda c: keys.create(c, "merchandiser", "mary"))
+    mary = {"Authorization": f"Bearer {key}"}
+    for place, body in ((f"{one}/pick", {}), ("pick", {"shipment_ids": [one]})):
+        answer = client.post(f"/v1/shipments/{place}", json={**body, "reason": "r"}, headers=mary)
+        assert answer.status_code == 403
+
+
+def test_a_tracking_number_of_another_shipment_is_refused(client: TestClient, shop: Shop) -> None:
+    one, other = shipment(client, shop), shipment(client, shop)
+    for step in ("pick", "pack"):
+        assert client.post(f"/v1/shipments/{one}/{step}").status_code == 200
+    numbers = {str(one): "A", str(other): "B", "99": "Z"}
+    body = {"shipment_ids": [one], "tracking_numbers": numbers}
+    for step in ("label", "ship"):
+        assert faults(client.post(f"/v1/shipments/{step}", json=body), 422) == [
+            (f"tracking_numbers.{other}", "unknown_shipment"),
+            ("tracking_numbers.99", "unknown_shipment"),
+        ]
+    body["tracking_numbers"] = {str(one): "A"}
+    assert client.post("/v1/shipments/ship", json=body).status_code == 200
 
 
 def test_a_step_of_one_shipment_names_the_fields_of_its_body(
