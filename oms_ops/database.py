@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -447,6 +447,11 @@ def read_time(value: Any) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
     return datetime.fromisoformat(value)
+
+
+def read_day(value: Any) -> date | None:
+    """Return a date that textual SQL selected: SQLite keeps it as text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def for_update(connection: Connection) -> str:

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
-from oms_ops.database import as_ids, execute, ids, read_time
+from oms_ops.database import as_ids, execute, ids, read_day, read_time
 from oms_ops.rules.document import RoutingRules, place_names
 from oms_ops.settings import settings
 
@@ -191,9 +191,9 @@ def told(answer: Any) -> dict[int, Supply]:
     for sku_id, lead_time, due, *goods in answer.fetchall():
         fallback = None if lead_time is None else today + timedelta(days=lead_time)
         supply = supplies.setdefault(sku_id, Supply(fallback))
-        if due is not None:
+        if (day := read_day(due)) is not None:
             warehouse_id, units, code, is_active = goods
-            day = _expected(as_day(due), today)
+            day = _expected(day, today)
             supply.goods.append(Goods(day, warehouse_id, int(units), code, bool(is_active)))
     return supplies
 
@@ -230,10 +230,7 @@ def lines(connection: Connection, sku_ids: Iterable[int]) -> list[WaitingLine]:
         f" FROM ({_WAITING.format(skus=ids(connection, 'skus'))}) AS l ORDER BY l.placed_at, l.id",
         {"skus": as_ids(sku_ids)},
     ).fetchall()
-    return [
-        WaitingLine(*_read(row[:8]), row[8], row[9], as_day(row[10]) if row[10] else None)
-        for row in rows
-    ]
+    return [WaitingLine(*_read(row[:8]), row[8], row[9], read_day(row[10])) for row in rows]
 
 
 def asked_before(connection: Connection, sku_ids: Iterable[int], moment: Any) -> Any:
@@ -275,8 +272,3 @@ def _read(row: Sequence[Any]) -> tuple[Any, ...]:
     known = from_json(sources) if isinstance(sources, str) else sources
     moment = read_time(placed_at)
     return (home_id, sku_id, units, moment, bool(splits), (country, region), frozenset(known or ()))
-
-
-def as_day(value: Any) -> date:
-    """Return a date that textual SQL selected: SQLite keeps it as text."""
-    return date.fromisoformat(value) if isinstance(value, str) else value
