@@ -230,7 +230,10 @@ def lines(connection: Connection, sku_ids: Iterable[int]) -> list[WaitingLine]:
         f" FROM ({_WAITING.format(skus=ids(connection, 'skus'))}) AS l ORDER BY l.placed_at, l.id",
         {"skus": as_ids(sku_ids)},
     ).fetchall()
-    return [WaitingLine(*_read(row[:8]), row[8], row[9], read_day(row[10])) for row in rows]
+    return [
+        WaitingLine(**_read(row[:8]), id=row[8], order_id=row[9], promised_on=read_day(row[10]))
+        for row in rows
+    ]
 
 
 def asked_before(connection: Connection, sku_ids: Iterable[int], moment: Any) -> Any:
@@ -263,12 +266,19 @@ def asked_before(connection: Connection, sku_ids: Iterable[int], moment: Any) ->
 def told_before(answer: Any) -> tuple[list[Waiting], set[int]]:
     """Return what :func:`asked_before` found: the queue, and the SKUs with others behind it."""
     rows = answer.fetchall()
-    queue = [Waiting(*_read(row[:8])) for row in rows if not row[8]]
+    queue = [Waiting(**_read(row[:8])) for row in rows if not row[8]]
     return queue, {row[1] for row in rows if row[8]}
 
 
-def _read(row: Sequence[Any]) -> tuple[Any, ...]:
+def _read(row: Sequence[Any]) -> dict[str, Any]:
     home_id, sku_id, units, placed_at, splits, country, region, sources = row
     known = from_json(sources) if isinstance(sources, str) else sources
-    moment = read_time(placed_at)
-    return (home_id, sku_id, units, moment, bool(splits), (country, region), frozenset(known or ()))
+    return {
+        "home_id": home_id,
+        "sku_id": sku_id,
+        "units": units,
+        "placed_at": read_time(placed_at),
+        "splits": bool(splits),
+        "place": (country, region),
+        "sources": frozenset(known or ()),
+    }
