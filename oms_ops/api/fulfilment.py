@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import FULFIL, Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, callers_words
+from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, ShipmentIds, callers_words
 from oms_ops.database import run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment import commands, delivery, labels, packing, scan
@@ -27,10 +27,6 @@ router = APIRouter(tags=["fulfilment"])
 
 StepName = Literal["pick", "pack", "ship", "deliver", "fail", "retry", "return"]
 ShortText = Annotated[str, Field(max_length=200)]
-ShipmentIds = Annotated[
-    list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
-]
-
 
 #: How a route of one shipment calls what the services take in sets.
 _ONE = {r"^shipment_ids\[0\]$": "shipment_id", r"^tracking_numbers\.\d+$": "tracking_number"}

@@ -259,8 +259,9 @@ def add(
         raise Conflict(f"{home} ships no more, and the order may not be split.")
     lines = found.lines
     routing = route_order(submission(head, [], home), found, seen)
+    keep = seen.rules.rules.reserve_of(head["channel"])
     if any(routing.backordered) and not head["allow_backorder"]:
-        refusal = out_of_stock(lines, routing)
+        refusal = out_of_stock(lines, routing, keep)
         indexes = [each.index for each in added]
         raise OutOfStock(refusal.message, relabel(refusal.errors, indexes))
     line_ids = _write(connection, head, added, lines, routing, stamp)
@@ -277,7 +278,6 @@ def add(
     if takes:
         shipments.add(connection, takes, stamp)
     wanted = [Quantity(t["warehouse_id"], t["sku_id"], t["take"]) for t in takes]
-    keep = seen.rules.rules.reserve_of(head["channel"])
     if not ledger.allocate(connection, actor, wanted, keep=keep):
         raise Retry("stock moved between the plan and the claim")
     waiting = {

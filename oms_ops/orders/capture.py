@@ -37,7 +37,7 @@ from oms_ops.orders.pricing import (
     price,
     quantity_errors,
 )
-from oms_ops.orders.routing import Destination, Routing, route
+from oms_ops.orders.routing import Destination, Routing, available_words, route
 from oms_ops.orders.submission import Submission, read
 from oms_ops.orders.supply import Waiting
 from oms_ops.orders.tenders import gateway_faults, terms_of
@@ -186,7 +186,7 @@ def _plan(
     _refuse_overrides(actor, order, priced, seen)
     routing = route_order(order, priced, seen)
     if any(routing.backordered) and not order.allow_backorder:
-        raise out_of_stock(priced.lines, routing)
+        raise out_of_stock(priced.lines, routing, rules.reserve_of(order.channel))
     promised, behind = _promised(connection, order, priced, routing, seen, now)
     hold = holding.reason(
         connection, rules, order, priced.totals.total, seen.customer_id, unpaid=seen.unpaid
@@ -519,15 +519,19 @@ def _unique_violation(error: IntegrityError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
 
 
-def out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:
-    """Return the refusal that names every line which cannot be filled."""
+def out_of_stock(priced: Sequence[PricedLine], routing: Routing, reserve: int) -> OutOfStock:
+    """Return the refusal that names every line which cannot be filled.
+
+    ``reserve`` is what the channel must leave in each warehouse.
+    """
     return OutOfStock(
         "Some lines cannot be filled from stock and backorders are not allowed.",
         [
             FieldError(
                 f"lines[{index}].quantity",
                 "out_of_stock",
-                f"{line.sku.code}: {line.quantity - short} of {line.quantity} available",
+                f"{line.sku.code}: "
+                + available_words(line.quantity - short, line.quantity, reserve),
             )
             for index, (line, short) in enumerate(zip(priced, routing.backordered, strict=True))
             if short

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oms_ops import cards
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import run
 from oms_ops.errors import Conflict, NotFound, OutOfStock, ValidationFailed
@@ -328,6 +329,11 @@ def test_what_cannot_be_read_of_a_line_counts_for_nothing(shop: Shop) -> None:
         shop, order_id, added, {"line_no": 1, "quantity": 9}, {"line_no": 1, "quantity": 1}
     ) == {("lines[2].line_no", "repeated_line")}
     assert faults(shop, order_id, {**added, "\ud800": 1}) == {("lines[0]", "string_unicode")}
+    assert faults(shop, order_id, {"line_no": 1, "quantity": 2, "unit_price": ""}) == {
+        ("lines[0].unit_price", "decimal_parsing"),
+    }
+    card = {"sku": "SKU-1", "quantity": 1, "4111111111111111": 1}
+    assert faults(shop, order_id, card, card) == {("body", cards.CODE)}
     assert faults(shop, order_id, {"line_no": "7", "quantity": 1}) == {
         ("lines[0].line_no", "int_type"),
     }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
@@ -405,3 +406,49 @@ def test_a_later_day_elsewhere_delays_nobody_at_other_homes(shop: Shop) -> None:
     with clock.at(NOON + timedelta(days=2)):
         bought(shop, 6, 9)
         assert seen(shop, far)["promised_on"] == day(5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_is_promised_a_day_has_the_goods_on_it(shop: Shop, seed: int) -> None:
+    rng = Random(seed)
+    coming = []
+    for _ in range(rng.randint(1, 4)):
+        days, warehouse = rng.randint(1, 4), rng.choice(["ATL", "NYC"])
+        coming.append((days, shop.warehouse_ids[warehouse], bought_at(shop, warehouse, 6, days)))
+    waiting = []
+    for _ in range(8):
+        moment = NOON - timedelta(minutes=rng.randint(0, 500))
+        waiting.append(
+            placed(
+                shop, ("SKU-1", rng.randint(1, 5)), allow_backorder=True,
+                allow_split=rng.random() < 0.5, warehouse=rng.choice(["ATL", "NYC"]),
+                placed_at=moment.isoformat(),
+            )
+        )  # fmt: skip
+    promised = [seen(shop, order_id)["promised_on"] for order_id in waiting]
+    assert run(shop.engine, lambda c: promises.update(c, ADMIN, all_pairs(shop))) == 0
+    served: dict[int, str] = {}
+    for days, _, order in sorted(coming, key=lambda each: each[:2]):
+        with clock.at(NOON + timedelta(days=days)):
+            came(shop, order, 6)
+        for order_id, (_, left) in zip(waiting, units(shop, *waiting), strict=True):
+            if not left:
+                served.setdefault(order_id, day(days))
+    for order_id, on in zip(waiting, promised, strict=True):
+        # Who is not served by what was coming waits for the lead time, at the least.
+        assert served.get(order_id, on) == on
+        assert order_id in served or on >= day(5)
+
+
+def bought_at(shop: Shop, warehouse: str, units: int, days: int) -> dict[str, Any]:
+    return run(
+        shop.engine,
+        lambda c: purchasing.create(
+            c, BUYER, supplier="ACME", warehouse=warehouse, lines=[PurchaseLine("SKU-1", units)],
+            expected_on=TODAY + timedelta(days=days),
+        ),
+    )  # fmt: skip
+
+
+def all_pairs(shop: Shop) -> list[tuple[int, int]]:
+    return [(home, sku) for home in shop.warehouse_ids.values() for sku in shop.sku_ids.values()]

@@ -96,6 +96,10 @@ def test_rerouting_names_all_that_is_wrong_in_one_answer(client: TestClient, sho
     missing = client.post("/v1/shipments/reroute", json=body)
     assert faults(missing, 404) == stuck
     assert missing.json()["detail"] == "There is no shipment 99999."
+    beyond = {**body, "shipment_ids": [2**70]}
+    assert faults(client.post("/v1/shipments/reroute", json=beyond), 422) == [
+        ("shipment_ids[0]", "less_than_equal")
+    ]
     nowhere = {**body, "to": "XX", "exclude": ["ATL", "QQ"]}
     assert faults(client.post("/v1/shipments/reroute", json=nowhere), 422) == [
         *stuck,
@@ -111,6 +115,9 @@ def test_a_capture_names_the_amount(client: TestClient, shop: Shop) -> None:
     assert faults(client.post(path, json={"amount": "9999"}), 409) == [("amount", "beyond_open")]
     assert client.post(path, json={"amount": "1.00"}).status_code == 200
     assert faults(client.post(path), 409) == [("amount", "required")]
+    client.post(path, json={"amount": "0.99"})
+    for body in ({"amount": "1"}, {}):
+        assert faults(client.post(path, json=body), 409) == [("amount", "beyond_open")]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +134,11 @@ def test_what_is_no_json_is_told_so(client: TestClient, body: bytes) -> None:
 def test_rules_are_refused_by_the_fields_that_were_sent(client: TestClient) -> None:
     document = {
         "foo": 1, "taxes": [{"percent": "101"}], "routing": {"rank": ["x"]},
-        "exchange_rates": {"dollars": "1"},
+        "exchange_rates": {"dollars": "1", "XXX": "1"}, "cash_rounding": {"YYY": 5},
     }  # fmt: skip
     named = [
         ("exchange_rates.dollars", "string_pattern_mismatch"), ("foo", "unknown_field"),
+        ("exchange_rates.XXX", "unknown_currency"), ("cash_rounding.YYY", "unknown_currency"),
         ("routing.rank[0]", "literal_error"), ("taxes[0].percent", "less_than_equal"),
     ]  # fmt: skip
     refused = faults(client.put("/v1/rules", json={"document": document}), 422)
