@@ -240,7 +240,7 @@ def locked(connection: Connection, number: str, statuses: Sequence[str], step: s
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no transfer {number}.")
-    head = Head(*row[:5], expected_on=read_day(row[5]))
+    head = Head(*(*row[:5], read_day(row[5])))
     if head.status not in statuses:
         message = f"{head.number} is {head.status.replace('_', ' ')}: it cannot {step}"
         raise Conflict(f"{message}.", [FieldError("number", "wrong_status", message)])

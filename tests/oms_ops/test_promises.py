@@ -49,12 +49,14 @@ def _one_day(shop: Shop) -> Iterator[None]:
     assert [finding for finding in reconcile(shop.engine) if finding.count] == []
 
 
-def bought(shop: Shop, units: int, days: int, sku: str = "SKU-1") -> dict[str, Any]:
+def bought(
+    shop: Shop, units: int, days: int, sku: str = "SKU-1", warehouse: str = "ATL"
+) -> dict[str, Any]:
     """Order units that are expected in so many days."""
     return run(
         shop.engine,
         lambda c: purchasing.create(
-            c, BUYER, supplier="ACME", warehouse="ATL", lines=[PurchaseLine(sku, units)],
+            c, BUYER, supplier="ACME", warehouse=warehouse, lines=[PurchaseLine(sku, units)],
             expected_on=TODAY + timedelta(days=days),
         ),
     )  # fmt: skip
@@ -414,7 +416,9 @@ def test_who_is_promised_a_day_has_the_goods_on_it(shop: Shop, seed: int) -> Non
     coming = []
     for _ in range(rng.randint(1, 4)):
         days, warehouse = rng.randint(1, 4), rng.choice(["ATL", "NYC"])
-        coming.append((days, shop.warehouse_ids[warehouse], bought_at(shop, warehouse, 6, days)))
+        coming.append(
+            (days, shop.warehouse_ids[warehouse], bought(shop, 6, days, warehouse=warehouse))
+        )
     waiting = []
     for _ in range(8):
         moment = NOON - timedelta(minutes=rng.randint(0, 500))
@@ -428,9 +432,9 @@ def test_who_is_promised_a_day_has_the_goods_on_it(shop: Shop, seed: int) -> Non
     promised = [seen(shop, order_id)["promised_on"] for order_id in waiting]
     assert run(shop.engine, lambda c: promises.update(c, ADMIN, all_pairs(shop))) == 0
     served: dict[int, str] = {}
-    for days, _, order in sorted(coming, key=lambda each: each[:2]):
+    for days, _, bringing in sorted(coming, key=lambda each: each[:2]):
         with clock.at(NOON + timedelta(days=days)):
-            came(shop, order, 6)
+            came(shop, bringing, 6)
         for order_id, (_, left) in zip(waiting, units(shop, *waiting), strict=True):
             if not left:
                 served.setdefault(order_id, day(days))
@@ -438,16 +442,6 @@ def test_who_is_promised_a_day_has_the_goods_on_it(shop: Shop, seed: int) -> Non
         # Who is not served by what was coming waits for the lead time, at the least.
         assert served.get(order_id, on) == on
         assert order_id in served or on >= day(5)
-
-
-def bought_at(shop: Shop, warehouse: str, units: int, days: int) -> dict[str, Any]:
-    return run(
-        shop.engine,
-        lambda c: purchasing.create(
-            c, BUYER, supplier="ACME", warehouse=warehouse, lines=[PurchaseLine("SKU-1", units)],
-            expected_on=TODAY + timedelta(days=days),
-        ),
-    )  # fmt: skip
 
 
 def all_pairs(shop: Shop) -> list[tuple[int, int]]:
