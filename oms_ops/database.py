@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -220,7 +220,12 @@ def autocommit(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def immediate(connection: Connection) -> Iterator[None]:
-    """Make the block one write transaction on a SQLite connection of :func:`autocommit`."""
+    """Make the block one write transaction on a connection of :func:`autocommit`."""
+    if connection.dialect.name != "sqlite":
+        driver: Any = connection.connection.driver_connection
+        with driver_errors(connection, "a transaction"), driver.transaction():
+            yield
+        return
     with _writers_queue(connection):
         execute(connection, "BEGIN IMMEDIATE", {})
         try:
@@ -442,6 +447,11 @@ def read_time(value: Any) -> datetime | None:
     if value is None or isinstance(value, datetime):
         return value
     return datetime.fromisoformat(value)
+
+
+def read_day(value: Any) -> date | None:
+    """Return a date that textual SQL selected: SQLite keeps it as text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def for_update(connection: Connection) -> str:

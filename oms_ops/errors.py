@@ -23,10 +23,10 @@ class OmsError(Exception):
     code = "bad_request"
 
     def __init__(self, message: str, errors: Sequence[FieldError] = ()) -> None:
-        """Keep the sentence for people and every bad field."""
+        """Keep the sentence for people and every bad field; what is said twice counts once."""
         super().__init__(message)
         self.message = message
-        self.errors = list(errors)
+        self.errors = list(dict.fromkeys(errors))
 
     def problem(self) -> dict[str, Any]:
         """Return the problem details object (RFC 9457) for this refusal."""

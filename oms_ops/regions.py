@@ -27,12 +27,23 @@ _RENAMED = {
     "TW": {"金門縣": "KIN", "連江縣": "LIE"},
 }  # fmt: skip
 
-#: What else is written -> the code: codes of before, and Shopify's where ISO has none.
+#: What else is written -> the code: codes of before, Shopify's where ISO has none, and names that
+#: the world uses where the data has the country's own alone ("Guangdong Sheng", "Moskva").
 _ALSO = {
+    "CN": {
+        "Anhui": "AH", "Beijing": "BJ", "Chongqing": "CQ", "Fujian": "FJ", "Gansu": "GS",
+        "Guangdong": "GD", "Guangxi": "GX", "Guizhou": "GZ", "Hainan": "HI", "Hebei": "HE",
+        "Heilongjiang": "HL", "Henan": "HA", "Hubei": "HB", "Hunan": "HN", "Inner Mongolia": "NM",
+        "Jiangsu": "JS", "Jiangxi": "JX", "Jilin": "JL", "Liaoning": "LN", "Macao": "MO",
+        "Ningxia": "NX", "Qinghai": "QH", "Shaanxi": "SN", "Shandong": "SD", "Shanghai": "SH",
+        "Shanxi": "SX", "Sichuan": "SC", "Tianjin": "TJ", "Tibet": "XZ", "Xinjiang": "XJ",
+        "Xizang": "XZ", "Yunnan": "YN", "Zhejiang": "ZJ",
+    },
     "HK": {"HK": "Hong Kong Island", "KL": "Kowloon", "NT": "New Territories"},
     "IN": {"DD": "DH", "DN": "DH"},
     "MX": {"DF": "CMX", "DIF": "CMX"},
-}
+    "RU": {"Moscow": "MOW", "Saint Petersburg": "SPE", "St. Petersburg": "SPE"},
+}  # fmt: skip
 
 _SPELLINGS = ("sub_isoids", "sub_keys", "sub_names", "sub_lnames", "sub_lfnames")
 

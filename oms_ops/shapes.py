@@ -6,6 +6,7 @@ become that of the whole order.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -95,30 +96,51 @@ class Strict(BaseModel):
 
 
 class Body(Strict):
-    """A body of a request: besides, each text in it, however deep, can be stored."""
+    """A body of a request: besides, all that is in it, however deep, can be stored."""
 
     @field_validator("*")
     @classmethod
     def _can_be_stored(cls, value: Any) -> Any:
-        _search(value)
+        refuse_unstorable(value)
         return value
 
 
-def _search(value: Any) -> None:
-    if isinstance(value, str):
-        storable(value)
-    elif isinstance(value, Mapping):
-        for key, each in value.items():
-            _search(key)
-            _search(each)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _search(each)
+#: Levels of lists and objects in what is sent, at most: nothing that we know has half of them.
+MOST_LEVELS = 20
 
 
 def refuse_unstorable(document: Any) -> None:
-    """Raise ValueError where a text of a free document cannot be stored."""
-    _search(document)
+    """Raise PydanticCustomError where something in a free document cannot be stored.
+
+    That is a text (:func:`storable`), a number that is none, or what is nested too deep for those
+    who read it after us.
+    """
+    # Not by recursion: nobody has checked yet how deep it is.
+    level = [document]
+    for _ in range(MOST_LEVELS + 1):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                storable(value)
+            elif isinstance(value, float):
+                _finite(value)
+            elif isinstance(value, Mapping):
+                inner += value.keys()
+                inner += value.values()
+            elif isinstance(value, list | tuple):
+                inner += value
+        if not inner:
+            return
+        level = inner
+    raise PydanticCustomError(
+        "too_deep", "has more than {levels} levels of lists and objects", {"levels": MOST_LEVELS}
+    )
+
+
+def _finite(value: float) -> None:
+    """Refuse what JSON has no number for; one database would keep it as nothing."""
+    if not math.isfinite(value):
+        raise PydanticCustomError("not_storable", "holds a number that cannot be stored")
 
 
 class _Coded(Body):

@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import FULFIL, Actor
-from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, callers_words
+from oms_ops.api.parts import MOST_LINES, Caller, Database, Key, ShipmentIds, callers_words
 from oms_ops.database import run
 from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.fulfilment import commands, delivery, labels, packing, scan
@@ -27,10 +27,6 @@ router = APIRouter(tags=["fulfilment"])
 
 StepName = Literal["pick", "pack", "ship", "deliver", "fail", "retry", "return"]
 ShortText = Annotated[str, Field(max_length=200)]
-ShipmentIds = Annotated[
-    list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
-]
-
 
 #: How a route of one shipment calls what the services take in sets.
 _ONE = {r"^shipment_ids\[0\]$": "shipment_id", r"^tracking_numbers\.\d+$": "tracking_number"}
@@ -157,7 +153,7 @@ def advance_many(
     engine: Database, actor: Caller, step: StepName, body: StepsBody
 ) -> dict[str, Any]:
     """Take a set of shipments one step along: all of them or none."""
-    _refuse_unused(step, body)
+    _refuse_unused(actor, step, body)
 
     def work(connection: Connection) -> dict[str, Any]:
         _STEPS[step](connection, actor, body)
@@ -176,7 +172,7 @@ def advance(
 ) -> dict[str, Any]:
     """Pick, pack, ship or deliver a shipment; or tell that it failed, is out again or came back."""
     said = body or StepBody()
-    _refuse_unused(step, said)
+    _refuse_unused(actor, step, said)
     typed = {shipment_id: said.tracking_number} if said.tracking_number else {}
     known = said.model_dump(exclude={"tracking_number", "parcels"})
     steps = StepsBody(shipment_ids=[shipment_id], tracking_numbers=typed, **known)
@@ -206,15 +202,20 @@ _SAYS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _refuse_unused(step: str, body: StepBody | StepsBody) -> None:
+def _refuse_unused(actor: Actor, step: str, body: StepBody | StepsBody) -> None:
     """Refuse what a step would leave out in silence; an empty field says nothing."""
+    actor.require(FULFIL)
     faults = [
         FieldError(name, "unknown_field", f"has no meaning for {step}")
         for name in type(body).model_fields
-        if name not in ("shipment_ids", *_SAYS[step]) and getattr(body, name) not in (None, "", {})
+        if name not in ("shipment_ids", *_SAYS[step]) and _says(getattr(body, name))
     ]
     if faults:
         raise ValidationFailed("The step has bad fields.", faults)
+
+
+def _says(value: Any) -> bool:
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _moments(body: StepsBody) -> dict[int, datetime]:

@@ -74,6 +74,9 @@ Key = Annotated[int, Path(ge=1, le=2**53)]
 Limit = Annotated[int, Query(ge=1, le=200)]
 #: Lines of one request, at most.
 MOST_LINES = 1000
+ShipmentIds = Annotated[
+    list[Annotated[int, Field(ge=1, le=2**53)]], Field(min_length=1, max_length=MOST_LINES)
+]
 #: A part of what is looked for.
 Search = Annotated[str, Query(max_length=200), AfterValidator(storable)]
 Cursor = Annotated[int, Query(ge=0, le=2**53)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import Field
 from sqlalchemy.engine import Connection
 
-from oms_ops.api.parts import Caller, Database
+from oms_ops.api.parts import Caller, Database, ShipmentIds
 from oms_ops.database import reading, run
 from oms_ops.orders import affected, sites, whatif
 from oms_ops.orders.reroute import reroute
@@ -20,7 +20,7 @@ router = APIRouter(tags=["routing"])
 class Rerouting(Body):
     """Shipments that nobody picks yet, and the warehouses that may not (or the one that must)."""
 
-    shipment_ids: Annotated[list[int], Field(min_length=1, max_length=1000)]
+    shipment_ids: ShipmentIds
     exclude: list[str] = Field(default_factory=list, max_length=100)
     to: str | None = None
     reason: Reason

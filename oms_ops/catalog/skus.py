@@ -29,8 +29,8 @@ class SkuIn(Body):
     """A SKU with its own price (decimal of ``currency``) and the quantities it may be ordered in.
 
     There is one at least: a multiple of ``quantity_multiple`` from ``min_quantity`` to
-    ``max_quantity``. ``channels`` lists the channels of the shop that sell it; without, every
-    channel does.
+    ``max_quantity``. ``channels`` lists the channels of the shop that sell it, one at least;
+    without, every channel does.
     """
 
     code: Code
@@ -125,6 +125,12 @@ def _never_sold(sku: SkuIn, where: str, channels: Collection[str]) -> Iterator[F
         field = "quantity_multiple" if sku.max_quantity is None else "max_quantity"
         message = f"the least quantity that can be ordered is {least}"
         yield FieldError(f"{where}.{field}", "out_of_range", message)
+    if not sku.is_active:
+        # What is sold no more may have been of a channel that is no more.
+        return
+    if sku.channels is not None and not sku.channels:
+        message = "at least one; left out, it is sold in all"
+        yield FieldError(f"{where}.channels", "required", message)
     for index, channel in enumerate(sku.channels or ()):
         if channels and channel not in channels:
             message = f"one of {', '.join(sorted(channels))}"

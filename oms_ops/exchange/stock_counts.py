@@ -54,20 +54,20 @@ def import_counts(engine: Engine, actor: Actor, table: Table, mapping: Mapping) 
             mine: list[dict[str, Any]] = mine,
         ) -> None:
             before = _taken_before(connection, import_id)
-            fates = [
-                Fate(row[ROW], "repeated", document=before[row[ROW]])
-                for row in mine
-                if row[ROW] in before
-            ]
+            taken = [row for row in mine if row[ROW] in before]
+            fates = [Fate(row[ROW], "repeated", document=before[row[ROW]]) for row in taken]
             new = [row for row in mine if row[ROW] not in before]
             refused = [fault for row in new for fault in bad.get(row[ROW], ())]
             refused += _faults(connection, warehouse, new, refused)
             wrong = {fault.row_no for fault in refused}
             good = [row for row in new if row[ROW] not in wrong]
+            twice = _twice(taken, good)
+            refused += twice.values()
+            good = [row for row in good if row[ROW] not in twice]
             if warehouse is not None:
-                entered, repeated = _enter(connection, actor, warehouse, good, table.file_name)
+                entered, objected = _enter(connection, actor, warehouse, good, table.file_name)
                 fates += entered
-                refused += repeated
+                refused += objected
             runs.record(connection, import_id, fates)
             runs.record(connection, import_id, runs.rejections(table, refused, {}))
 
@@ -103,13 +103,24 @@ def _faults(
     return [_fault(read, each) for each in names.errors]
 
 
+def _twice(taken: list[dict[str, Any]], good: list[dict[str, Any]]) -> dict[int, RowFault]:
+    """Return which good rows name what another has counted, also one that was taken before."""
+    rows = taken + good
+    faults = [_fault(rows, each) for each in counts.duplicates([_counted(row) for row in rows])]
+    return {fault.row_no: fault for fault in faults}
+
+
+def _counted(row: dict[str, Any]) -> Counted:
+    return Counted(row["location"], row["sku"], row["units"])
+
+
 def _enter(
     connection: Connection, actor: Actor, warehouse: str, rows: list[dict[str, Any]], name: str
 ) -> tuple[list[Fate], list[RowFault]]:
-    """Open a count of the places and SKUs of the rows, and enter them but for repeated ones."""
+    """Open a count of the places and SKUs of the rows, and enter those that it takes."""
     refused: list[RowFault] = []
     while rows:
-        lines = [Counted(row["location"], row["sku"], row["units"]) for row in rows]
+        lines = [_counted(row) for row in rows]
         try:
             with connection.begin_nested():
                 number = _count(connection, actor, warehouse, lines, name)

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.access.actor import SYSTEM, Actor
+from oms_ops.access.actor import FULFIL, SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids
 from oms_ops.fulfilment.delivery import deliver
 from oms_ops.fulfilment.packing import pack
 from oms_ops.fulfilment.picking import pick
-from oms_ops.fulfilment.transitions import Details, advance, tell
+from oms_ops.fulfilment.transitions import Details, advance, refuse_others, tell
 from oms_ops.orders import collecting
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
@@ -40,9 +40,12 @@ def ship(
     customers were told long ago.
 
     Raises:
+        ValidationFailed: a number is of another shipment.
         Conflict: a shipment or its order is not in a status for it; each is named.
     """
+    actor.require(FULFIL)
     numbers = tracking_numbers or {}
+    refuse_others(shipment_ids, numbers)
     details = {i: Details(carrier=carrier, tracking_number=numbers.get(i)) for i in shipment_ids}
     moved = advance(connection, actor, shipment_ids, "ship", details=details)
     if not moved:

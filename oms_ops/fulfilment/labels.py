@@ -25,6 +25,7 @@ from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.fulfilment import bookings, label_page
 from oms_ops.fulfilment.carriers.interface import Booking, Carrier, Label, Refusal
 from oms_ops.fulfilment.carriers.registry import open_carrier
+from oms_ops.fulfilment.transitions import refuse_others
 from oms_ops.orders.locks import lock_orders_of_shipments
 from oms_ops.orders.queries import id_of
 from oms_ops.stock.levels import stamp_of
@@ -60,11 +61,13 @@ def book(
     that the shipments have; their carrier is not told.
 
     Raises:
-        ValidationFailed: the carrier is unknown, or a tracking number is missing.
+        ValidationFailed: the carrier is unknown, or a tracking number is missing or of another
+            shipment.
         Conflict: a shipment is not packed or has a label, or its order is not open; each is named.
     """
     actor.require(FULFIL)
     typed = {i: number.strip() for i, number in (tracking_numbers or {}).items()}
+    refuse_others(shipment_ids, typed)
     with reading(engine) as connection:
         spoken_to = open_carrier(connection, carrier)
     if spoken_to.needs_tracking_number:

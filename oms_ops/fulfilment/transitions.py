@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import FULFIL, Actor
 from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
-from oms_ops.errors import Conflict, FieldError
+from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.notifications import outbox
 from oms_ops.orders.locks import lock_orders_of_shipments
 from oms_ops.stock.levels import stamp_of
@@ -127,6 +127,18 @@ def advance(
     if len(moved) != len(wanted):
         raise _refusal(connection, shipment_ids, {row[0] for row in moved}, step)
     return [Moved(*row) for row in moved]
+
+
+def refuse_others(shipment_ids: Sequence[int], tracking_numbers: Mapping[int, str]) -> None:
+    """Refuse tracking numbers of other shipments than these: they would be lost without a word."""
+    known = set(shipment_ids)
+    faults = [
+        FieldError(f"tracking_numbers.{i}", "unknown_shipment", "is none of these shipments")
+        for i in tracking_numbers
+        if i not in known
+    ]
+    if faults:
+        raise ValidationFailed("The tracking numbers have bad fields.", faults)
 
 
 def _row(connection: Connection, shipment_id: int, known: Details) -> dict[str, Any]:

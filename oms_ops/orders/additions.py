@@ -113,7 +113,7 @@ def priced(
     indexes = [each.index for each in kept]
     currency = head["currency"]
     whole = _whole(head, others, kept)
-    errors = relabel(quantity_errors(whole, seen.known), indexes)
+    errors = relabel(_limits(whole, kept, seen), indexes)
     rules = seen.rules.rules
     found, faults = price(whole, seen.known, rules, (), seen.customer_group)
     errors += relabel(faults, indexes)
@@ -162,7 +162,7 @@ def objections(
     whole = _whole(head, others, kept)
     priceable = set(range(len(whole.lines)))
     priceable -= {place for place, each in enumerate(kept) if each.index in marred}
-    faults = quantity_errors(whole, seen.known)
+    faults = _limits(whole, kept, seen)
     faults += pricing.objections(
         whole, seen.known, seen.rules.rules, (), seen.customer_group, priceable
     )
@@ -179,6 +179,13 @@ def _whole(
         [_line(each.sku, each.units, _stated(each, currency), each.discount) for each in kept]
         + [_line(li["sku"], _left(li), _price(li, currency)) for li in others if _left(li)],
     )
+
+
+def _limits(whole: OrderIn, kept: Sequence[Amended], seen: Seen) -> list[FieldError]:
+    """Return what the SKUs' limits object to in the ``whole`` order, whose first lines are kept."""
+    added = [each.added for each in kept]
+    added += [0] * (len(whole.lines) - len(kept))
+    return quantity_errors(whole, seen.known, added)
 
 
 def _refuse_overrides(
@@ -252,8 +259,9 @@ def add(
         raise Conflict(f"{home} ships no more, and the order may not be split.")
     lines = found.lines
     routing = route_order(submission(head, [], home), found, seen)
+    keep = seen.rules.rules.reserve_of(head["channel"])
     if any(routing.backordered) and not head["allow_backorder"]:
-        refusal = out_of_stock(lines, routing)
+        refusal = out_of_stock(lines, routing, keep)
         indexes = [each.index for each in added]
         raise OutOfStock(refusal.message, relabel(refusal.errors, indexes))
     line_ids = _write(connection, head, added, lines, routing, stamp)
@@ -270,7 +278,6 @@ def add(
     if takes:
         shipments.add(connection, takes, stamp)
     wanted = [Quantity(t["warehouse_id"], t["sku_id"], t["take"]) for t in takes]
-    keep = seen.rules.rules.reserve_of(head["channel"])
     if not ledger.allocate(connection, actor, wanted, keep=keep):
         raise Retry("stock moved between the plan and the claim")
     waiting = {

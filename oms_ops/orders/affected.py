@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_ids, as_rows, execute, ids, rowset
+from oms_ops.database import as_ids, as_rows, execute, ids, read_time, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound
 from oms_ops.orders.replan import Affected, Leaving, Line
 from oms_ops.orders.shipments import UNPICKED
@@ -136,7 +137,7 @@ def orders(connection: Connection, leaving: Sequence[Leaving]) -> list[Affected]
     rows = execute(
         connection,
         "SELECT o.id, o.number, c.email, o.channel, o.allow_split, o.warehouse_id, o.ship_country,"
-        " o.ship_region, o.ship_latitude, o.ship_longitude FROM orders AS o"
+        " o.ship_region, o.ship_latitude, o.ship_longitude, o.placed_at FROM orders AS o"
         f" JOIN customers AS c ON c.id = o.customer_id WHERE o.id {chosen}"
         " ORDER BY o.placed_at, o.id",
         parameters,
@@ -149,7 +150,8 @@ def orders(connection: Connection, leaving: Sequence[Leaving]) -> list[Affected]
             channel=row[3],
             allow_split=bool(row[4]),
             home_id=row[5],
-            destination=Destination(*row[6:]),
+            destination=Destination(*row[6:10]),
+            placed_at=cast(datetime, read_time(row[10])),
             lines=lines[row[0]],
             leaving=parts[row[0]],
             elsewhere=frozenset(elsewhere[row[0]]),

@@ -23,6 +23,7 @@ from oms_ops.orders import (
     additions,
     consequences,
     deadlines,
+    promises,
     queries,
     relocation,
     submission,
@@ -35,7 +36,7 @@ from oms_ops.orders.additions import Amended
 from oms_ops.orders.amendment_checks import checked, refuse, refuse_address
 from oms_ops.orders.amendment_shape import AmendmentIn, Submitted, parse
 from oms_ops.orders.idempotency import once
-from oms_ops.orders.locks import lock_orders
+from oms_ops.orders.locks import lock_order_and_rivals
 from oms_ops.orders.look import Seen, look
 from oms_ops.orders.units import CancelledUnits
 
@@ -99,7 +100,8 @@ def apply(
 ) -> dict[str, Any]:
     """Do as :func:`amend` in the caller's transaction."""
     actor.require(ORDERS_WRITE)
-    lock_orders(connection, [order_id])
+    codes = [sku for _, sku in submission.lines_of(submitted.payload)]
+    lock_order_and_rivals(connection, order_id, codes)
     head, lines = _read(connection, order_id)
     seen = _look(connection, head, submitted, lines)
     wanted = checked(submitted, head, lines, seen)
@@ -129,6 +131,10 @@ def apply(
     is_changed = bool(changes) or any(each.added for each in amended)
     if is_changed:
         additions.add(connection, actor, head, amended, found, seen, parameters)
+        if "allow_split" in changes:
+            # It is served from elsewhere now, or not any more.
+            waits = {(head["warehouse_id"], li["sku_id"]) for li in lines if li["backordered"]}
+            promises.update(connection, actor, waits)
         totals.refresh(connection, parameters)
         consequences.give_codes_back(connection, parameters)
         grows = any(each.added > 0 for each in amended)

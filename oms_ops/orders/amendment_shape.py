@@ -78,7 +78,8 @@ def parse(payload: Any) -> Submitted:
     except ValidationError as error:
         faults = [field_error(fault) for fault in error.errors(include_url=False)]
     if isinstance(payload, dict):
-        faults += _line_faults(payload)
+        told = {fault.field for fault in faults}
+        faults += [fault for fault in _line_faults(payload) if fault.field not in told]
         ship_to, wrong = _address(payload, wanted)
         faults += wrong
         if wanted is not None and ship_to is not None:

@@ -8,7 +8,7 @@ that serves zones only into these. What a channel must leave to others is left b
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,8 +20,9 @@ from oms_ops.database import Retry, as_ids, as_rows, as_time, execute, ids, rows
 from oms_ops.notifications import outbox
 from oms_ops.orders import promises, shipments
 from oms_ops.orders.locks import lock_waiting
+from oms_ops.orders.supply import may_serve
 from oms_ops.rules import store
-from oms_ops.rules.document import Rules, place_names
+from oms_ops.rules.document import Rules
 from oms_ops.stock import ledger
 from oms_ops.stock.ledger import Quantity
 
@@ -105,7 +106,13 @@ def _takes(
         left = free.setdefault(pair, line["available"])
         need = needs.setdefault(line["order_line_id"], line["backordered"])
         units = min(need, left - rules.reserve_of(line["channel"]))
-        elsewhere = line["order_id"] not in sent_away and _may_serve(line, sources, rules)
+        elsewhere = line["order_id"] not in sent_away and may_serve(
+            rules.routing,
+            line["warehouse_id"],
+            line["warehouse"],
+            (line["ship_country"], line["ship_region"]),
+            sources=sources,
+        )
         if units <= 0 or not (line["at_home"] or elsewhere):
             continue
         free[pair] = left - units
@@ -113,15 +120,6 @@ def _takes(
         sources.add(line["warehouse_id"])
         takes.append({**line, "take": units})
     return takes
-
-
-def _may_serve(line: Mapping[str, Any], sources: set[int], rules: Rules) -> bool:
-    """Tell whether the rules let a warehouse send a part of an order that waits elsewhere."""
-    if len(sources | {line["warehouse_id"]}) > rules.routing.max_splits:
-        return False
-    served = rules.routing.served.get(line["warehouse"])
-    place = place_names(line["ship_country"], line["ship_region"])
-    return served is None or not served.isdisjoint(place)
 
 
 def _candidates(

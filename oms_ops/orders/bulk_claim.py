@@ -42,13 +42,13 @@ WITH doomed AS (
     SELECT DISTINCT l.ref FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref
     WHERE l.take < l.quantity AND NOT b.allow_backorder
 ), queue AS (
-    SELECT l.ref, l.line_no, l.take, l.quantity, first_value(l.ref) OVER (
+    SELECT l.ref, l.line_no, l.take, l.quantity, b.reserve, first_value(l.ref) OVER (
         PARTITION BY b.warehouse_id, l.sku_id ORDER BY l.before) AS first_ref
     FROM bulk_lines AS l
     JOIN doomed AS d ON d.ref = l.ref
     JOIN bulk_orders AS b ON b.ref = l.ref
 )
-SELECT ref, line_no, take, quantity FROM queue
+SELECT ref, line_no, take, quantity, reserve FROM queue
 WHERE take < quantity AND ref NOT IN (SELECT ref FROM queue WHERE ref <> first_ref)
 """
 

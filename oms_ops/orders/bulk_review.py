@@ -12,6 +12,7 @@ from oms_ops.database import as_rows, read_time, rowset
 from oms_ops.orders import deadlines, holding, promises
 from oms_ops.orders.bulk_terms import order_of
 from oms_ops.orders.holding import UNPAID_SQL
+from oms_ops.orders.supply import Waiting
 from oms_ops.rules.document import Rules
 
 #: What an order's lines add up to, and its tax where that is not in the prices.
@@ -24,23 +25,27 @@ FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref GROUP BY l.ref
 """
 
 
-def promise(connection: Connection) -> None:
-    """Say when what is short will be there, the earlier order first."""
+def promise(connection: Connection, rules: Rules) -> set[promises.Pair]:
+    """Say when what is short will be there; return for what younger orders wait already."""
     short = _run(
         connection,
-        "SELECT l.ref, l.line_no, b.warehouse_id, l.sku_id, l.quantity - l.take AS units"
+        "SELECT l.ref, l.line_no, b.warehouse_id, l.sku_id, l.quantity - l.take AS units,"
+        " b.placed_at"
         " FROM bulk_lines AS l JOIN bulk_orders AS b ON b.ref = l.ref WHERE l.take < l.quantity"
         " ORDER BY b.placed_at, l.ref, l.line_no",
     ).all()
-    waiting = [(row.warehouse_id, row.sku_id, int(row.units)) for row in short]
-    days = promises.promise(connection, waiting)
+    waiting = [
+        Waiting(row.warehouse_id, row.sku_id, int(row.units), _moment(row.placed_at))
+        for row in short
+    ]
+    promise = promises.promise(connection, rules.routing, waiting)
     rows = [
         {"ref": row.ref, "line_no": row.line_no, "day": str(day)}
-        for row, day in zip(short, days, strict=True)
+        for row, day in zip(short, promise.days, strict=True)
         if day is not None
     ]
     if not rows:
-        return
+        return promise.behind
     columns = {"ref": "bigint", "line_no": "bigint", "day": "date"}
     source = f"({rowset(connection, 'rows', columns)}) AS r"
     _run(
@@ -55,6 +60,7 @@ def promise(connection: Connection) -> None:
         " FROM bulk_lines AS l WHERE l.take < l.quantity GROUP BY l.ref) AS d"
         " WHERE d.ref = bulk_orders.ref",
     )
+    return promise.behind
 
 
 def set_deadlines(connection: Connection, rules: Rules) -> None:

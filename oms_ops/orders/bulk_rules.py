@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.errors import FieldError
 from oms_ops.orders.bulk_shape import Fault
+from oms_ops.orders.routing import available_words
 
 #: The channels of a SKU as rows of ``value``.
 _CHANNELS = {
@@ -93,8 +94,8 @@ def short_faults(rows: list[Any]) -> list[Fault]:
             FieldError(
                 f"lines[{line_no - 1}].quantity",
                 "out_of_stock",
-                f"{take} of {quantity} available",
+                available_words(take, quantity, reserve),
             ),
         )
-        for ref, line_no, take, quantity in rows
+        for ref, line_no, take, quantity, reserve in rows
     ]

@@ -12,7 +12,7 @@ from oms_ops.access.actor import Actor
 from oms_ops.database import Retry, as_time
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
-from oms_ops.orders import bulk_review, views
+from oms_ops.orders import bulk_review, promises, views
 from oms_ops.orders.bulk_review import ORDER_SUMS
 from oms_ops.rules.store import Version
 from oms_ops.stock import ledger
@@ -22,8 +22,15 @@ def write(
     connection: Connection, actor: Actor, version: Version, *, live: bool
 ) -> tuple[int, int, dict[int, str]]:
     """Write the staged batch; return how many orders and lines, and the numbers by ``ref``."""
+    behind = bulk_review.promise(connection, version.rules)
+    with promises.making_way(connection, actor, version.rules.routing, behind):
+        return _write(connection, actor, version, live=live)
+
+
+def _write(
+    connection: Connection, actor: Actor, version: Version, *, live: bool
+) -> tuple[int, int, dict[int, str]]:
     stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
-    bulk_review.promise(connection)
     bulk_review.set_deadlines(connection, version.rules)
     _run(
         connection,

@@ -37,8 +37,9 @@ from oms_ops.orders.pricing import (
     price,
     quantity_errors,
 )
-from oms_ops.orders.routing import Destination, Routing, route
+from oms_ops.orders.routing import Destination, Routing, available_words, route
 from oms_ops.orders.submission import Submission, read
+from oms_ops.orders.supply import Waiting
 from oms_ops.orders.tenders import gateway_faults, terms_of
 from oms_ops.settings import settings
 
@@ -124,6 +125,7 @@ class _Plan:
     routing: Routing
     head: dict[str, Any]
     lines: list[dict[str, Any]]
+    behind: set[promises.Pair]
 
 
 def _capture(
@@ -138,6 +140,7 @@ def _capture(
     answer = _answer(plan)
     sets = _sets(connection, key, seen, plan, answer, now)
     rules = seen.rules.rules
+    around = promises.making_way(connection, actor, rules.routing, plan.behind)
     answer["number"] = writing.write(
         connection,
         sets,
@@ -148,6 +151,7 @@ def _capture(
             "actor": actor.name,
             "now": as_time(connection, now),
         },
+        around if plan.behind else None,
     )
     # Several lines from one warehouse are one shipment.
     sites.opened(connection.engine, {share[0] for share in plan.routing.allocations})
@@ -182,8 +186,8 @@ def _plan(
     _refuse_overrides(actor, order, priced, seen)
     routing = route_order(order, priced, seen)
     if any(routing.backordered) and not order.allow_backorder:
-        raise out_of_stock(priced.lines, routing)
-    promised = _promised(connection, priced, routing)
+        raise out_of_stock(priced.lines, routing, rules.reserve_of(order.channel))
+    promised, behind = _promised(connection, order, priced, routing, seen, now)
     hold = holding.reason(
         connection, rules, order, priced.totals.total, seen.customer_id, unpaid=seen.unpaid
     )
@@ -200,7 +204,7 @@ def _plan(
     head["deliver_by"] = deadlines.deliver_by(
         days, head["placed_at"], head["promised_on"], unknown=waits and not head["promised_on"]
     )
-    return _Plan(order, priced, routing, head, lines)
+    return _Plan(order, priced, routing, head, lines, behind)
 
 
 def _faults(submission: Submission, seen: Seen) -> list[FieldError]:
@@ -268,7 +272,7 @@ def route_order(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
     What the order's basket holds is its own already: nothing of it is to be left.
     """
     if not seen.sites:
-        raise Conflict("There is no active warehouse.")
+        raise Conflict(sites.NONE)
     levels = seen.levels
     if reserve := seen.rules.rules.reserve_of(order.channel):
         levels = {pair: max(0, units - reserve) for pair, units in levels.items()}
@@ -289,18 +293,39 @@ def route_order(order: intake.OrderIn, priced: Priced, seen: Seen) -> Routing:
     )
 
 
-def _promised(connection: Connection, priced: Priced, routing: Routing) -> list[date | None]:
-    """Return per line the day on which what is backordered should come, None for the others."""
+def _promised(
+    connection: Connection,
+    order: intake.OrderIn,
+    priced: Priced,
+    routing: Routing,
+    seen: Seen,
+    now: datetime,
+) -> tuple[list[date | None], set[promises.Pair]]:
+    """Return per line the day on which what is backordered should come, None for the others.
+
+    Besides, the pairs for which younger orders wait already.
+    """
     short = [index for index, units in enumerate(routing.backordered) if units]
     days: list[date | None] = [None] * len(priced.lines)
-    if short:
-        waiting = [
-            (routing.home.id, priced.lines[index].sku.id, routing.backordered[index])
-            for index in short
-        ]
-        for index, day in zip(short, promises.promise(connection, waiting), strict=True):
-            days[index] = day
-    return days
+    if not short:
+        return days, set()
+    sources = frozenset(share[0] for share in routing.allocations)
+    waiting = [
+        Waiting(
+            home_id=routing.home.id,
+            sku_id=priced.lines[index].sku.id,
+            units=routing.backordered[index],
+            placed_at=order.placed_at or now,
+            splits=order.allow_split,
+            place=(order.ship_to.country, order.ship_to.region),
+            sources=sources,
+        )
+        for index in short
+    ]
+    promise = promises.promise(connection, seen.rules.rules.routing, waiting)
+    for index, day in zip(short, promise.days, strict=True):
+        days[index] = day
+    return days, promise.behind
 
 
 def _head(
@@ -494,15 +519,19 @@ def _unique_violation(error: IntegrityError) -> bool:
     return getattr(error.orig, "sqlstate", None) == "23505" or "UNIQUE" in str(error.orig)
 
 
-def out_of_stock(priced: Sequence[PricedLine], routing: Routing) -> OutOfStock:
-    """Return the refusal that names every line which cannot be filled."""
+def out_of_stock(priced: Sequence[PricedLine], routing: Routing, reserve: int) -> OutOfStock:
+    """Return the refusal that names every line which cannot be filled.
+
+    ``reserve`` is what the channel must leave in each warehouse.
+    """
     return OutOfStock(
         "Some lines cannot be filled from stock and backorders are not allowed.",
         [
             FieldError(
                 f"lines[{index}].quantity",
                 "out_of_stock",
-                f"{line.sku.code}: {line.quantity - short} of {line.quantity} available",
+                f"{line.sku.code}: "
+                + available_words(line.quantity - short, line.quantity, reserve),
             )
             for index, (line, short) in enumerate(zip(priced, routing.backordered, strict=True))
             if short

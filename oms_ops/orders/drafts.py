@@ -12,11 +12,12 @@ import json
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import PydanticCustomError
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import cards, clock
 from oms_ops.access.actor import ORDERS_READ, ORDERS_WRITE, Actor
-from oms_ops.database import as_json, as_time, execute, read_time, reading, run
+from oms_ops.database import as_json, as_time, execute, for_update, read_time, reading, run
 from oms_ops.errors import Conflict, FieldError, KeyReused, NotFound, ValidationFailed
 from oms_ops.orders import idempotency
 from oms_ops.orders import queries as orders
@@ -25,8 +26,6 @@ from oms_ops.orders.tables import Draft
 from oms_ops.shapes import refuse_unstorable
 
 _MOST_CHARACTERS = 200_000
-#: No submission is half as deep; an answer cannot show what is much deeper.
-_MOST_LEVELS = 20
 #: What other systems number: it may look like a card's number and is none.
 _NUMBERS = ("external_id", "basket")
 #: No name of a key begins like this, so no caller's own keys are in the way.
@@ -167,17 +166,13 @@ def _render(row: Any) -> dict[str, Any]:
 
 def _checked(document: Any, path: cards.Path) -> dict[str, Any]:
     """Return a document that can be kept; it stands at ``path`` of what was sent."""
-    if (
-        not isinstance(document, dict)
-        or _is_deeper(document, _MOST_LEVELS)
-        or len(json.dumps(document, default=str)) > _MOST_CHARACTERS
-    ):
-        size = f"{_MOST_CHARACTERS:,} characters and {_MOST_LEVELS} levels"
-        raise _refusal(path, "invalid", f"a JSON object of at most {size}")
     try:
         refuse_unstorable(document)
-    except ValueError as error:
-        raise _refusal(path, "not_storable", str(error)) from None
+    except PydanticCustomError as error:
+        raise _refusal(path, error.type, error.message()) from None
+    if not isinstance(document, dict) or len(json.dumps(document, default=str)) > _MOST_CHARACTERS:
+        size = f"{_MOST_CHARACTERS:,} characters"
+        raise _refusal(path, "invalid", f"a JSON object of at most {size}")
     # A draft may be wrong in every way but this one: it would be stored.
     written = {name: value for name, value in document.items() if name not in _NUMBERS}
     if faults := cards.faults(written, path):
@@ -188,15 +183,6 @@ def _checked(document: Any, path: cards.Path) -> dict[str, Any]:
 def _refusal(path: cards.Path, code: str, message: str) -> ValidationFailed:
     field = ".".join(map(str, path)) or "body"
     return ValidationFailed("The draft has bad fields.", [FieldError(field, code, message)])
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    """Tell whether plain data has more levels; not by recursion, for it may be of any depth."""
-    level = [value]
-    for _ in range(levels):
-        inner = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [each for held in inner for each in held if isinstance(each, dict | list)]
-    return bool(level)
 
 
 def _change(
@@ -230,6 +216,10 @@ def _change(
 
 def _begin(connection: Connection, number: str) -> dict[str, Any]:
     """Make an open draft ``placing``; return it with the ``key`` of this attempt to place it."""
+    # Locked, so that status and attempt are of one moment: a key of the next attempt, taken while
+    # the draft is still that of the one before, would be spent without a new one following.
+    lock = f"SELECT id FROM drafts WHERE number = :number {for_update(connection)}"
+    connection.execute(sa.text(lock), {"number": number})
     connection.execute(
         sa.text("UPDATE drafts SET status = 'placing' WHERE number = :number AND status = 'open'"),
         {"number": number},

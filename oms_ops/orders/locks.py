@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from oms_ops.database import as_ids, for_update, ids
+from oms_ops.database import as_ids, as_rows, for_update, ids, rowset
 
 
 def lock_orders(connection: Connection, order_ids: Iterable[int]) -> dict[int, str]:
@@ -84,6 +84,25 @@ def lock_orders_and_those_waiting(
         {"ids": as_ids(wanted), "skus": as_ids(sorted({sku_id for _, sku_id in pairs}))},
     )
     return {row.id: row.status for row in rows if row.id in wanted}
+
+
+def lock_order_and_rivals(connection: Connection, order_id: int, codes: Iterable[str]) -> None:
+    """Lock an order, and in the same turn those that wait for its SKUs or for those of ``codes``.
+
+    For changes that may give units back or make the order wait for more: the days of the others
+    follow, and two such changes of orders that wait for one SKU would deadlock.
+    """
+    connection.execute(
+        sa.text(
+            "SELECT id FROM orders WHERE id IN (SELECT CAST(:id AS bigint)"
+            " UNION SELECT l.order_id FROM order_lines AS l WHERE l.backordered > 0"
+            " AND l.sku_id IN (SELECT m.sku_id FROM order_lines AS m WHERE m.order_id = :id"
+            " UNION SELECT k.id FROM skus AS k"
+            f" JOIN ({rowset(connection, 'codes', {'code': 'text'})}) AS c ON c.code = k.code))"
+            f" ORDER BY id {for_update(connection)}"
+        ),
+        {"id": order_id, "codes": as_rows({"code": code} for code in sorted(set(codes)))},
+    ).all()
 
 
 def lock_waiting(connection: Connection, pairs: Iterable[tuple[int, int]]) -> list[int]:

@@ -60,6 +60,8 @@ def read(
         *_moved(connection, bounds),
         *_orders(connection, bounds, may_split),
     ]
+    # What was changed or cancelled of the orders later is no part of the period.
+    events = [event for event in events if event[0] < period.end]
     events.sort(key=lambda event: event[:2])
     return Past(sites, available, events)
 

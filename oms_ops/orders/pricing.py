@@ -7,6 +7,7 @@ Whatever rounding adds or takes has its own column.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -94,27 +95,36 @@ def catalogue_errors(
     return errors
 
 
-def quantity_errors(order: OrderIn, known: Mapping[str, SkuTerms]) -> list[FieldError]:
+def quantity_errors(
+    order: OrderIn, known: Mapping[str, SkuTerms], added: Sequence[int] | None = None
+) -> list[FieldError]:
     """Return what the SKUs' minimum, multiple and maximum object to; the maximum is the order's.
 
-    Lines of SKUs that are not known are passed over.
+    ``added`` are the units that each line of an amended order gains; all of a new one's are new.
+    Units that are there already count first, and only a line that gains some is above the maximum:
+    one that was lowered since keeps nobody from taking units off. Lines of SKUs that are not known
+    are passed over.
     """
     errors = []
-    ordered: dict[str, int] = {}
+    gained = [line.quantity for line in order.lines] if added is None else added
+    ordered: Counter[str] = Counter()
+    for line, units in zip(order.lines, gained, strict=True):
+        ordered[line.sku] += line.quantity - max(0, units)
     for index, line in enumerate(order.lines):
         sku = known.get(line.sku)
         if sku is None:
             continue
         field = f"lines[{index}].quantity"
-        ordered[line.sku] = ordered.get(line.sku, 0) + line.quantity
+        ordered[line.sku] += max(0, gained[index])
         if line.quantity < sku.min_quantity:
             message = f"{line.sku}: at least {sku.min_quantity}"
             errors.append(FieldError(field, "below_minimum", message))
         if line.quantity % sku.quantity_multiple:
             message = f"{line.sku}: a multiple of {sku.quantity_multiple}"
             errors.append(FieldError(field, "not_a_multiple", message))
-        if sku.max_quantity is not None and ordered[line.sku] > sku.max_quantity:
-            message = f"{line.sku}: at most {sku.max_quantity} in one order"
+        most = sku.max_quantity
+        if most is not None and gained[index] > 0 and ordered[line.sku] > most:
+            message = f"{line.sku}: at most {most} in one order"
             errors.append(FieldError(field, "above_maximum", message))
     return errors
 

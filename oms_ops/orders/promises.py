@@ -1,8 +1,7 @@
 """When what waits will be there: from what is coming, else from the supplier's lead time.
 
-What open purchase orders and transfers still bring to a warehouse goes to those who wait there, the
-oldest order first. A line's day is the one on which enough has arrived for it and for all before
-it. A transfer without a day promises nothing.
+A line's day is the one on which enough has arrived for it and for all that are served before it
+(:mod:`oms_ops.orders.supply`).
 
 An order's day is the latest of its waiting lines, and nobody knows it while one of them has none:
 :func:`whole` says so in Python, :data:`WHOLE` in SQL.
@@ -10,28 +9,28 @@ An order's day is the latest of its waiting lines, and nobody knows it while one
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypeVar
 
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import Actor
-from oms_ops.database import as_ids, as_rows, as_time, execute, for_update, ids, rowset
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, pipelined, rowset
 from oms_ops.notifications import outbox
-from oms_ops.orders import deadlines
+from oms_ops.orders import deadlines, supply
+from oms_ops.orders.locks import lock_waiting
+from oms_ops.orders.supply import Supply, Waiting, WaitingLine
+from oms_ops.rules import store
+from oms_ops.rules.document import RoutingRules
 from oms_ops.settings import settings
 
 Pair = tuple[int, int]
 
-_PAIR = {"warehouse_id": "bigint", "sku_id": "bigint"}
-
-#: Days that something late is expected to stay away longer, at most: a supplier who is silent for a
-#: year is not a year away, and a slip in a date is not a promise for the next decade.
-MOST_DELAY = 30
+T = TypeVar("T")
 
 #: SQL of an order's day, over its waiting lines ``l``.
 WHOLE = "CASE WHEN count(*) = count(l.promised_on) THEN max(l.promised_on) END"
@@ -43,23 +42,52 @@ def whole(days: Iterable[date | None]) -> date | None:
     return max((day for day in known if day), default=None) if all(known) else None
 
 
-def promise(connection: Connection, waiting: Sequence[tuple[int, int, int]]) -> list[date | None]:
-    """Return the day for each of ``waiting`` (warehouse id, SKU id, units), after all that wait.
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The days of what is to wait; ``behind`` are the pairs for which younger orders wait already.
+
+    Those have to make way: :func:`making_way`.
+    """
+
+    days: list[date | None]
+    behind: set[Pair] = field(default_factory=set)
+
+
+def promise(connection: Connection, rules: RoutingRules, wanted: Sequence[Waiting]) -> Promise:
+    """Return the day for each of ``wanted``, in the turn that its order's moment gives it.
 
     Where what is coming is not enough, the day is today (the shop's) and the preferred supplier's
     lead time, or the last day of what is coming, if that is later; None where the SKU has no
-    supplier. The earlier entry is served first.
+    supplier. Of one moment, those that wait already are served first, then the earlier entry.
     """
-    if not waiting:
-        return []
-    supplies = _supplies(connection, {(w, s) for w, s, _ in waiting})
-    needed = {pair: supply.waiting for pair, supply in supplies.items()}
-    days = []
-    for warehouse_id, sku_id, units in waiting:
-        pair = (warehouse_id, sku_id)
-        needed[pair] += units
-        days.append(supplies[pair].day(needed[pair]))
-    return days
+    if not wanted:
+        return Promise([])
+    sku_ids = {each.sku_id for each in wanted}
+    moments = {each.placed_at for each in wanted}
+    (earliest, *others) = sorted(moments)
+    if others:
+        queue: Sequence[Waiting] = supply.lines(connection, sku_ids)
+        late = {each.sku_id for each in queue if each.placed_at > earliest}
+        supplies = supply.told(supply.asked(connection, sku_ids))
+    else:
+        with pipelined(connection):
+            before = supply.asked_before(connection, sku_ids, as_time(connection, earliest))
+            coming = supply.asked(connection, sku_ids)
+        queue, late = supply.told_before(before)
+        supplies = supply.told(coming)
+    turns = sorted(
+        [(each.placed_at, -1, each) for each in queue]
+        + [(each.placed_at, index, each) for index, each in enumerate(wanted)],
+        key=lambda turn: turn[:2],
+    )
+    days: list[date | None] = [None] * len(wanted)
+    for sku_id, each_turn in _by_sku(turns, lambda turn: turn[2].sku_id).items():
+        found = supplies[sku_id].days([turn[2] for turn in each_turn], rules)
+        for (_, index, _), day in zip(each_turn, found, strict=True):
+            if index >= 0:
+                days[index] = day
+    behind = {(each.home_id, each.sku_id) for each in wanted if each.sku_id in late}
+    return Promise(days, behind)
 
 
 def update(
@@ -72,30 +100,57 @@ def update(
 ) -> int:
     """Bring the days of what waits for ``pairs`` (warehouse id, SKU id) up to date.
 
+    Where orders that may be split wait for the SKU, those that wait elsewhere follow.
     What was promised last stays on an order when nothing of it waits any more. ``order_ids`` are
     orders that stopped waiting for something. ``only_sooner`` is for changes that cannot delay
     anybody: units given back. The customers of orders whose day changes are told. Returns how many
     lines' days changed.
     """
-    wanted = sorted(set(pairs))
-    lines = _waiting_lines(connection, wanted) if wanted else []
-    touched = {line.order_id for line in lines} | set(order_ids)
-    if not touched:
-        return 0
-    supplies = _supplies(connection, wanted) if lines else {}
-    needed: dict[Pair, int] = defaultdict(int)
+    wanted = set(pairs)
+    lines = _waiting_lines(connection, wanted)
+    touched = {line.order_id for line in lines if line.pair in wanted} | set(order_ids)
     changed = []
-    for line in lines:
-        needed[line.pair] += line.units
-        day = supplies[line.pair].day(needed[line.pair])
-        sooner = day is not None and (line.promised_on is None or day < line.promised_on)
-        if sooner or (day != line.promised_on and not only_sooner):
-            changed.append({"id": line.id, "promised_on": str(day) if day else None})
-    stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
-    if changed:
-        _change_lines(connection, changed, stamp)
-    _change_orders(connection, touched, stamp)
+    if lines:
+        rules = store.current(connection).rules.routing
+        supplies = supply.told(supply.asked(connection, {sku_id for _, sku_id in wanted}))
+        shared = {line.sku_id for line in lines if line.splits}
+        for line, day in _days(lines, supplies, rules):
+            sooner = day is not None and (line.promised_on is None or day < line.promised_on)
+            # Who waits elsewhere, and has nothing that somebody could take, is not delayed.
+            concerned = line.pair in wanted or (
+                line.sku_id in shared
+                and (line.splits or supplies[line.sku_id].comes_to(line.home_id))
+            )
+            if sooner or (day != line.promised_on and concerned and not only_sooner):
+                changed.append((line, day))
+    _change(connection, actor, changed, touched)
     return len(changed)
+
+
+@contextmanager
+def making_way(
+    connection: Connection, actor: Actor, rules: RoutingRules, pairs: Collection[Pair]
+) -> Iterator[None]:
+    """Promise anew, at the end of the block, what an order that is written in it goes before.
+
+    ``pairs`` are those of :class:`Promise`. Only whoever loses goods to the newcomer is concerned,
+    and told.
+    """
+    if not pairs:
+        yield
+        return
+    sku_ids = {sku_id for _, sku_id in pairs}
+    lines = _waiting_lines(connection, pairs)
+    supplies = supply.told(supply.asked(connection, sku_ids))
+    before = {line.id: day for line, day in _days(lines, supplies, rules)}
+    yield
+    now = _days(supply.lines(connection, sku_ids), supplies, rules)
+    changed = [
+        (line, day)
+        for line, day in now
+        if day != before.get(line.id, day) and day != line.promised_on
+    ]
+    _change(connection, actor, changed, set())
 
 
 def update_lead_times(connection: Connection, actor: Actor, sku_ids: Iterable[int]) -> int:
@@ -122,117 +177,46 @@ def refresh(connection: Connection, actor: Actor) -> int:
     return update(connection, actor, [(row[0], row[1]) for row in rows.fetchall()])
 
 
-@dataclass(slots=True)
-class _Supply:
-    """What comes to one warehouse of one SKU, (day, units), and how many units wait for it."""
-
-    waiting: int
-    fallback: date | None
-    due: list[tuple[date, int]]
-
-    def day(self, needed: int) -> date | None:
-        """Return the day on which ``needed`` units have come.
-
-        Who needs more than is coming waits for goods still to be ordered, and behind all that is
-        coming: it fills older orders first. So no day is earlier than one further up the queue.
-        """
-        coming = sorted(self.due)
-        for day, units in coming:
-            needed -= units
-            if needed <= 0:
-                return day
-        if self.fallback is None or not coming:
-            return self.fallback
-        return max(self.fallback, coming[-1][0])
+def _waiting_lines(connection: Connection, pairs: Collection[Pair]) -> list[WaitingLine]:
+    """Lock the orders that wait for the SKUs of ``pairs``; return their lines in their turns."""
+    if not pairs or not lock_waiting(connection, pairs):
+        return []
+    return supply.lines(connection, {sku_id for _, sku_id in pairs})
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    id: int
-    order_id: int
-    pair: Pair
-    units: int
-    promised_on: date | None
-
-
-#: What comes when, by pair: open purchase orders, and what is in transit.
-_COMING = """
-SELECT warehouse_id, sku_id, due, CAST(sum(units) AS bigint) AS units FROM (
-    SELECT o.warehouse_id, l.sku_id, coalesce(l.confirmed_on, o.expected_on) AS due,
-        l.quantity - l.received AS units
-    FROM pairs AS p JOIN purchase_order_lines AS l ON l.sku_id = p.sku_id
-    JOIN purchase_orders AS o ON o.id = l.purchase_order_id AND o.warehouse_id = p.warehouse_id
-    WHERE o.status IN ('sent', 'confirmed', 'partly_received') AND l.received < l.quantity
-    UNION ALL
-    SELECT t.to_warehouse_id, l.sku_id, t.expected_on, l.sent - l.received - l.lost
-    FROM pairs AS p JOIN transfer_lines AS l ON l.sku_id = p.sku_id
-    AND l.sent > l.received + l.lost
-    JOIN transfers AS t ON t.id = l.transfer_id AND t.to_warehouse_id = p.warehouse_id
-    WHERE t.expected_on IS NOT NULL
-) AS coming GROUP BY warehouse_id, sku_id, due
-"""
-
-
-def _supplies(connection: Connection, pairs: Iterable[Pair]) -> dict[Pair, _Supply]:
-    """Read, in one statement, who waits for each pair, its lead time and what is coming."""
-    wanted = sorted(set(pairs))
-    rows = execute(
-        connection,
-        f"WITH pairs AS ({rowset(connection, 'pairs', _PAIR)})"
-        " SELECT p.warehouse_id, p.sku_id,"
-        " (SELECT coalesce(sum(l.backordered), 0) FROM order_lines AS l"
-        "  JOIN orders AS o ON o.id = l.order_id AND o.warehouse_id = p.warehouse_id"
-        "  WHERE l.sku_id = p.sku_id AND l.backordered > 0),"
-        " (SELECT min(s.lead_time_days) FROM supplier_terms AS t"
-        "  JOIN suppliers AS s ON s.id = t.supplier_id"
-        "  WHERE t.sku_id = p.sku_id AND t.is_preferred), b.due, b.units FROM pairs AS p"
-        f" LEFT JOIN ({_COMING}) AS b"
-        " ON b.warehouse_id = p.warehouse_id AND b.sku_id = p.sku_id ORDER BY 1, 2, 5",
-        {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in wanted)},
-    )
-    today = _today()
-    supplies: dict[Pair, _Supply] = {}
-    for warehouse_id, sku_id, waiting, lead_time, due, units in rows:
-        fallback = None if lead_time is None else today + timedelta(days=lead_time)
-        supply = supplies.setdefault((warehouse_id, sku_id), _Supply(int(waiting), fallback, []))
-        if due is not None:
-            supply.due.append((_expected(_date(due), today), int(units)))
-    return supplies
-
-
-def _expected(due: date, today: date) -> date:
-    """Return when goods that were due are expected.
-
-    What is late may stay away as long again, up to :data:`MOST_DELAY` days: so a customer hears of
-    it now and then, not every day.
-    """
-    return due if due >= today else today + min(today - due, timedelta(days=MOST_DELAY))
-
-
-def _waiting_lines(connection: Connection, pairs: Sequence[Pair]) -> list[_Line]:
-    """Lock the orders that wait for ``pairs``; return their waiting lines, the oldest first."""
-    wanted = {"pairs": as_rows({"warehouse_id": w, "sku_id": s} for w, s in pairs)}
-    source = (
-        f"FROM ({rowset(connection, 'pairs', _PAIR)}) AS p"
-        " JOIN order_lines AS l ON l.sku_id = p.sku_id AND l.backordered > 0"
-        " JOIN orders AS o ON o.id = l.order_id AND o.warehouse_id = p.warehouse_id"
-    )
-    if clause := for_update(connection):
-        execute(
-            connection,
-            f"SELECT id FROM orders WHERE id IN (SELECT o.id {source}) ORDER BY id {clause}",
-            wanted,
-        ).fetchall()
-    rows = execute(
-        connection,
-        "SELECT l.id, l.order_id, o.warehouse_id, l.sku_id, l.backordered, l.promised_on"
-        f" {source} ORDER BY o.placed_at, l.id",
-        wanted,
-    )
+def _days(
+    lines: Iterable[WaitingLine], supplies: Mapping[int, Supply], rules: RoutingRules
+) -> list[tuple[WaitingLine, date | None]]:
+    """Return each line that waits with its day."""
     return [
-        _Line(row[0], row[1], (row[2], row[3]), row[4], _date(row[5]) if row[5] else None)
-        for row in rows
+        found
+        for sku_id, queue in _by_sku(lines, lambda line: line.sku_id).items()
+        for found in zip(queue, supplies[sku_id].days(queue, rules), strict=True)
     ]
+
+
+def _by_sku(each: Iterable[T], sku_of: Callable[[T], int]) -> dict[int, list[T]]:
+    found: dict[int, list[T]] = {}
+    for one in each:
+        found.setdefault(sku_of(one), []).append(one)
+    return found
+
+
+def _change(
+    connection: Connection,
+    actor: Actor,
+    changed: Sequence[tuple[WaitingLine, date | None]],
+    touched: Collection[int],
+) -> None:
+    """Set the days of lines that ``changed``, and of their orders and those ``touched``."""
+    order_ids = {line.order_id for line, _ in changed} | set(touched)
+    if not order_ids:
+        return
+    stamp = {"actor": actor.name, "now": as_time(connection, clock.now())}
+    if changed:
+        rows = [{"id": line.id, "promised_on": _text(day)} for line, day in changed]
+        _change_lines(connection, rows, stamp)
+    _change_orders(connection, order_ids, stamp)
 
 
 def _change_lines(
@@ -285,11 +269,6 @@ def _change_orders(connection: Connection, touched: Iterable[int], stamp: dict[s
 
 def _today() -> date:
     return clock.now().astimezone(settings().zone).date()
-
-
-def _date(value: Any) -> date:
-    """Return a date that textual SQL selected: SQLite keeps it as text."""
-    return date.fromisoformat(value) if isinstance(value, str) else value
 
 
 def _text(value: Any) -> str | None:

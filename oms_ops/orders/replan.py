@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from oms_ops.orders.routing import Destination, Routing, Site, route
 from oms_ops.rules.document import RoutingRules
@@ -48,6 +49,7 @@ class Affected:
     allow_split: bool
     home_id: int
     destination: Destination
+    placed_at: datetime
     lines: Sequence[Line]
     leaving: Sequence[Leaving]
     elsewhere: frozenset[int]

@@ -16,6 +16,8 @@ from oms_ops.database import Retry, as_ids, as_rows, execute, ids, rowset
 from oms_ops.notifications import outbox
 from oms_ops.orders import deadlines, promises, shipments
 from oms_ops.orders.replan import Plan
+from oms_ops.orders.supply import Waiting
+from oms_ops.rules import store
 from oms_ops.stock.levels import stamp_of
 
 _LINE = {"id": "bigint", "waited": "bigint", "more": "bigint", "joins": "bigint", "day": "date"}
@@ -29,29 +31,44 @@ def write(connection: Connection, actor: Actor, plans: Sequence[Plan], reason: s
         Retry: a line or a shipment is not as it was planned with.
     """
     stamp = stamp_of(connection, actor)
-    days = _days(connection, plans)
+    joining = _joining(plans)
+    days = _days(connection, joining)
     _move_units(connection, plans, stamp)
     _change_lines(connection, plans, days, stamp)
     _change_orders(connection, plans, reason, stamp)
     _tell(connection, plans, reason)
     # Who waits there already may come later now: the older order is filled first.
-    promises.update(connection, actor, {(home, sku) for home, sku, _ in _joining(plans)})
+    promises.update(connection, actor, {(each.home_id, each.sku_id) for _, each in joining})
 
 
-def _joining(plans: Sequence[Plan]) -> list[tuple[int, int, int]]:
-    """Return (home, SKU, units) for each line of which units begin to wait."""
+def _joining(plans: Sequence[Plan]) -> list[tuple[int, Waiting]]:
+    """Return each line of which units begin to wait, by its id."""
     return [
-        (plan.home_id, line.sku_id, units)
+        (
+            line.id,
+            Waiting(
+                home_id=plan.home_id,
+                sku_id=line.sku_id,
+                units=units,
+                placed_at=plan.order.placed_at,
+                splits=plan.order.allow_split,
+                place=(plan.order.destination.country, plan.order.destination.region),
+                sources=plan.order.elsewhere | {share[0] for share in plan.shares},
+            ),
+        )
         for plan in plans
         for line in plan.lines()
         if (units := plan.joining(line))
     ]
 
 
-def _days(connection: Connection, plans: Sequence[Plan]) -> dict[int, date | None]:
+def _days(connection: Connection, joining: Sequence[tuple[int, Waiting]]) -> dict[int, date | None]:
     """Return the promised day per order line of which units begin to wait."""
-    lines = [line.id for plan in plans for line in plan.lines() if plan.joining(line)]
-    return dict(zip(lines, promises.promise(connection, _joining(plans)), strict=True))
+    if not joining:
+        return {}
+    rules = store.current(connection).rules.routing
+    promise = promises.promise(connection, rules, [waiting for _, waiting in joining])
+    return {line_id: day for (line_id, _), day in zip(joining, promise.days, strict=True)}
 
 
 def _move_units(connection: Connection, plans: Sequence[Plan], stamp: dict[str, Any]) -> None:

@@ -28,8 +28,8 @@ TAKEN, MOVED, PLACED, REDUCED, CANCELLED, ADDED = range(6)
 class PastOrder:
     """A captured order; ``wanted`` is (SKU id, units) per line, ``day`` the shop's day it came on.
 
-    ``override`` is the warehouse that a person named. What an order ``from_basket`` wants was held
-    for it, so its channel had nothing of it to leave.
+    ``override`` is the warehouse that a person named; one that is no more is nobody's wish. What an
+    order ``from_basket`` wants was held for it, so its channel had nothing of it to leave.
     """
 
     id: int
@@ -148,6 +148,7 @@ class Replay:
         override: str | None,
     ) -> Routing:
         skus = {sku_id for sku_id, _ in wanted}
+        is_open = any(site.code == override for site in self._sites)
         available = {
             (site.id, sku_id): self._free.get((site.id, sku_id), 0) - reserve
             for site in self._sites
@@ -160,7 +161,7 @@ class Replay:
             order.destination,
             self._rules.routing,
             allow_split=order.allow_split,
-            override=override,
+            override=override if is_open else None,
         )
 
     def _take(self, fate: Fate, wanted: Sequence[tuple[int, int]], routing: Routing) -> bool:

@@ -17,7 +17,7 @@ from oms_ops.orders.sites import Destination, Site
 from oms_ops.rules.document import RoutingRules
 from oms_ops.stock.ledger import Quantity
 
-__all__ = ["Destination", "Routing", "Site", "route"]
+__all__ = ["Destination", "Routing", "Site", "available_words", "route"]
 
 #: Up to so many combinations of warehouses are all compared; of more, the promising ones.
 _COMBINATIONS = 60
@@ -44,6 +44,12 @@ class Routing:
     def claims(self, sku_ids: Sequence[int]) -> list[Quantity]:
         """Return what is to be allocated."""
         return [Quantity(w, sku_ids[index], units) for w, index, units in self.allocations]
+
+
+def available_words(units: int, wanted: int, reserve: int) -> str:
+    """Return how many of the units that are ``wanted`` are there for a channel with a reserve."""
+    kept = f", beyond the {reserve} that the channel leaves to others" if reserve else ""
+    return f"{units} of {wanted} available{kept}"
 
 
 def route(

@@ -19,6 +19,9 @@ from oms_ops.rules import store
 from oms_ops.rules.document import RoutingRules
 from oms_ops.settings import settings
 
+#: Why nothing can be routed.
+NONE = "There is no active warehouse."
+
 
 class Site(NamedTuple):
     """A warehouse that may ship; ``open_today`` counts its shipments of today.

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import ORDERS_READ, RULES_READ, Actor
-from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.orders import past, sites
 from oms_ops.orders.past import Period
 from oms_ops.orders.replay import Fate, Past, Replay, Sums, sums
@@ -43,13 +43,17 @@ def what_if(
 
     Raises:
         ValidationFailed: the rules or the period have bad fields.
+        Conflict: there is no active warehouse.
     """
     actor.require(ORDERS_READ)
     actor.require(RULES_READ)
     current = store.current(connection).rules
     changed = _changed(current, changes, where)
     period = _period(month, days)
-    happened = past.read(connection, sites.active(connection), period, may_split=may_split)
+    places = sites.active(connection)
+    if not places:
+        raise Conflict(sites.NONE)
+    happened = past.read(connection, places, period, may_split=may_split)
     before = Replay(happened, current).run()
     after = Replay(happened, changed).run()
     differing = [

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -230,11 +231,17 @@ def claim_guard() -> str:
     return ledger.guard("CASE WHEN d.quantity > 0 THEN :keep ELSE 0 END")
 
 
-def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+def write(
+    connection: Connection,
+    sets: Mapping[str, Any],
+    values: Mapping[str, Any],
+    around: AbstractContextManager[None] | None = None,
+) -> str:
     """Write an order and commit it; return its number.
 
     ``sets`` has the names of :data:`SETS`; each is a list of rows, or None to leave its steps out.
-    The connection is one of :func:`oms_ops.database.autocommit`.
+    The connection is one of :func:`oms_ops.database.autocommit`. What goes ``around`` the order, if
+    anything does, is in its transaction.
 
     Raises:
         Retry: somebody else was first to the stock, a code's last use or the basket.
@@ -243,12 +250,15 @@ def write(connection: Connection, sets: Mapping[str, Any], values: Mapping[str, 
     if connection.dialect.name == "sqlite":
         # Whatever can be done before the writer's turn is.
         bound = _bound(sets, values)
-        with immediate(connection):
+        with immediate(connection), around or nullcontext():
             return _write_stepwise(connection, sets, bound)
     arguments = {name: as_json(rows) if rows else None for name, rows in sets.items()}
     function = f"oms_write_order_{'few' if len(sets['lines']) <= _FEW else 'many'}"
-    row = execute(connection, f"SELECT {function}({_typed()})", {**arguments, **values}).fetchone()
-    return str(row[0])
+    statement, parameters = f"SELECT {function}({_typed()})", {**arguments, **values}
+    if around is None:
+        return str(execute(connection, statement, parameters).fetchone()[0])
+    with immediate(connection), around:
+        return str(execute(connection, statement, parameters).fetchone()[0])
 
 
 @cache

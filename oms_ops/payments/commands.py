@@ -129,7 +129,9 @@ def _objection(payment: dict[str, Any], amount: int | None) -> Conflict | None:
     """Return why ``amount`` minor units, or all that is open, are not to be captured."""
     rest, name = operations.open_amount(payment), f"payment {payment['id']}"
     if rest <= 0:
-        return Conflict(f"Nothing of {name} is open: it is already captured or voided.")
+        message = "nothing is open: it is already captured or voided"
+        fault = FieldError("amount", "beyond_open", message)
+        return Conflict(f"Of {name}, {message}.", [fault])
     still = to_text(rest, payment["currency"])
     if amount is not None and not 0 < amount <= rest:
         fault = FieldError("amount", "beyond_open", f"{still} is open")

@@ -11,13 +11,13 @@ from functools import cached_property
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from oms_ops import regions
 from oms_ops.money import EXPONENTS, to_minor
 
 Percent = Annotated[Decimal, Field(ge=0, le=100, max_digits=7, decimal_places=4)]
 Money = Annotated[Decimal, Field(ge=0, le=1_000_000_000, allow_inf_nan=False)]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 #: Units of one currency for one of another: far beyond any pair, and exact in the arithmetic.
 Rate = Annotated[
     Decimal,
@@ -25,6 +25,15 @@ Rate = Annotated[
 ]
 
 _PPM_OF_PERCENT = 10_000
+
+
+def _known(currency: str) -> str:
+    if currency not in EXPONENTS:
+        raise PydanticCustomError("unknown_currency", "is no currency that is known")
+    return currency
+
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$"), AfterValidator(_known)]
 
 
 def _placed(text: str) -> str:
@@ -361,10 +370,7 @@ class Rules(_Rule):
     basket_minutes: Annotated[int, Field(ge=1, le=7 * 24 * 60)] = 30
 
     @model_validator(mode="after")
-    def _known_currencies(self) -> Rules:
-        named = {self.base_currency, *self.exchange_rates, *self.cash_rounding}
-        if unknown := sorted(named - set(EXPONENTS)):
-            raise ValueError(f"currencies {unknown} are not known")
+    def _base_is_one(self) -> Rules:
         if self.exchange_rates.get(self.base_currency, Decimal(1)) != 1:
             raise ValueError("the base currency's exchange rate is 1")
         return self

@@ -151,6 +151,18 @@ def _write_lines(
     )
 
 
+def duplicates(counted: Sequence[Counted]) -> list[FieldError]:
+    """Return which lines name a SKU in a place that one before them names."""
+    seen: set[tuple[str, str]] = set()
+    faults = []
+    for index, c in enumerate(counted):
+        if (c.location, c.sku) in seen:
+            message = f"{c.sku} in {c.location} is named twice"
+            faults.append(FieldError(f"lines[{index}]", "duplicate", message))
+        seen.add((c.location, c.sku))
+    return faults
+
+
 _ROW = {"location_id": "bigint", "sku_id": "bigint", "units": "bigint"}
 
 
@@ -174,12 +186,9 @@ def enter(connection: Connection, actor: Actor, number: str, counted: Sequence[C
         head.warehouse_id,
         KINDS,
     )
-    seen: set[tuple[str, str]] = set()
     for index, c in enumerate(counted):
         names.units(f"lines[{index}].units", c.units, least=0)
-        if (c.location, c.sku) in seen:
-            names.fault(f"lines[{index}]", "duplicate", f"{c.sku} in {c.location} is named twice")
-        seen.add((c.location, c.sku))
+    names.errors += duplicates(counted)
     names.check()
     stamp = stamp_of(connection, actor)
     execute(

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import STOCK_WRITE, Actor
-from oms_ops.database import as_rows, execute, for_update, rowset
+from oms_ops.database import as_rows, execute, for_update, read_day, rowset
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.settings import settings
 from oms_ops.stock.levels import stamp_of
@@ -35,6 +35,7 @@ class Head:
     status: str
     from_warehouse_id: int
     to_warehouse_id: int
+    expected_on: date | None = None
 
 
 def create(
@@ -158,13 +159,13 @@ def send(
     Raises:
         NotFound: there is no such transfer.
         ValidationFailed: a line is not of this transfer, more is sent than was planned, or nothing;
-            or the day has passed.
+            or the day has passed, the one that it was planned with or the one given.
         OutOfStock: the floor has less, or what would leave is promised.
         Conflict: it is no draft.
     """
     actor.require(STOCK_WRITE)
     head = locked(connection, number, ("draft",), "be sent")
-    if fault := _passed(expected_on):
+    if fault := _passed(expected_on or head.expected_on):
         raise ValidationFailed("The transfer has bad fields.", [fault])
     lines = lines_of(connection, head.id)
     sent = _sent(connection, lines, quantities)
@@ -233,13 +234,13 @@ def locked(connection: Connection, number: str, statuses: Sequence[str], step: s
     """Lock a transfer for the rest of the transaction; refuse unless it has one of ``statuses``."""
     row = execute(
         connection,
-        "SELECT id, number, status, from_warehouse_id, to_warehouse_id FROM transfers"
+        "SELECT id, number, status, from_warehouse_id, to_warehouse_id, expected_on FROM transfers"
         f" WHERE number = :number {for_update(connection)}",
         {"number": number},
     ).fetchone()
     if row is None:
         raise NotFound(f"There is no transfer {number}.")
-    head = Head(*row)
+    head = Head(*(*row[:5], read_day(row[5])))
     if head.status not in statuses:
         message = f"{head.number} is {head.status.replace('_', ' ')}: it cannot {step}"
         raise Conflict(f"{message}.", [FieldError("number", "wrong_status", message)])

@@ -118,17 +118,20 @@ def put(connection: Connection, actor: Actor, code: str, wanted: WarehouseIn) ->
     """Create the warehouse ``code`` or change it to this; return it.
 
     Raises:
-        ValidationFailed: there is no such country, or it has no such region.
+        ValidationFailed: it is to stand in a country that there is not, or that has no such region.
         Conflict: its own places have names that are taken; or it is to be closed while something
             is in it, on its way to it or waited for there: each is named with its number.
     """
     actor.require(WAREHOUSES_WRITE)
-    if faults := place_faults(wanted.country, wanted.region):
-        raise ValidationFailed("The warehouse has bad fields.", [FieldError(*f) for f in faults])
     # Orders that name it as their home share its row: they come before, and are seen, or after.
     known = connection.execute(
-        sa.select(Warehouse.id, Warehouse.is_active).where(Warehouse.code == code).with_for_update()
+        sa.select(Warehouse.id, Warehouse.is_active, Warehouse.country, Warehouse.region)
+        .where(Warehouse.code == code)
+        .with_for_update()
     ).one_or_none()
+    # One that stands where no place is known any more can still be changed, and closed.
+    if known is None or (wanted.country, wanted.region) != (known.country, known.region):
+        _refuse_nowhere(wanted)
     if known is None:
         _refuse_taken(connection, code)
         with unique_again():
@@ -147,6 +150,11 @@ def put(connection: Connection, actor: Actor, code: str, wanted: WarehouseIn) ->
         )
     )
     return _shown(connection, "WHERE w.code = :code", {"code": code})[0]
+
+
+def _refuse_nowhere(wanted: WarehouseIn) -> None:
+    if faults := place_faults(wanted.country, wanted.region):
+        raise ValidationFailed("The warehouse has bad fields.", [FieldError(*f) for f in faults])
 
 
 def _refuse_taken(connection: Connection, code: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from oms_ops import cards
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import run
 from oms_ops.errors import Conflict, NotFound, OutOfStock, ValidationFailed
@@ -277,6 +278,44 @@ def test_a_bad_field_hides_no_limit_and_no_price(shop: Shop) -> None:
     }  # fmt: skip
 
 
+def limit(shop: Shop, most: int) -> None:
+    statement = f"UPDATE skus SET max_quantity = {most} WHERE code = 'SKU-1'"
+    run(shop.engine, lambda c: c.exec_driver_sql(statement))
+
+
+def test_a_maximum_counts_the_lines_that_are_left_alone(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    limit(shop, 6)
+    order_id = placed(shop, ("SKU-1", 5))
+    more = {"sku": "SKU-1", "quantity": 2}
+    unknown = {"sku": "NOPE", "quantity": 1}
+    assert faults(shop, order_id, more) == {("lines[0].quantity", "above_maximum")}
+    assert faults(shop, order_id, unknown, more) == {
+        ("lines[0].sku", "unknown_sku"), ("lines[1].quantity", "above_maximum"),
+    }  # fmt: skip
+    # The line that gains units is to blame, wherever it stands.
+    assert faults(shop, order_id, more, {"line_no": 1, "quantity": 5}) == {
+        ("lines[0].quantity", "above_maximum")
+    }
+    one = {"sku": "SKU-1", "quantity": 1}
+    assert sum(row[1] for row in rows(change(shop, order_id, one))) == 6
+    assert faults(shop, order_id, one) == {("lines[0].quantity", "above_maximum")}
+
+
+def test_units_come_off_though_the_maximum_was_lowered(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    order_id = placed(shop, ("SKU-1", 6))
+    limit(shop, 3)
+    other = {"sku": "SKU-2", "quantity": 1}
+    for units in (6, 5, 4):
+        assert change(shop, order_id, {"line_no": 1, "quantity": units})["order"]["lines"]
+    assert faults(shop, order_id, {"line_no": 1, "quantity": 5}) == {
+        ("lines[0].quantity", "above_maximum")
+    }
+    shop.stock("SKU-2", 1)
+    assert len(rows(change(shop, order_id, {"line_no": 1, "quantity": 4}, other))) == 2
+
+
 def test_what_cannot_be_read_of_a_line_counts_for_nothing(shop: Shop) -> None:
     shop.stock("SKU-1", 9)
     order_id = placed(shop, ("SKU-1", 2))
@@ -290,6 +329,11 @@ def test_what_cannot_be_read_of_a_line_counts_for_nothing(shop: Shop) -> None:
         shop, order_id, added, {"line_no": 1, "quantity": 9}, {"line_no": 1, "quantity": 1}
     ) == {("lines[2].line_no", "repeated_line")}
     assert faults(shop, order_id, {**added, "\ud800": 1}) == {("lines[0]", "string_unicode")}
+    assert faults(shop, order_id, {"line_no": 1, "quantity": 2, "unit_price": ""}) == {
+        ("lines[0].unit_price", "decimal_parsing"),
+    }
+    card = {"sku": "SKU-1", "quantity": 1, "4111111111111111": 1}
+    assert faults(shop, order_id, card, card) == {("body", cards.CODE)}
     assert faults(shop, order_id, {"line_no": "7", "quantity": 1}) == {
         ("lines[0].line_no", "int_type"),
     }

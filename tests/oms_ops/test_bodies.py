@@ -129,6 +129,38 @@ _NAMED: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+def test_no_body_is_too_deep_for_who_reads_it(client: TestClient, shop: Shop) -> None:
+    draft = client.post("/v1/drafts", json=order(("SKU-1", 1))).json()["number"]
+    json_type = {"Content-Type": "application/json"}
+    # The last ones are too deep, or nearly, for the interpreter itself.
+    for depth in (25, *range(940, 970, 2)):
+        deep = '{"a":' * depth + "1" + "}" * depth
+        for method, path, body, field in (
+            ("PUT", "/v1/rules", '{"document": %s}', "document"),
+            ("POST", "/v1/routing/what-if", '{"rules": %s}', "rules"),
+            ("PUT", f"/v1/drafts/{draft}", '{"version": 1, "document": %s}', "document"),
+            ("POST", "/v1/drafts", "%s", "body"),
+        ):
+            answer = client.request(method, path, content=body % deep, headers=json_type)
+            assert answer.status_code == 422, (path, depth)
+            (fault,) = answer.json()["errors"]
+            assert (fault["field"], fault["code"]) == (field, "too_deep") or depth > 25
+    nested = "[" * 19 + "]" * 19
+    content = f'{{"note": {nested}}}'
+    assert client.post("/v1/drafts", content=content, headers=json_type).status_code == 201
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_is_none_is_refused_on_both(client: TestClient, number: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    for path, body in (
+        ("drafts", '{"note": %s}'), ("routing/what-if", '{"rules": {"taxes": [%s]}}'),
+    ):  # fmt: skip
+        answer = client.post(f"/v1/{path}", content=body % number, headers=headers)
+        assert answer.status_code == 422
+        assert [e["code"] for e in answer.json()["errors"]] == ["not_storable"]
+
+
 def test_no_code_nor_name_holds_a_control_character(client: TestClient) -> None:
     for mark in ("\x00", "\x1b", "\x7f", "\x9b"):
         for path, plain, field in _NAMED:

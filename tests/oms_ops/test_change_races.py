@@ -8,11 +8,15 @@ PostgreSQL, for SQLite has one writer.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.engine import Connection
 
+from oms_ops import clock
+from oms_ops.database import Retry, run
 from oms_ops.errors import Conflict
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.orders import amendment, cancellation
@@ -41,6 +45,8 @@ def unlocked(monkeypatch: pytest.MonkeyPatch, shop: Shop, module: Any) -> None:
         if hasattr(module, name):
             taken_away = lambda _, order_ids: dict.fromkeys(order_ids, "open")  # noqa: E731
             monkeypatch.setattr(module, name, taken_away)
+    if hasattr(module, "lock_order_and_rivals"):
+        monkeypatch.setattr(module, "lock_order_and_rivals", lambda *_: None)
 
 
 def amends(order_id: int, quantity: int) -> Work:
@@ -165,4 +171,45 @@ def test_two_amendments_of_one_order_come_one_after_the_other(shop: Shop) -> Non
     both(shop, amends(order_id, 5), amends(order_id, 2))
     assert shop.level("SKU-1") == (9, 2)
     assert seen(shop, order_id)["totals"]["owed"] == "3.98"
+    assert sound(shop)
+
+
+def test_all_that_changes_a_queue_at_once_waits_for_its_turn(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is sent back by a deadlock: each change is tried once."""
+    if shop.engine.dialect.name == "postgresql":
+        for module in ("oms_ops.database", "oms_ops.orders.capture"):
+            retries = lambda error: isinstance(error, Retry)  # noqa: E731
+            monkeypatch.setattr(f"{module}.retryable", retries)
+    orders = [bought(shop, 6) for _ in range(4)]
+    waiting = [
+        placed(shop, ("SKU-1", 3), allow_backorder=True, allow_split=index % 2 == 0)
+        for index in range(8)
+    ]
+    early = clock.now() - timedelta(hours=1)
+
+    def comes_late(index: int) -> None:
+        guest = {"email": f"guest-{index}@example.com", "name": "Guest"}
+        wanted = {"allow_backorder": True, "placed_at": early.isoformat(), "customer": guest}
+        placed(shop, ("SKU-1", 2), **wanted)
+
+    def arrives(index: int) -> None:
+        order, line = orders[index]
+        run(shop.engine, lambda c: receipts.receive(c, ADMIN, order, {line: 6}))
+
+    def goes(index: int) -> None:
+        run(shop.engine, lambda c: cancel(c, CLERK, [waiting[index]], "no more"))
+
+    def grows(index: int) -> None:
+        run(shop.engine, amends(waiting[index + 4], 5))
+
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [
+            pool.submit(change, index)
+            for index in range(4)
+            for change in (comes_late, arrives, goes, grows)
+        ]
+    for job in jobs:
+        job.result()
     assert sound(shop)

@@ -183,6 +183,18 @@ def test_a_row_of_a_count_tells_all_that_is_wrong_with_it(shop: Shop, tmp_path: 
     }
 
 
+def test_a_count_that_comes_again_is_refused_for_the_same_rows(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "counts.csv"
+    path.write_text(
+        "warehouse,location,sku,units\nATL,ATL-STORAGE,SKU-1,1\nATL,ATL-STORAGE,SKU-1,2\n"
+    )
+    for fate in ("record", "repeated"):
+        done = files.import_file(shop.engine, ADMIN, "stock-counts", path)
+        assert done.counts == {fate: 1, "rejected": 1}
+        assert reasons(shop) == {2: ["SKU-1 in ATL-STORAGE is named twice"]}
+    assert shop.count("stock_counts") == 1
+
+
 def test_counted_stock_waits_for_approval(shop: Shop, tmp_path: Path) -> None:
     shop.stock("SKU-1", 9)
     with reading(shop.engine) as connection:

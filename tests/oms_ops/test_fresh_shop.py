@@ -88,6 +88,32 @@ def test_a_warehouse_stands_in_a_country_and_region_that_there_is(database: Engi
     assert done(admin.put(path, json={**ATLANTA, "region": ""}))["region"] == ""
 
 
+def test_a_warehouse_keeps_a_region_that_is_not_known_any_more(database: Engine) -> None:
+    admin = client(database)
+    path = "/v1/warehouses/ATL"
+    done(admin.put(path, json=ATLANTA))
+    run(database, lambda c: c.exec_driver_sql("UPDATE warehouses SET region = 'Dixie'"))
+    old = {**ATLANTA, "region": "Dixie"}
+    assert done(admin.put(path, json={**old, "name": "Old"}))["region"] == "Dixie"
+    assert named(admin.put(path, json={**old, "region": "Dixieland"})) == [
+        ("region", "unknown_region")
+    ]
+    assert done(admin.put(path, json={**old, "is_active": False}))["is_active"] is False
+
+
+def test_a_sku_is_sold_somewhere_until_it_is_retired(shop: Shop) -> None:
+    admin = client(shop.engine)
+    sku = {"code": "MUG", "name": "Mug", "currency": "USD", "price": "5.00"}
+    nowhere = {"skus": [{**sku, "channels": []}]}
+    assert named(admin.put("/v1/skus", json=nowhere)) == [("skus[0].channels", "required")]
+    done(admin.put("/v1/rules", json={"document": {"channels": {"web": {}, "shop": {}}}}))
+    done(admin.put("/v1/skus", json={"skus": [{**sku, "channels": ["shop"]}]}))
+    done(admin.put("/v1/rules", json={"document": {"channels": {"web": {}}}}))
+    retired = [{**sku, "channels": channels, "is_active": False} for channels in (["shop"], [])]
+    for each in retired:
+        done(admin.put("/v1/skus", json={"skus": [each]}))
+
+
 def test_a_sku_that_could_never_be_sold_is_refused(shop: Shop) -> None:
     admin = client(shop.engine)
     sku = {"name": "Mug", "currency": "USD", "price": "5.00"}

@@ -16,6 +16,7 @@ from oms_ops.orders import writing
 from oms_ops.orders.capture import capture, quote
 from oms_ops.reconcile import reconcile
 from tests.oms_ops.shop import ADMIN, CLERK, Shop, order
+from tests.oms_ops.test_bulk import captured
 from tests.oms_ops.test_pricing import place, publish, refused
 
 BUYERS = 16
@@ -174,3 +175,14 @@ def test_a_quote_says_what_an_order_would_and_writes_nothing(shop: Shop) -> None
     with pytest.raises(OutOfStock):
         quote(shop.engine, CLERK, order(("SKU-1", 6)))
     assert shop.count("orders") == 0
+
+
+def test_who_is_short_is_told_what_the_channel_leaves_to_others(shop: Shop) -> None:
+    shop.stock("SKU-1", 50)
+    publish(shop, channels={"web": {"reserve_units": 47}})
+    short = "3 of 9 available, beyond the 47 that the channel leaves to others"
+    with pytest.raises(OutOfStock) as refusal:
+        place(shop, ("SKU-1", 9))
+    assert [error.message for error in refusal.value.errors] == [f"SKU-1: {short}"]
+    batch = captured(shop, [{"lines": [("SKU-1", 9)], "allow_backorder": False, "channel": "web"}])
+    assert [error.message for each in batch.rejected for error in each.errors] == [short]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,15 +17,18 @@ from oms_ops import clock
 from oms_ops.database import reading, run
 from oms_ops.fulfilment import arrivals, sending
 from oms_ops.notifications.letters import compose
-from oms_ops.orders import holds, promises
+from oms_ops.orders import holds, promises, supply
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.cancellation import cancel, cancel_units
 from oms_ops.orders.capture import capture
+from oms_ops.orders.supply import Waiting
 from oms_ops.orders.units import CancelledUnits
 from oms_ops.purchasing import orders as purchasing
 from oms_ops.purchasing import receipts, suppliers
 from oms_ops.purchasing.orders import PurchaseLine
 from oms_ops.reconcile import reconcile
+from oms_ops.rules import store
+from oms_ops.rules.document import RoutingRules
 from oms_ops.stock import transfers
 from oms_ops.stock.names import Line as StockLine
 from oms_ops.stock.transfer_receipts import Arrived
@@ -45,12 +49,14 @@ def _one_day(shop: Shop) -> Iterator[None]:
     assert [finding for finding in reconcile(shop.engine) if finding.count] == []
 
 
-def bought(shop: Shop, units: int, days: int, sku: str = "SKU-1") -> dict[str, Any]:
+def bought(
+    shop: Shop, units: int, days: int, sku: str = "SKU-1", warehouse: str = "ATL"
+) -> dict[str, Any]:
     """Order units that are expected in so many days."""
     return run(
         shop.engine,
         lambda c: purchasing.create(
-            c, BUYER, supplier="ACME", warehouse="ATL", lines=[PurchaseLine(sku, units)],
+            c, BUYER, supplier="ACME", warehouse=warehouse, lines=[PurchaseLine(sku, units)],
             expected_on=TODAY + timedelta(days=days),
         ),
     )  # fmt: skip
@@ -60,7 +66,8 @@ def asked(shop: Shop, *units: int, sku: str = "SKU-1") -> list[date | None]:
     """Return what would be promised to somebody who waits for so many units."""
     pair = (shop.warehouse_ids["ATL"], shop.sku_ids[sku])
     with reading(shop.engine) as connection:
-        return promises.promise(connection, [(*pair, count) for count in units])
+        wanted = [Waiting(*pair, count, clock.now()) for count in units]
+        return promises.promise(connection, RoutingRules(), wanted).days
 
 
 def told(shop: Shop) -> list[Any]:
@@ -121,7 +128,7 @@ def test_what_is_late_may_stay_away_as_long_again(shop: Shop) -> None:
 def test_what_is_very_late_is_not_promised_for_the_next_decade(shop: Shop) -> None:
     bought(shop, 6, 3)
     with clock.at(NOON + timedelta(days=403)):
-        assert asked(shop, 1) == [TODAY + timedelta(days=403 + promises.MOST_DELAY)]
+        assert asked(shop, 1) == [TODAY + timedelta(days=403 + supply.MOST_DELAY)]
 
 
 def without_supplier(shop: Shop, sku: str) -> None:
@@ -302,3 +309,140 @@ def test_an_overdue_promise_is_renewed(shop: Shop) -> None:
         assert run(shop.engine, lambda c: promises.refresh(c, ADMIN)) == 1
         assert seen(shop, order_id)["promised_on"] == day(5)
         assert run(shop.engine, lambda c: promises.refresh(c, ADMIN)) == 0
+
+
+def came(shop: Shop, order: dict[str, Any], units: int) -> None:
+    line = order["lines"][0]["id"]
+    run(shop.engine, lambda c: receipts.receive(c, ADMIN, order["id"], {line: units}))
+
+
+def units(shop: Shop, *order_ids: int) -> list[tuple[int, int]]:
+    """Return (allocated, backordered) of each order's first line."""
+    lines = [seen(shop, order_id)["lines"][0] for order_id in order_ids]
+    return [(line["allocated"], line["backordered"]) for line in lines]
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_who_comes_before_others_takes_their_day(shop: Shop, at_once: bool) -> None:
+    order = bought(shop, 6, 3)
+    web = placed(shop, ("SKU-1", 6), allow_backorder=True)
+    last = placed(shop, ("SKU-1", 6), allow_backorder=True)
+    earlier = NOON - timedelta(hours=3)
+    with clock.at(NOON + timedelta(days=1)):
+        if at_once:
+            captured(shop, [{"lines": [("SKU-1", 6)], "placed_at": earlier}], live=True)
+            early = int(shop.rows("SELECT max(id) FROM orders")[0][0])
+        else:
+            wanted = {"allow_backorder": True, "placed_at": earlier.isoformat()}
+            early = placed(shop, ("SKU-1", 6), **wanted)
+    # Who had to wait for goods still to be ordered loses nothing.
+    assert [seen(shop, each)["promised_on"] for each in (early, web, last)] == [
+        day(3), day(6), day(5),
+    ]  # fmt: skip
+    number = seen(shop, web)["number"]
+    assert told(shop) == [{"order": number, "promised_on": day(6), "was_promised_on": day(3)}]
+    with clock.at(NOON + timedelta(days=3)):
+        came(shop, order, 6)
+    assert units(shop, early, web) == [(6, 0), (0, 6)]
+
+
+def test_who_comes_last_costs_nobody_a_day(shop: Shop) -> None:
+    bought(shop, 6, 3)
+    placed(shop, ("SKU-1", 6), allow_backorder=True)
+    with clock.at(NOON + timedelta(days=1)):
+        moment = (NOON + timedelta(hours=1)).isoformat()
+        younger = placed(shop, ("SKU-1", 6), allow_backorder=True, placed_at=moment)
+    assert seen(shop, younger)["promised_on"] == day(6)
+    assert told(shop) == []
+
+
+def test_one_queue_for_those_that_may_be_split_and_those_at_home(shop: Shop) -> None:
+    wanted = {"allow_backorder": True, "allow_split": True}
+    older = placed(shop, ("SKU-1", 6), warehouse="NYC", **wanted)
+    with clock.at(NOON + timedelta(hours=1)):
+        order = bought(shop, 6, 3)
+        younger = placed(shop, ("SKU-1", 6), allow_backorder=True, warehouse="ATL")
+    assert [seen(shop, each)["promised_on"] for each in (older, younger)] == [day(3), day(5)]
+    with clock.at(NOON + timedelta(days=3)):
+        came(shop, order, 6)
+    assert units(shop, older, younger) == [(6, 0), (0, 6)]
+
+
+def test_whether_an_order_may_be_split_is_changed_with_its_day(shop: Shop) -> None:
+    bought(shop, 6, 3)
+    older = placed(shop, ("SKU-1", 6), allow_backorder=True, warehouse="NYC")
+    number = seen(shop, older)["number"]
+    with clock.at(NOON + timedelta(hours=1)):
+        younger = placed(shop, ("SKU-1", 6), allow_backorder=True, warehouse="ATL")
+    for splits, days in ((True, (3, 5)), (False, (5, 3))):
+        amend(shop.engine, CLERK, number, {"allow_split": splits})
+        promised = [seen(shop, each)["promised_on"] for each in (older, younger)]
+        assert promised == [day(count) for count in days]
+
+
+def test_who_leaves_the_queue_of_another_home_makes_room(shop: Shop) -> None:
+    wanted = {"allow_backorder": True, "allow_split": True}
+    older = placed(shop, ("SKU-1", 6), warehouse="NYC", **wanted)
+    bought(shop, 6, 3)
+    with clock.at(NOON + timedelta(hours=1)):
+        younger = placed(shop, ("SKU-1", 6), allow_backorder=True, warehouse="ATL")
+    run(shop.engine, lambda c: cancel(c, CLERK, [older], "changed her mind"))
+    assert seen(shop, younger)["promised_on"] == day(3)
+
+
+def test_a_warehouse_that_may_not_serve_an_order_promises_it_nothing(shop: Shop) -> None:
+    north = {"zones": {"south": ["US-FL"]}, "warehouses": {"ATL": {"zones": ["south"]}}}
+    run(shop.engine, lambda c: store.publish(c, ADMIN, {"routing": north}))
+    bought(shop, 6, 3)
+    wanted = {"allow_backorder": True, "allow_split": True, "warehouse": "NYC"}
+    assert seen(shop, placed(shop, ("SKU-1", 6), **wanted))["promised_on"] == day(5)
+    run(shop.engine, lambda c: store.publish(c, ADMIN, {"routing": {"max_splits": 1}}))
+    shop.stock("SKU-1", 1, "NYC")
+    assert seen(shop, placed(shop, ("SKU-1", 6), **wanted))["promised_on"] == day(5)
+
+
+def test_a_later_day_elsewhere_delays_nobody_at_other_homes(shop: Shop) -> None:
+    wanted = {"allow_backorder": True, "allow_split": True}
+    placed(shop, ("SKU-1", 6), warehouse="ATL", **wanted)
+    far = placed(shop, ("SKU-1", 6), allow_backorder=True, warehouse="NYC")
+    with clock.at(NOON + timedelta(days=2)):
+        bought(shop, 6, 9)
+        assert seen(shop, far)["promised_on"] == day(5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_who_is_promised_a_day_has_the_goods_on_it(shop: Shop, seed: int) -> None:
+    rng = Random(seed)
+    coming = []
+    for _ in range(rng.randint(1, 4)):
+        days, warehouse = rng.randint(1, 4), rng.choice(["ATL", "NYC"])
+        coming.append(
+            (days, shop.warehouse_ids[warehouse], bought(shop, 6, days, warehouse=warehouse))
+        )
+    waiting = []
+    for _ in range(8):
+        moment = NOON - timedelta(minutes=rng.randint(0, 500))
+        waiting.append(
+            placed(
+                shop, ("SKU-1", rng.randint(1, 5)), allow_backorder=True,
+                allow_split=rng.random() < 0.5, warehouse=rng.choice(["ATL", "NYC"]),
+                placed_at=moment.isoformat(),
+            )
+        )  # fmt: skip
+    promised = [seen(shop, order_id)["promised_on"] for order_id in waiting]
+    assert run(shop.engine, lambda c: promises.update(c, ADMIN, all_pairs(shop))) == 0
+    served: dict[int, str] = {}
+    for days, _, bringing in sorted(coming, key=lambda each: each[:2]):
+        with clock.at(NOON + timedelta(days=days)):
+            came(shop, bringing, 6)
+        for order_id, (_, left) in zip(waiting, units(shop, *waiting), strict=True):
+            if not left:
+                served.setdefault(order_id, day(days))
+    for order_id, on in zip(waiting, promised, strict=True):
+        # Who is not served by what was coming waits for the lead time, at the least.
+        assert served.get(order_id, on) == on
+        assert order_id in served or on >= day(5)
+
+
+def all_pairs(shop: Shop) -> list[tuple[int, int]]:
+    return [(home, sku) for home in shop.warehouse_ids.values() for sku in shop.sku_ids.values()]

@@ -96,6 +96,10 @@ def test_rerouting_names_all_that_is_wrong_in_one_answer(client: TestClient, sho
     missing = client.post("/v1/shipments/reroute", json=body)
     assert faults(missing, 404) == stuck
     assert missing.json()["detail"] == "There is no shipment 99999."
+    beyond = {**body, "shipment_ids": [2**70]}
+    assert faults(client.post("/v1/shipments/reroute", json=beyond), 422) == [
+        ("shipment_ids[0]", "less_than_equal")
+    ]
     nowhere = {**body, "to": "XX", "exclude": ["ATL", "QQ"]}
     assert faults(client.post("/v1/shipments/reroute", json=nowhere), 422) == [
         *stuck,
@@ -111,6 +115,9 @@ def test_a_capture_names_the_amount(client: TestClient, shop: Shop) -> None:
     assert faults(client.post(path, json={"amount": "9999"}), 409) == [("amount", "beyond_open")]
     assert client.post(path, json={"amount": "1.00"}).status_code == 200
     assert faults(client.post(path), 409) == [("amount", "required")]
+    client.post(path, json={"amount": "0.99"})
+    for body in ({"amount": "1"}, {}):
+        assert faults(client.post(path, json=body), 409) == [("amount", "beyond_open")]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +134,11 @@ def test_what_is_no_json_is_told_so(client: TestClient, body: bytes) -> None:
 def test_rules_are_refused_by_the_fields_that_were_sent(client: TestClient) -> None:
     document = {
         "foo": 1, "taxes": [{"percent": "101"}], "routing": {"rank": ["x"]},
-        "exchange_rates": {"dollars": "1"},
+        "exchange_rates": {"dollars": "1", "XXX": "1"}, "cash_rounding": {"YYY": 5},
     }  # fmt: skip
     named = [
         ("exchange_rates.dollars", "string_pattern_mismatch"), ("foo", "unknown_field"),
+        ("exchange_rates.XXX", "unknown_currency"), ("cash_rounding.YYY", "unknown_currency"),
         ("routing.rank[0]", "literal_error"), ("taxes[0].percent", "less_than_equal"),
     ]  # fmt: skip
     refused = faults(client.put("/v1/rules", json={"document": document}), 422)
@@ -164,8 +172,28 @@ def test_a_step_refuses_what_it_would_leave_out(client: TestClient, shop: Shop) 
             assert ("reason", "unknown_field") in faults(answer, 422)
         if step != "ship":
             assert ("tracking_numbers", "unknown_field") in faults(answer, 422)
-    nothing = {"parcels": None, "reason": "", "at": None, "carrier": None}
+    nothing = {"parcels": [], "reason": " ", "at": None, "carrier": "\t", "tracking_number": None}
     assert client.post(f"/v1/shipments/{one}/pick", json=nothing).status_code == 200
+    key = run(shop.engine, lambda c: keys.create(c, "merchandiser", "mary"))
+    mary = {"Authorization": f"Bearer {key}"}
+    for place, body in ((f"{one}/pick", {}), ("pick", {"shipment_ids": [one]})):
+        answer = client.post(f"/v1/shipments/{place}", json={**body, "reason": "r"}, headers=mary)
+        assert answer.status_code == 403
+
+
+def test_a_tracking_number_of_another_shipment_is_refused(client: TestClient, shop: Shop) -> None:
+    one, other = shipment(client, shop), shipment(client, shop)
+    for step in ("pick", "pack"):
+        assert client.post(f"/v1/shipments/{one}/{step}").status_code == 200
+    numbers = {str(one): "A", str(other): "B", "99": "Z"}
+    body = {"shipment_ids": [one], "tracking_numbers": numbers}
+    for step in ("label", "ship"):
+        assert faults(client.post(f"/v1/shipments/{step}", json=body), 422) == [
+            (f"tracking_numbers.{other}", "unknown_shipment"),
+            ("tracking_numbers.99", "unknown_shipment"),
+        ]
+    body["tracking_numbers"] = {str(one): "A"}
+    assert client.post("/v1/shipments/ship", json=body).status_code == 200
 
 
 def test_a_step_of_one_shipment_names_the_fields_of_its_body(

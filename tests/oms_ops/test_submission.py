@@ -162,6 +162,8 @@ def test_a_region_is_one_however_it_is_written(shop: Shop, region: str) -> None:
         ("AE", "AZ", "AZ"), ("AE", "dubai", "DU"), ("HK", "HK", "Hong Kong Island"),
         ("HK", "KL", "Kowloon"), ("TW", "TPE", "TPE"), ("CA", "Québec", "QC"),
         ("CA", "quebec", "QC"), ("ES", "A Coruña", "C"), ("US", "ZZ", None), ("GB", "Kent", None),
+        ("CN", "Guangdong", "GD"), ("CN", "beijing", "BJ"), ("RU", "Moscow", "MOW"),
+        ("RU", "St. Petersburg", "SPE"),
     ],
 )  # fmt: skip
 def test_regions_are_known_by_code_and_name(country: str, written: str, code: str | None) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from oms_ops import clock
 from oms_ops.access.actor import Actor
 from oms_ops.database import make_engine, run
 from oms_ops.errors import Conflict, OmsError, OutOfStock, ValidationFailed
@@ -118,6 +120,26 @@ def test_less_than_planned_may_be_sent(shop: Shop) -> None:
     arrive(shop, number, Arrived(1, 2))
     assert status(shop, number) == "received"
     assert sound(shop)
+
+
+def test_a_day_that_has_passed_since_is_not_promised(shop: Shop) -> None:
+    shop.stock("SKU-1", 6)
+    today = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    day = (today + timedelta(days=1)).date()
+    with clock.at(today):
+        number = run(
+            shop.engine,
+            lambda c: transfers.create(
+                c, WORKER, "ATL", "NYC", [Line("SKU-1", 6)], expected_on=day
+            ),
+        )
+    with clock.at(today + timedelta(days=2)):
+        with pytest.raises(ValidationFailed) as refusal:
+            run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number))
+        assert [(e.field, e.code) for e in refusal.value.errors] == [("expected_on", "in_the_past")]
+        day += timedelta(days=2)
+        run(shop.engine, lambda c: sending.send_transfer(c, WORKER, number, expected_on=day))
+    assert status(shop, number) == "in_transit"
 
 
 def test_only_a_draft_is_sent_or_cancelled(shop: Shop) -> None:

@@ -18,7 +18,7 @@ from oms_ops.access import keys
 from oms_ops.access.actor import Actor
 from oms_ops.cli import app
 from oms_ops.database import make_engine, reading, run
-from oms_ops.errors import Forbidden, ValidationFailed
+from oms_ops.errors import Conflict, Forbidden, ValidationFailed
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.orders.amendment import amend
 from oms_ops.orders.cancellation import cancel, cancel_units
@@ -194,6 +194,41 @@ def test_units_that_wait_are_cancelled_again(shop: Shop) -> None:
     before = ask(shop, {})["before"]
     assert (before["refused"], before["units_backordered"]) == (0, 4)
     assert before["units_shipped"] == 1 + 1 + 5
+
+
+def test_what_comes_after_a_period_is_no_part_of_it(shop: Shop) -> None:
+    with clock.at(START - timedelta(days=9)):
+        shop.stock("SKU-1", 8, "ATL")
+    with on(2):
+        grown = placed(shop, ("SKU-1", 3), allow_backorder=True)
+        fewer = placed(shop, ("SKU-1", 3))
+        over = placed(shop, ("SKU-1", 3), allow_backorder=True)
+    october = ask(shop, {}, month="2026-10")
+    number = shop.rows("SELECT number FROM orders WHERE id = :i", i=grown)[0][0]
+    with clock.at(NOVEMBER):
+        shop.stock("SKU-1", 20, "ATL")
+        amend(shop.engine, ADMIN, number, {"lines": [{"line_no": 1, "quantity": 15}]})
+        run(shop.engine, lambda c: cancel_units(c, ADMIN, [CancelledUnits(fewer, 1, 2)], "less"))
+        run(shop.engine, lambda c: cancel(c, ADMIN, [over], "changed her mind"))
+    assert ask(shop, {}, month="2026-10") == october
+    assert (october["before"]["units_shipped"], october["before"]["units_backordered"]) == (8, 1)
+
+
+def test_a_warehouse_that_was_named_and_has_closed_ships_no_more(shop: Shop) -> None:
+    with clock.at(START - timedelta(days=9)):
+        for warehouse in ("ATL", "NYC"):
+            shop.stock("SKU-1", 3, warehouse)
+    with on(2):
+        named = placed(shop, ("SKU-1", 3), warehouse="NYC")
+    with on(3):
+        shipped(shop, named)
+    close = "UPDATE warehouses SET is_active = false"
+    run(shop.engine, lambda c: c.exec_driver_sql(f"{close} WHERE code = 'NYC'"))
+    before = ask(shop, {})["before"]
+    assert (before["refused"], before["shipments"], before["units_shipped"]) == (0, 1, 3)
+    run(shop.engine, lambda c: c.exec_driver_sql(close))
+    with pytest.raises(Conflict):
+        ask(shop, {})
 
 
 def test_an_order_whose_history_is_pruned_counts_as_it_is(october: Shop) -> None:
