@@ -31,7 +31,7 @@ from tests.oms_ops.machine import handling
 from tests.oms_ops.machine.agreement import agree
 from tests.oms_ops.machine.seen import look
 from tests.oms_ops.machine.whole import PROFILE, Machine, on_fresh_databases
-from tests.proofs import LONG
+from tests.proofs import only_at_length
 
 #: Commands between two nights, and days from one to the next in turn.
 A_DAY, DAYS = 25, (1, 3)
@@ -94,8 +94,7 @@ class Days(Machine):
             self.finish()
 
 
-@pytest.mark.proof
-@pytest.mark.skipif(not LONG, reason="random histories, on both databases: make proofs")
+@only_at_length
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_increments_give_the_marts_that_a_rebuild_gives(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -72,7 +72,7 @@ def a_supplier_s_order_is_given_up_twice(patch: pytest.MonkeyPatch) -> None:
 
 def a_discarded_draft_is_placed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(drafts, "_begin", lambda c, number: drafts.get(c, ADMIN, number)
-                  | {"status": "open", "key": None})  # fmt: skip
+                  | {"status": "open", "key": f"{number}/planted"})  # fmt: skip
 
 
 def refunds_are_forgotten(patch: pytest.MonkeyPatch) -> None:

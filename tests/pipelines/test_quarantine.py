@@ -16,6 +16,7 @@ from pipelines import lake as command
 from pipelines.lib import alerts, compaction, lake, past, quarantine
 from pipelines.lib.parquet import SCHEMA, with_moments
 from tests.pipelines.world import World
+from tests.proofs import only_at_length
 
 WARNING = "lake/changes: landed_changes"
 
@@ -76,6 +77,7 @@ def names(world: World) -> list[str]:
     return [name for (name,) in rows]
 
 
+@only_at_length
 def test_a_bad_change_is_set_aside_and_comes_back_when_it_is_mended_or_released(
     shop_on_sqlite: World, mails: list[str]
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from oms_ops import clock
 from pipelines.lib import rhythm, status
 from tests.pipelines.world import World
+from tests.proofs import only_at_length
 
 NEW_YORK = ZoneInfo("America/New_York")
 MONDAY = date(2026, 11, 23)
@@ -171,6 +172,7 @@ def test_it_is_known_when_silence_will_be_odd() -> None:
     assert rhythm.odd_from(moments, end, NEW_YORK) == end + timedelta(hours=1)
 
 
+@only_at_length
 def test_a_shop_that_falls_silent_is_told_though_nothing_changes(shop_on_sqlite: World) -> None:
     """The feed alone would let every run end with nothing to do."""
     world = shop_on_sqlite
