@@ -42,7 +42,8 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
 
     Raises:
         NotFound: there is no such operation.
-        Conflict: it is neither flagged nor failed.
+        Conflict: it is neither flagged nor failed, or it is a refund and news of another one wait
+            to be read.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
@@ -51,6 +52,7 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
         recorded = None
         if operation["refund_id"] and operation["code"] not in ("retried", "dismissed"):
             order_id = operation["order_id"]
+            outstanding.refuse_while_news_wait(connection, order_id)
             recorded = outstanding.made_elsewhere(connection, actor, order_id, operation)
         note = "; nothing of it was left, and nothing is recorded" if recorded == 0 else ""
         _mark(connection, actor, operation_id, "dismissed", note)
