@@ -8,6 +8,9 @@ from oms_ops.payments.attention import Kind
 _FAILED = claims_sql(
     "SELECT f.order_id AS id FROM refunds AS f WHERE f.status = 'failed'"
     " UNION SELECT t.order_id FROM returns AS t WHERE t.status = 'refund_failed'"
+    # Of these nothing is asked of a gateway just now.
+    " UNION SELECT p.order_id FROM gateway_messages AS m JOIN payments AS p ON p.id = m.payment_id"
+    " WHERE m.status = 'unmatched'"
 )
 
 KINDS: dict[str, Kind] = {

@@ -16,7 +16,7 @@ from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.orders import claims, collecting, outstanding, return_refunds
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import ledger, operations, refunds, settling
+from oms_ops.payments import attention, ledger, operations, refunds, settling
 
 
 def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
@@ -98,6 +98,24 @@ def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
     _mark(connection, actor, operation_id, "retried")
     return_refunds.follow(connection, actor, [operation["order_id"]])
     return payment_id
+
+
+def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> None:
+    """Put a gateway's message aside; what had to wait until it was read follows.
+
+    Raises:
+        NotFound, Conflict, Forbidden: as :func:`oms_ops.payments.attention.dismiss_message` does.
+    """
+    waited = execute(
+        connection,
+        "SELECT p.order_id FROM gateway_messages AS m JOIN payments AS p ON p.id = m.payment_id"
+        " WHERE m.id = :id AND m.status = 'unmatched'",
+        {"id": message_id},
+    ).fetchone()
+    lock_orders(connection, waited or ())
+    attention.dismiss_message(connection, actor, message_id)
+    if waited:
+        collecting.follow(connection, [waited[0]])
 
 
 def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:

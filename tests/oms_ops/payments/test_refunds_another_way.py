@@ -405,6 +405,23 @@ def test_nothing_is_asked_while_news_of_a_refund_wait(desk: Desk, *, other: bool
     assert desk.till.operations().count(("refund", "failed")) == 1
 
 
+def test_what_waited_for_a_message_follows_when_it_is_put_aside(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    desk.till.deliver_events()
+    desk.till.fake.break_next("refund", *["lost_before"] * 3)
+    gone = {"reason": "x", "lines": [{"line_no": 1, "quantity": 1}]}
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    collecting.perform(desk.till.engine)
+    refund_at_the_gateway(desk.till.fake, only_capture(desk.till.shop, payment_id), 100)
+    desk.till.deliver_events()
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    assert desk.till.operations().count(("refund", "pending")) == 1
+    (message,) = desk.till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
+    assert desk.post(f"/gateway-messages/{message.id}/dismiss").is_success
+    assert desk.till.operations().count(("refund", "pending")) == 2
+
+
 @pytest.mark.parametrize("amount", [995, 199])
 @pytest.mark.parametrize("how", ["dismissed", "refunded"])
 def test_what_went_back_during_a_charge_back_does_not_go_back_when_it_is_won(
