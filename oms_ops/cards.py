@@ -25,6 +25,9 @@ _NETWORKS = re.compile(
     r"|3[47]\d{13}|35\d{14,17}|3(?:0[0-5]|[689]\d)\d{11,16}"
 )
 _SHORTEST, _LONGEST = 14, 19
+#: Where another number begins: the code of a country, or that of an area after a slash, or a
+#: number that is said to be one. Cards are not written so, phones are.
+_ANOTHER = re.compile(r"(?<=\D)\+(?=\d{1,3}\D)|/\W{0,2}(?=\(\d{2,3}\))|\(#")
 
 Path = tuple[str | int, ...]
 
@@ -37,7 +40,7 @@ def looks_like_card(text: str) -> bool:
     """
     if len(text) < _SHORTEST:
         return False
-    return any(map(_holds_card, _RUN.findall(text)))
+    return any(_holds_card(part) for run in _RUN.findall(text) for part in _ANOTHER.split(run))
 
 
 def _holds_card(run: str) -> bool:
@@ -45,11 +48,12 @@ def _holds_card(run: str) -> bool:
     groups = ["".join(str(int(digit)) for digit in group) for group in re.findall(r"\d+", run)]
     for first in range(len(groups)):
         number = ""
-        for group in groups[first:]:
+        # No number has more groups than digits.
+        for group in groups[first : first + _LONGEST]:
             number += group
             if len(number) > _LONGEST:
                 break
-            if _NETWORKS.fullmatch(number) and _passes(number):
+            if len(number) >= _SHORTEST and _NETWORKS.fullmatch(number) and _passes(number):
                 return True
     return False
 
@@ -63,23 +67,30 @@ def _passes(digits: str) -> bool:
     return total % 10 == 0
 
 
-def found(data: Any, path: Path = ()) -> Iterator[Path]:
-    """Yield where plain data holds what looks like a card number, in values and in names."""
+def found(data: Any, path: Path = (), *, longest: int | None = None) -> Iterator[Path]:
+    """Yield where plain data holds what looks like a card number, in values and in names.
+
+    Texts of more than ``longest`` characters are passed over, where they are refused in any case.
+    """
     # Not by recursion: it is asked of what nobody has checked, however deep.
     waiting: list[tuple[Path, Any]] = [(path, data)]
     while waiting:
         where, value = waiting.pop()
         if isinstance(value, dict):
             for name, inner in value.items():
-                if looks_like_card(str(name)):
+                if _is_seen(str(name), longest):
                     # The name itself must not be told again.
                     yield where or ("body",)
                 else:
                     waiting.append(((*where, str(name)), inner))
         elif isinstance(value, list):
             waiting += [((*where, index), inner) for index, inner in enumerate(value)]
-        elif _is_plain(value) and looks_like_card(str(value)):
+        elif _is_plain(value) and _is_seen(str(value), longest):
             yield where
+
+
+def _is_seen(text: str, longest: int | None) -> bool:
+    return (longest is None or len(text) <= longest) and looks_like_card(text)
 
 
 def _is_plain(value: Any) -> bool:

@@ -149,6 +149,8 @@ _RULES = {
                 WHERE e.payment_id = p.id AND e.kind = 'refunded' AND NOT EXISTS (
                     SELECT 1 FROM payment_operations AS o WHERE o.payment_id = p.id
                     AND o.kind = 'refund' AND o.gateway_reference = e.gateway_reference)
+                AND NOT EXISTS (SELECT 1 FROM refunds AS f WHERE f.payment_id = p.id
+                    AND e.gateway_reference = 'refund-' || f.id)
                 ) AS refunded
             FROM payments AS p JOIN told AS t ON t.payment_id = p.id
             WHERE t.captured > p.amount_minor AND t.refunded > 0

@@ -43,6 +43,7 @@ from oms_ops.api import (
     webhooks,
 )
 from oms_ops.api.parts import UNSTORABLE, refuse_unstorable, turns_of
+from oms_ops.api.sizes import LimitedBodies
 from oms_ops.database import Retry, make_engine, retryable, unavailable
 from oms_ops.errors import FieldError, OmsError, Unavailable, ValidationFailed
 from oms_ops.schema import metadata
@@ -87,6 +88,7 @@ def create_app(engine: Engine | None = None) -> FastAPI:
     app.include_router(metrics.router)
     app.include_router(tracking.router)
     app.include_router(tracking_care.router)
+    app.add_middleware(LimitedBodies)
     app.add_exception_handler(OmsError, _refused)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http_error)

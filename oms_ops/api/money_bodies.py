@@ -30,6 +30,8 @@ Url = Annotated[
     StringConstraints(max_length=2000, pattern=r"^https?://[^\s]+$"),
     AfterValidator(storable),
 ]
+#: No field takes a longer text.
+_LONGEST = 5000
 SignedMoney = Annotated[Decimal, Field(ge=-1_000_000_000, le=1_000_000_000, allow_inf_nan=False)]
 
 
@@ -42,7 +44,7 @@ class MoneyBody(Body):
     @classmethod
     def _no_cards(cls, data: Any, check: ModelWrapValidatorHandler[MoneyBody]) -> MoneyBody:
         """Refuse card numbers beside whatever else is wrong, and never repeat them."""
-        where = list(dict.fromkeys(cards.found(data)))
+        where = list(dict.fromkeys(cards.found(data, longest=_LONGEST)))
         if not where:
             return check(data)
         found = [_fault(cards.CODE, cards.MESSAGE, path) for path in where]

@@ -162,5 +162,5 @@ def list_messages(
 @router.post("/gateway-messages/{message_id}/dismiss")
 def dismiss_message(engine: Database, actor: Caller, message_id: Key) -> dict[str, Any]:
     """Put a message aside that was flagged or belongs to no payment of ours."""
-    run(engine, lambda connection: attention.dismiss_message(connection, actor, message_id))
+    run(engine, lambda connection: remedies.dismiss_message(connection, actor, message_id))
     return {"id": message_id, "status": "ignored"}

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import SYSTEM, Actor
 from oms_ops.database import as_ids, execute, ids, run, unavailable
-from oms_ops.orders import outstanding, return_refunds, tenders
+from oms_ops.orders import claims, outstanding, return_refunds, tenders
 from oms_ops.orders.amounts import earned_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
@@ -52,10 +52,12 @@ def collect(connection: Connection, actor: Actor, order_ids: Iterable[int]) -> l
     cost = tenders.owed(connection, wanted)
     parts = []
     for order_id, held in standing(connection, wanted).items():
-        due = earned.get(order_id, 0) - held.collected - held.disputed(cost[order_id])
+        due = earned.get(order_id, 0) - held.collected
         if due <= 0:
             continue
         payments = ledger.lock(connection, [t.payment_id for t in held.tenders])
+        capturable = sum(max(0, operations.capturable(each)) for each in payments.values())
+        due -= held.disputed(cost[order_id], capturable)
         # What was added after a charge back is there to be collected in its stead.
         for payment_id, payment in sorted(payments.items(), reverse=held.charged_back > 0):
             room = operations.capturable(payment)
@@ -128,10 +130,11 @@ def _not_settled(
 
 
 def _follow_all(connection: Connection, news: set[int], others: set[int]) -> None:
-    """Do what follows for orders with news, and for the returns of others; all are locked."""
+    """Do what follows for orders with news, and for the refunds of others; all are locked."""
     if news:
         follow(connection, sorted(news))
     if others:
+        claims.attribute(connection, SYSTEM, sorted(others))
         return_refunds.follow(connection, SYSTEM, sorted(others))
 
 
@@ -161,8 +164,8 @@ def _together(
 
 def follow(connection: Connection, order_ids: Sequence[int]) -> None:
     """Do what follows from news of the payments of orders, whose rows are locked."""
+    tenders.settle(connection, SYSTEM, order_ids, news=True)
     return_refunds.follow(connection, SYSTEM, order_ids)
-    tenders.settle(connection, SYSTEM, order_ids)
     collect(connection, SYSTEM, order_ids)
     rows = execute(
         connection,
@@ -198,7 +201,7 @@ def _fold(connection: Connection, heard: Sequence[messages.Claimed]) -> list[mes
     news = {
         match.order_id
         for message, match in known
-        if messages.fold(connection, message, match, outstanding.towards)
+        if messages.fold(connection, message, match, outstanding.is_due)
     }
     # One that is no news may have told that a refund failed.
     _follow_all(connection, news, {match.order_id for _, match in known} - news)

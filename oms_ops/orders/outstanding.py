@@ -1,24 +1,23 @@
 """What of an order is to go back and does not go by itself, since a gateway declined it.
 
-That is what was collected beyond what the order costs, when units of it were cancelled, and what
-its returns give back. Whatever staff give back another way, here or on the gateway's own pages,
-counts for it first: nothing of it goes back twice.
+Whatever staff give back another way counts first for the claims of the order
+(:mod:`oms_ops.orders.claims`): nothing of them goes back twice.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import execute
-from oms_ops.errors import FieldError, ValidationFailed
+from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import return_refunds, tenders
-from oms_ops.payments import refunds
+from oms_ops.orders import claims, refund_items, return_refunds
+from oms_ops.payments import ledger, messages, refunds
 from oms_ops.payments.refunds import RefundRequest
-from oms_ops.payments.standing import standing
 
 #: The reason of what a person says has gone back another way.
 ELSEWHERE = "made another way"
@@ -35,36 +34,42 @@ def refund(
     """Give money of one payment back; return the refunds, whose order is locked.
 
     It goes towards the return that the request names, and towards no more than what is left of it.
-    Where none is named it goes towards what is outstanding, the oldest return first, and what is
-    more than that is for the reason that is given.
+    Where none is named it goes towards the order's surplus, then its returns, the oldest first, and
+    what is more than that is for the reason that is given.
 
     Raises:
         ValidationFailed: of the return that is named less is outstanding, or nothing.
-        Conflict: the payment has less left to refund.
+        Conflict: the payment has less left to refund, or news of a refund wait to be read.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
+    refuse_while_news_wait(connection, order_id)
+    surplus, returns = claims.left(connection, order_id)
     if request.return_id is None:
-        requests = towards(connection, order_id, request)
+        requests = _towards(request, surplus, returns)
     else:
-        left = of_returns(connection, order_id).get(request.return_id, 0)
-        _check(request, left, currency)
+        _check(request, returns.get(request.return_id, 0), currency)
         requests = [request]
     made = refunds.give_back(connection, actor, requests)
     return_refunds.follow(connection, actor, [order_id])
     return made
 
 
-def towards(connection: Connection, order_id: int, request: RefundRequest) -> list[RefundRequest]:
-    """Cut a refund into what goes towards the surplus, towards returns, and the rest of it.
+def refuse_while_news_wait(connection: Connection, order_id: int) -> None:
+    """Raise Conflict while a gateway's message waits that may tell of a refund of an order."""
+    if messages.waiting(connection, [order_id]):
+        raise Conflict(
+            "The gateway has told of the order what waits for the answer to another question; it"
+            " may be this refund. Look again when that is settled."
+        )
 
-    The order's row is locked.
-    """
-    returns = of_returns(connection, order_id)
+
+def _towards(request: RefundRequest, surplus: int, returns: dict[int, int]) -> list[RefundRequest]:
+    """Cut a refund into what goes towards the surplus, towards returns, and the rest of it."""
     rest = request.amount_minor
     parts = []
     for part, owed in (
-        (replace(request, lowers_cost=True), tenders.surplus(connection, order_id)),
+        (replace(request, lowers_cost=True), surplus),
         *((replace(request, return_id=each), left) for each, left in sorted(returns.items())),
         (request, rest),
     ):
@@ -85,57 +90,72 @@ def _check(request: RefundRequest, left: int, currency: str) -> None:
     raise ValidationFailed("The refund has bad fields.", [fault])
 
 
-def of_returns(connection: Connection, order_id: int) -> dict[int, int]:
-    """Return what is left to go back of an order's returns whose refund failed, in minor units."""
-    rows = execute(
+def made_elsewhere(
+    connection: Connection, actor: Actor, order_id: int, operation: dict[str, Any]
+) -> int | None:
+    """Record that what a failed refund stands for has gone back another way; return how much.
+
+    It is of the payment that failed, then of the others, and if need be beyond what they have left:
+    that is seen there, and none of them gives it back again. Nothing is recorded, and None is
+    returned, of what no rule tells: a person may have made anew what she gave of her own will.
+    """
+    found = claims.attempt(connection, order_id, operation["id"])
+    if not found.is_claim:
+        return None
+    if not found.won:
+        return 0
+    return_id, lowers_cost = execute(
         connection,
-        "SELECT t.id, CAST(t.refund_minor - coalesce((SELECT sum(f.amount_minor) FROM refunds AS f"
-        " WHERE f.return_id = t.id AND f.status <> 'failed'), 0) AS bigint) FROM returns AS t"
-        " WHERE t.order_id = :id AND t.status IN ('refunding', 'refund_failed')",
-        {"id": order_id},
-    ).fetchall()
-    return {return_id: left for return_id, left in rows if left > 0}
-
-
-def left_of(connection: Connection, refund_id: int) -> int | None:
-    """Return what a refund that failed is still to give back, or None where no rule tells.
-
-    That is the refund of a person's own will: she knows whether it is still wanted.
-    """
-    order_id, return_id, lowers_cost = _failed(connection, refund_id)[:3]
-    if return_id is not None:
-        return of_returns(connection, order_id).get(return_id, 0)
-    return tenders.surplus(connection, order_id) if lowers_cost else None
-
-
-def made_elsewhere(connection: Connection, actor: Actor, refund_id: int) -> None:
-    """Record that what a failed refund is still to give back has gone back another way.
-
-    It is of the tender that failed, then of the others: none of them gives it back again.
-    """
-    rest = left_of(connection, refund_id)
-    if not rest:
-        return
-    order_id, return_id, lowers_cost, payment_id, amount = _failed(connection, refund_id)
-    held = standing(connection, [order_id])[order_id].tenders
-    due = min(rest, amount)
-    requests = []
-    for tender in sorted(held, key=lambda each: each.payment_id != payment_id):
-        if part := max(0, min(due, tender.refundable)):
-            due -= part
+        "SELECT return_id, lowers_cost FROM refunds WHERE id = :id",
+        {"id": operation["refund_id"]},
+    ).fetchone()
+    rooms: dict[int, int] = dict(
+        execute(
+            connection,
+            "SELECT id, captured_minor - refunded_minor - credited_minor FROM payments"
+            " WHERE order_id = :id ORDER BY CASE WHEN id = :first THEN 0 ELSE 1 END, id",
+            {"id": order_id, "first": operation["payment_id"]},
+        ).fetchall()
+    )
+    ledger.lock(connection, rooms)
+    rooms[operation["payment_id"]] += max(0, found.won - sum(rooms.values()))
+    rest, requests = found.won, []
+    for payment_id, room in rooms.items():
+        if part := min(rest, room):
+            rest -= part
             requests.append(
                 RefundRequest(
-                    tender.payment_id, part, ELSEWHERE, return_id, "elsewhere", lowers_cost
+                    payment_id, part, ELSEWHERE, return_id, "elsewhere", bool(lowers_cost)
                 )
             )
-    refunds.give_back(connection, actor, requests)
+    refunds.promise(connection, actor, requests)
+    return found.won
 
 
-def _failed(connection: Connection, refund_id: int) -> tuple[int, int | None, bool, int, int]:
-    row = execute(
+def is_due(connection: Connection, refund_id: int) -> bool:
+    """Tell whether all of a refund is still to go back, now that its gateway says it has."""
+    order_id, return_id, lowers_cost, amount, status, code = execute(
         connection,
-        "SELECT order_id, return_id, lowers_cost, payment_id, amount_minor FROM refunds"
-        " WHERE id = :id",
+        "SELECT f.order_id, f.return_id, f.lowers_cost, f.amount_minor, f.status, (SELECT x.code"
+        "  FROM payment_operations AS x WHERE x.refund_id = f.id ORDER BY x.id DESC LIMIT 1)"
+        " FROM refunds AS f WHERE f.id = :id",
         {"id": refund_id},
     ).fetchone()
-    return row[0], row[1], bool(row[2]), row[3], row[4]
+    if status != "failed":
+        return bool(status == "pending")
+    if return_id is None and not lowers_cost:
+        return code != "dismissed" and has_room(connection, order_id, refund_id)
+    surplus, returns = claims.left(connection, order_id)
+    return bool((surplus if lowers_cost else returns.get(return_id, 0)) >= amount)
+
+
+def has_room(connection: Connection, order_id: int, refund_id: int) -> bool:
+    """Tell whether the lines and the shipping that a failed refund was for have so much left."""
+    wanted: dict[int | None, int] = {}
+    for item in refund_items.of_refund(connection, refund_id):
+        if item.kind != "goodwill":
+            wanted[item.line_id] = wanted.get(item.line_id, 0) + item.amount
+    paid = refund_items.paid(connection, order_id)
+    room: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
+    room[None] = paid.shipping_left
+    return all(part <= room.get(line_id, 0) for line_id, part in wanted.items())

@@ -14,9 +14,9 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_time, execute
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
-from oms_ops.orders import collecting, outstanding, refund_items, return_refunds
+from oms_ops.orders import claims, collecting, outstanding, return_refunds
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import ledger, operations, refunds, settling
+from oms_ops.payments import attention, ledger, operations, refunds, settling
 
 
 def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
@@ -37,21 +37,31 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
 def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
     """Put an operation aside that failed, or that was flagged and did nothing; return the payment.
 
-    What a refund that failed was still to give back has then gone back another way.
+    What a refund that failed was still to give back has then gone back another way. Where nothing
+    of it was left, its ``problem`` says so.
 
     Raises:
         NotFound: there is no such operation.
-        Conflict: it is neither flagged nor failed.
+        Conflict: it is neither flagged nor failed, or it is a refund and news of another one wait
+            to be read.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
     operation = _locked(connection, operation_id)
     if operation["status"] == "failed":
+        recorded = None
         if operation["refund_id"] and operation["code"] not in ("retried", "dismissed"):
-            outstanding.made_elsewhere(connection, actor, operation["refund_id"])
-        _mark(connection, actor, operation_id, "dismissed")
+            order_id = operation["order_id"]
+            outstanding.refuse_while_news_wait(connection, order_id)
+            recorded = outstanding.made_elsewhere(connection, actor, order_id, operation)
+        note = "; nothing of it was left, and nothing is recorded" if recorded == 0 else ""
+        _mark(connection, actor, operation_id, "dismissed", note)
     else:
         settling.dismiss(connection, actor, operation_id)
+        claims.attribute(connection, actor, [operation["order_id"]])
+        if not claims.attempt(connection, operation["order_id"], operation_id).is_claim:
+            # It was given back of a person's own will, and she does not want it any more.
+            _mark(connection, actor, operation_id, "dismissed")
     return_refunds.follow(connection, actor, [operation["order_id"]])
     return int(operation["payment_id"])
 
@@ -64,7 +74,8 @@ def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
 
     Raises:
         NotFound: there is no such operation.
-        Conflict: it is settled or flagged, was retried or dismissed, or is not wanted any more.
+        Conflict: it is settled or flagged, was retried or dismissed, is not wanted any more, or
+            news of a refund of its order wait to be read.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
@@ -89,6 +100,24 @@ def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
     return payment_id
 
 
+def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> None:
+    """Put a gateway's message aside; what had to wait until it was read follows.
+
+    Raises:
+        NotFound, Conflict, Forbidden: as :func:`oms_ops.payments.attention.dismiss_message` does.
+    """
+    waited = execute(
+        connection,
+        "SELECT p.order_id FROM gateway_messages AS m JOIN payments AS p ON p.id = m.payment_id"
+        " WHERE m.id = :id AND m.status = 'unmatched'",
+        {"id": message_id},
+    ).fetchone()
+    lock_orders(connection, waited or ())
+    attention.dismiss_message(connection, actor, message_id)
+    if waited:
+        collecting.follow(connection, [waited[0]])
+
+
 def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
     """Lock an operation's order and payment; return the operation as it is then."""
     found = execute(
@@ -109,37 +138,34 @@ def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
         {"id": operation_id},
     ).fetchone()
     operation = dict(zip(columns.split(", "), row, strict=True))
-    return {**operation, "payment_id": payment_id, "order_id": order_id}
+    return {**operation, "id": operation_id, "payment_id": payment_id, "order_id": order_id}
 
 
 def _still_due(connection: Connection, operation: dict[str, Any]) -> None:
     """Refuse to give back what has gone back another way since the refund failed."""
     order_id, amount = operation["order_id"], operation["amount_minor"]
-    left = outstanding.left_of(connection, operation["refund_id"])
-    if left is not None and left < amount:
-        text = to_text(left, operation["currency"])
+    outstanding.refuse_while_news_wait(connection, order_id)
+    found = claims.attempt(connection, order_id, operation["id"])
+    if found.due < amount:
+        text = to_text(found.due, operation["currency"])
         raise Conflict(f"{text} of it is still to go back: refund that, and dismiss this.")
-    wanted: dict[int | None, int] = {}
-    for item in refund_items.of_refund(connection, operation["refund_id"]):
-        if item.kind != "goodwill":
-            wanted[item.line_id] = wanted.get(item.line_id, 0) + item.amount
-    paid = refund_items.paid(connection, order_id)
-    room: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
-    room[None] = paid.shipping_left
-    if any(part > room.get(line_id, 0) for line_id, part in wanted.items()):
+    if not outstanding.has_room(connection, order_id, operation["refund_id"]):
         raise Conflict("What it was for was refunded another way since: dismiss it.")
 
 
-def _mark(connection: Connection, actor: Actor, operation_id: int, code: str) -> None:
+def _mark(
+    connection: Connection, actor: Actor, operation_id: int, code: str, note: str = ""
+) -> None:
     """Say what became of a failed operation; why it failed stays in its problem."""
     execute(
         connection,
-        "UPDATE payment_operations SET problem = substr(code || coalesce(': ' || problem, ''), 1,"
-        " 500), code = :code, version = version + 1, changed_by = :by, changed_at = :now"
-        " WHERE id = :id",
+        "UPDATE payment_operations SET problem = substr(code || coalesce(': ' || problem, '')"
+        " || :note, 1, 500), code = :code, version = version + 1, changed_by = :by,"
+        " changed_at = :now WHERE id = :id",
         {
             "id": operation_id,
             "code": code,
+            "note": note,
             "by": actor.name,
             "now": as_time(connection, clock.now()),
         },

@@ -32,7 +32,8 @@ def follow(
     """Bring the returns of orders, whose rows are locked, to what their refunds say.
 
     One is ``refunding`` while a refund is under way, ``refund_failed`` when less is settled than is
-    to go back and nothing is under way; that one can be resolved again.
+    to go back and nothing is under way; that one can be resolved again. So can one whose money
+    turns out to have gone back for something else.
     """
     paid = "coalesce(sum(CASE WHEN f.status = 'settled' THEN f.amount_minor ELSE 0 END), 0)"
     state = (
@@ -48,8 +49,9 @@ def follow(
         f" FROM (SELECT x.id AS return_id, {state} AS state FROM returns AS x"
         "  LEFT JOIN refunds AS f ON f.return_id = x.id"
         f"  WHERE x.order_id IN ({ids(connection, 'ids')})"
-        "  AND x.status IN ('refunding', 'refund_failed')"
-        "  GROUP BY x.id, x.status, x.resolution, x.refund_minor) AS t"
+        "  AND x.status IN ('refunding', 'refund_failed', 'refunded', 'credited', 'exchanged')"
+        "  GROUP BY x.id, x.status, x.resolution, x.refund_minor"
+        f"  HAVING x.status IN ('refunding', 'refund_failed') OR {paid} < x.refund_minor) AS t"
         " WHERE r.id = t.return_id AND r.status <> t.state RETURNING id, status",
         {
             "ids": as_ids(order_ids),

@@ -14,9 +14,10 @@ from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, ids
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
+from oms_ops.orders import claims
 from oms_ops.orders.amounts import owed_by_order_sql
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import balances, refunds
+from oms_ops.payments import balances, messages, refunds, settling
 from oms_ops.payments import commands as payments
 from oms_ops.payments.gateways.registry import BALANCE, MANUAL, problem
 from oms_ops.payments.refunds import UNITS_CANCELLED, RefundRequest
@@ -177,12 +178,19 @@ def uncovered(connection: Connection, order_id: int) -> int:
     return owed(connection, [order_id])[order_id] - held.collected - held.open
 
 
-def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
+def settle(
+    connection: Connection, actor: Actor, order_ids: Sequence[int], *, news: bool = False
+) -> None:
     """Refund what was captured beyond what orders still cost, and expect no more than the rest.
 
-    For orders of which units were cancelled, or whose payments brought news; their rows are locked.
-    Refunds go back as the rules say, and the newest payment is reduced first.
+    For orders of which units were cancelled, or whose payments brought ``news``; their rows are
+    locked. Refunds go back as the rules say, and the newest payment is reduced first. While a
+    gateway's message waits that may tell of a refund of an order, nothing of it goes back.
     """
+    if news:
+        claims.attribute(connection, actor, order_ids)
+    else:
+        claims.settle_good_will(connection, actor, order_ids)
     cost = owed(connection, order_ids)
     found = standing(connection, order_ids)
     back: list[RefundRequest] = []
@@ -201,7 +209,10 @@ def settle(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> No
                 surplus -= part
                 given_up.append((tender.payment_id, part))
     payments.give_up(connection, actor, given_up)
-    refunds.give_back(connection, actor, back)
+    if back and (waiting := messages.waiting(connection, order_ids)):
+        held_back = {t.payment_id for order_id in waiting for t in found[order_id].tenders}
+        back = [each for each in back if each.payment_id not in held_back]
+    settling.tell_refunded(connection, refunds.give_back(connection, actor, back))
 
 
 def spread_back(
@@ -223,12 +234,6 @@ def spread_back(
             due -= part
             parts.append((tender.payment_id, part))
     return parts
-
-
-def surplus(connection: Connection, order_id: int) -> int:
-    """Return the minor units that were collected beyond what an order costs; its row is locked."""
-    held = standing(connection, [order_id]).get(order_id, _NOTHING)
-    return max(0, held.secured - owed(connection, [order_id])[order_id])
 
 
 def owed(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:

@@ -77,18 +77,6 @@ _KINDS: dict[str, Kind] = {
         "The gateway did another amount than it was asked. Look at its own pages: accept what it"
         " says, or dismiss it if it did nothing.",
     ),
-    "refund_failed": (
-        f"{_OPERATION} x.kind = 'refund' AND x.status = 'failed'"
-        " AND coalesce(x.code, '') NOT IN ('dismissed', 'retried') AND EXISTS ("
-        "SELECT 1 FROM refunds AS r WHERE r.id = x.refund_id AND r.status = 'failed'"
-        # Of a return, all may have gone back another way since.
-        " AND NOT EXISTS (SELECT 1 FROM returns AS t WHERE t.id = r.return_id"
-        "  AND t.status IN ('refunded', 'credited', 'exchanged')))",
-        ("retry", "dismiss"),
-        "The customer has not got this money. Retry, or refund it of a payment of the order, which"
-        " counts for it, and dismiss this. What is not refunded here by then counts as given back"
-        " another way.",
-    ),
     "capture_failed": (
         f"{_OPERATION} x.kind = 'capture' AND x.status = 'failed'"
         " AND coalesce(x.code, '') NOT IN ('dismissed', 'retried')"
@@ -159,9 +147,11 @@ _KINDS: dict[str, Kind] = {
 
 
 def listing(
-    connection: Connection, actor: Actor, more: Mapping[str, Kind] | None = None
+    connection: Connection, actor: Actor, *, first: Mapping[str, Kind], more: Mapping[str, Kind]
 ) -> list[dict[str, Any]]:
-    """Return what needs a person, the oldest of each kind first; ``more`` are kinds from above.
+    """Return what needs a person, the oldest of each kind first.
+
+    ``first`` and ``more`` are kinds from above, which take what orders cost.
 
     Each has ``kind``, ``order``, ``payment``, ``operation`` or ``message`` where it is of one,
     ``amount`` and ``currency``, ``since``, ``problem``, what can be done (``can``) and ``how``.
@@ -178,7 +168,7 @@ def listing(
     }
     return [
         _shown(kind, dict(row), can, how)
-        for kind, (query, can, how) in {**_KINDS, **(more or {})}.items()
+        for kind, (query, can, how) in {**first, **_KINDS, **more}.items()
         for row in _rows(connection, query, parameters)
     ]
 

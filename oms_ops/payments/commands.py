@@ -29,6 +29,9 @@ __all__ = [
     "refundable", "void",
 ]  # fmt: skip
 
+#: How the references of what a person recorded of a payment herself begin.
+RENOUNCED = "manual"
+
 
 def create(
     connection: Connection,
@@ -191,7 +194,7 @@ def void(connection: Connection, actor: Actor, payment_ids: Sequence[int]) -> No
     ).all()
     if len(rows) != len(set(payment_ids)):
         raise Conflict("A payment is already captured or voided: nothing of it is open.")
-    give_up(connection, actor, [(row.id, row.rest) for row in rows])
+    give_up(connection, actor, [(row.id, row.rest) for row in rows], named=RENOUNCED)
 
 
 def reduce(connection: Connection, actor: Actor, parts: Sequence[tuple[int, int]]) -> None:
@@ -205,10 +208,17 @@ def reduce(connection: Connection, actor: Actor, parts: Sequence[tuple[int, int]
     give_up(connection, actor, parts)
 
 
-def give_up(connection: Connection, actor: Actor, parts: Sequence[tuple[int, int]]) -> None:
+def give_up(
+    connection: Connection,
+    actor: Actor,
+    parts: Sequence[tuple[int, int]],
+    *,
+    named: str = "reduced",
+) -> None:
     """Do as :func:`reduce` where it follows from what the actor was permitted already.
 
-    What a gateway holds and nobody wants any more, it is asked to let go of.
+    What a gateway holds and nobody wants any more, it is asked to let go of. ``named`` begins the
+    references of what is recorded: RENOUNCED where a person decided it of the payment itself.
     """
     if not parts:
         return
@@ -234,7 +244,7 @@ def give_up(connection: Connection, actor: Actor, parts: Sequence[tuple[int, int
             " (payment_id, kind, amount_minor, currency, gateway_reference, occurred_at,"
             " changed_by)"
             " SELECT p.id, 'voided', r.amount, p.currency,"
-            " 'manual-' || p.id || '-' || p.version, :now, :actor"
+            f" '{named}-' || p.id || '-' || p.version, :now, :actor"
             f" FROM {source} JOIN payments AS p ON p.id = r.payment_id"
         ),
         parameters,

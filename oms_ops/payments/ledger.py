@@ -71,8 +71,11 @@ def fold(amount: int, totals: dict[str, int]) -> Sums:
 
 #: SQL on an event ``e``, a refund: it was asked for here, and is for what it says here.
 REFUNDED_HERE = (
-    "EXISTS (SELECT 1 FROM payment_operations AS o WHERE o.payment_id = e.payment_id"
+    "(EXISTS (SELECT 1 FROM payment_operations AS o WHERE o.payment_id = e.payment_id"
     " AND o.kind = 'refund' AND o.gateway_reference = e.gateway_reference)"
+    # What went back without its gateway is named after the refund.
+    " OR EXISTS (SELECT 1 FROM refunds AS f WHERE f.payment_id = e.payment_id"
+    "  AND e.gateway_reference = 'refund-' || f.id))"
 )
 
 _EVENT = {

@@ -7,31 +7,29 @@ kept and tried again; what disagrees with what was asked for is flagged and neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
-from oms_ops.database import as_rows, as_time, execute, rowset, run
+from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset, run
 from oms_ops.errors import OmsError, Unavailable
 from oms_ops.money import to_text
 from oms_ops.payments import ledger, refunds, settling
 from oms_ops.payments.gateways.interface import Notice, NotNow, Outcome, Uncertain
 from oms_ops.payments.gateways.registry import gateway
 from oms_ops.payments.ledger import Event
-from oms_ops.payments.refunds import RefundRequest
+from oms_ops.payments.refunds import MADE_AT_THE_GATEWAY, RefundRequest
 
 #: Seconds until a message is looked at again, doubled with every attempt.
 _PATIENCE = 60
 _LONGEST_WAIT = 6 * 3600
 
-#: The reason of a refund that nobody here asked for.
-MADE_AT_THE_GATEWAY = "made at the gateway"
-#: Cuts money of an order that went back at its gateway into what it counts towards.
-Towards = Callable[[Connection, int, RefundRequest], list[RefundRequest]]
+#: Tells whether all of a refund that failed is still to go back.
+IsDue = Callable[[Connection, int], bool]
 
 _KIND_OF = {"authorised": "authorise", "captured": "capture", "voided": "void",
             "refunded": "refund"}  # fmt: skip
@@ -44,6 +42,7 @@ class Claimed:
     id: int
     gateway: str
     body: str = field(repr=False)
+    has_waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def claim(connection: Connection, *, limit: int) -> list[Claimed]:
     skip = "" if connection.dialect.name == "sqlite" else " FOR UPDATE SKIP LOCKED"
     rows = execute(
         connection,
-        "SELECT id, gateway, body, attempts FROM gateway_messages"
+        "SELECT id, gateway, body, payment_id IS NOT NULL, attempts FROM gateway_messages"
         " WHERE status IN ('received', 'unmatched')"
         " AND (next_attempt_at IS NULL OR next_attempt_at <= :now)"
         f" ORDER BY id LIMIT :limit{skip}",
@@ -110,12 +109,12 @@ def claim(connection: Connection, *, limit: int) -> list[Claimed]:
             f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE m.id = r.id",
             {
                 "rows": as_rows(
-                    {"id": row[0], "again": as_time(connection, now + _wait(row[3]))}
+                    {"id": row[0], "again": as_time(connection, now + _wait(row[4]))}
                     for row in rows
                 )
             },
         )
-    return [Claimed(*row[:3]) for row in rows]
+    return [Claimed(row[0], row[1], row[2], bool(row[3])) for row in rows]
 
 
 def _wait(attempts: int) -> timedelta:
@@ -156,13 +155,12 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     return Match(row[0], row[1], notice)
 
 
-def fold(connection: Connection, message: Claimed, found: Match, towards: Towards) -> bool:
+def fold(connection: Connection, message: Claimed, found: Match, is_due: IsDue) -> bool:
     """Apply a matched message under the locks of its order and payment; tell whether it was news.
 
     What a message says of an operation must be what was asked for. What nobody here asked for
-    happened at the gateway itself, and counts as far as the payment goes; ``towards`` says what a
-    refund of that kind is for. The order in which messages and answers come makes no difference to
-    what the ledger says in the end.
+    happened at the gateway itself, and counts as far as the payment goes. The order in which
+    messages and answers come makes no difference to what the ledger says in the end.
     """
     notice = found.notice
     payment = ledger.lock(connection, [found.payment_id])[found.payment_id]
@@ -174,13 +172,13 @@ def fold(connection: Connection, message: Claimed, found: Match, towards: Toward
                        for minor in (notice.amount_minor, payment["amount_minor"]))  # fmt: skip
         return _flag(connection, message, found, f"{told} of a payment of {whole}")
     if notice.kind == "failed":
-        return _failed(connection, message, found, towards)
+        return _failed(connection, message, found)
     kind = _KIND_OF.get(notice.kind)
     operation = _named(connection, found, kind) if kind else None
     if operation is None:
         if kind and _may_be_asked(connection, found, kind):
             return _wait_for_answer(connection, message, found)
-        return _happened_elsewhere(connection, message, found, towards)
+        return _happened_elsewhere(connection, message, found)
     if notice.kind != "voided" and operation["amount_minor"] != notice.amount_minor:
         asked, told = (to_text(minor, payment["currency"])
                        for minor in (operation["amount_minor"], notice.amount_minor))  # fmt: skip
@@ -188,13 +186,13 @@ def fold(connection: Connection, message: Claimed, found: Match, towards: Toward
         return _flag(connection, message, found, why)
     outcome = Outcome("done", notice.reference, notice.payment)
     if operation["status"] == "failed":
-        return _done_after_all(connection, message, found, operation, outcome)
+        return _done_after_all(connection, message, found, operation, outcome, is_due)
     news = settling.settle(connection, message.gateway, operation["id"], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
     return news
 
 
-def _failed(connection: Connection, message: Claimed, found: Match, towards: Towards) -> bool:
+def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
     """Fold the news that something did not happen, after all.
 
     A customer whose card was declined may try another one: her authorisation goes on waiting.
@@ -203,7 +201,7 @@ def _failed(connection: Connection, message: Claimed, found: Match, towards: Tow
     if operation is None and _may_be_asked(connection, found, "capture", "void", "refund"):
         return _wait_for_answer(connection, message, found)
     if operation is None or operation["kind"] == "authorise":
-        return _happened_elsewhere(connection, message, found, towards)
+        return _happened_elsewhere(connection, message, found)
     if operation["status"] == "settled":
         why = f"a {operation['kind']} that was settled failed later"
         return _flag(connection, message, found, why)
@@ -272,12 +270,13 @@ def _done_after_all(
     found: Match,
     operation: dict[str, Any],
     outcome: Outcome,
+    is_due: IsDue,
 ) -> bool:
     """Count what the gateway did though it was taken for failed, or given up, before.
 
     Where the gateway itself had said that it failed, a person looks: as where it says so later.
     """
-    settling.revive(connection, message.gateway, operation["id"], outcome)
+    settling.revive(connection, message.gateway, operation["id"], outcome, is_due=is_due)
     if operation["kind"] == "authorise":
         _settle(connection, message, "applied", None, found.payment_id)
     else:
@@ -286,9 +285,7 @@ def _done_after_all(
     return True
 
 
-def _happened_elsewhere(
-    connection: Connection, message: Claimed, found: Match, towards: Towards
-) -> bool:
+def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) -> bool:
     notice = found.notice
     event = Event(
         found.payment_id,
@@ -298,24 +295,18 @@ def _happened_elsewhere(
         notice.occurred_at,
         notice.target,
     )
-    before = _refunded(connection, found.payment_id)
     new = ledger.record(connection, message.gateway, [event])
     if not new and notice.kind != "failed" and (other := _told_before(connection, found)):
         amounts = [to_text(minor, notice.currency) for minor in (other, notice.amount_minor)]
         why = f"{notice.reference} was told as {amounts[0]} before, and now as {amounts[1]}"
         return _flag(connection, message, found, why)
     if new and notice.kind == "refunded":
-        counted = _refunded(connection, found.payment_id) - before
-        _refund_elsewhere(connection, message, found, counted, towards)
+        # What it is for follows from what is known of the order, when it is looked at.
+        request = RefundRequest(found.payment_id, notice.amount_minor, MADE_AT_THE_GATEWAY)
+        refunds.record(connection, message.gateway, [request], at=notice.occurred_at)
     _settle(connection, message, "applied", None, found.payment_id)
-    return bool(new)
-
-
-def _refunded(connection: Connection, payment_id: int) -> int:
-    row = execute(
-        connection, "SELECT refunded_minor FROM payments WHERE id = :id", {"id": payment_id}
-    ).fetchone()
-    return int(row[0])
+    # While it waited nothing was asked of the gateway for the order.
+    return bool(new) or message.has_waited
 
 
 def _told_before(connection: Connection, found: Match) -> int | None:
@@ -334,19 +325,16 @@ def _told_before(connection: Connection, found: Match) -> int | None:
     return int(row[0]) if row else None
 
 
-def _refund_elsewhere(
-    connection: Connection, message: Claimed, found: Match, counted: int, towards: Towards
-) -> None:
-    """Keep a refund that was made at the gateway beside those that were made here.
-
-    What of it is ``counted`` as refunded goes ``towards`` what is still to go back of the order.
-    The rest gave back what was captured there beyond the payment, or has no room yet.
-    """
-    request = RefundRequest(found.payment_id, counted, MADE_AT_THE_GATEWAY)
-    parts = towards(connection, found.order_id, request) if counted > 0 else []
-    if rest := found.notice.amount_minor - sum(part.amount_minor for part in parts):
-        parts.append(replace(request, amount_minor=rest))
-    refunds.record(connection, message.gateway, parts, at=found.notice.occurred_at)
+def waiting(connection: Connection, order_ids: Iterable[int]) -> set[int]:
+    """Return those of the orders of which a message waits for an answer before it is folded."""
+    rows = execute(
+        connection,
+        "SELECT DISTINCT p.order_id FROM gateway_messages AS m JOIN payments AS p"
+        " ON p.id = m.payment_id WHERE m.status = 'unmatched'"
+        f" AND p.order_id IN ({ids(connection, 'ids')})",
+        {"ids": as_ids(order_ids)},
+    )
+    return {row[0] for row in rows.fetchall()}
 
 
 def keep(connection: Connection, message: Claimed, why: str) -> None:

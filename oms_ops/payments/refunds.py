@@ -26,6 +26,15 @@ ORDER_CANCELLED = "order cancelled"
 UNITS_CANCELLED = "units cancelled"
 #: SQL on a refund: it lowers what the order costs, and is not given up.
 LOWERS_COST = "(lowers_cost AND status <> 'failed')"
+#: The reason of a refund that was made at the gateway itself, and not by us.
+MADE_AT_THE_GATEWAY = "made at the gateway"
+_GATEWAYS = ", ".join(f"'{name}'" for name in GATEWAYS)
+#: SQL on a refund ``f``: it was made at the gateway itself, and nobody here said what it is for.
+MADE_THERE = (
+    "(f.status = 'settled' AND f.destination = 'original' AND EXISTS (SELECT 1 FROM payments AS q"
+    f" WHERE q.id = f.payment_id AND q.gateway IN ({_GATEWAYS})) AND NOT EXISTS (SELECT 1"
+    " FROM payment_operations AS x WHERE x.refund_id = f.id))"
+)
 #: SQL on a payment ``p`` and what is asked of it in ``r``: so much can go back.
 REFUND_GUARD = f"{REFUNDABLE} >= r.amount AND r.amount > 0"
 
@@ -125,6 +134,16 @@ def _settle_at_once(
         f" FROM ({rowset(connection, 'rows', columns)}) AS r WHERE p.id = r.id",
         {"rows": as_rows({"id": i, "amount": amount} for i, amount in sorted(totals.items()))},
     )
+    _settled(connection, actor, requests, refund_ids)
+    return refund_ids
+
+
+def _settled(
+    connection: Connection,
+    actor: Actor,
+    requests: Sequence[RefundRequest],
+    refund_ids: Sequence[int],
+) -> None:
     events = [
         ledger.Event(
             r.payment_id,
@@ -135,7 +154,6 @@ def _settle_at_once(
         for r, refund_id in zip(requests, refund_ids, strict=True)
     ]
     ledger.record(connection, actor.name, events)
-    return refund_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +233,15 @@ def record(
 ) -> None:
     """Keep refunds that were made at ``at`` without us, as the gateway ``by`` says."""
     _insert(connection, by, requests, "settled", at=at)
+
+
+def promise(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> None:
+    """Record what a person says has gone back ``elsewhere``, whatever the payments have room for.
+
+    What was charged back, or is on its way back, may come back or stay: the money has gone, and
+    must not go once more. The caller holds the order's row and its payments.
+    """
+    _settled(connection, actor, requests, _insert(connection, actor.name, requests, "settled"))
 
 
 def _insert(

@@ -6,7 +6,7 @@ under that lock: an answer, a look-up and an event may all bring the same news.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +18,10 @@ from oms_ops.database import as_ids, as_json, as_time, execute, ids
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
-from oms_ops.payments import ledger
+from oms_ops.payments import ledger, refunds
 from oms_ops.payments.gateways.interface import Outcome
 from oms_ops.payments.ledger import Event
+from oms_ops.payments.refunds import MADE_AT_THE_GATEWAY, RefundRequest
 
 _EVENT_OF = {"authorise": "authorised", "capture": "captured", "refund": "refunded"}
 #: The column of a payment that holds what an operation reserved.
@@ -31,6 +32,8 @@ _ASK_AGAIN = 60
 OPEN_STATUSES = ("pending", "waiting")
 #: The code of what failed by an event of the gateway's, not by its answer.
 FAILED_AT_GATEWAY = "failed_at_gateway"
+#: The code of what a gateway said it had done, and a person found it had not.
+NOTHING_DONE = "nothing_done"
 
 
 def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome) -> bool:
@@ -57,11 +60,18 @@ def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome)
     return True
 
 
-def revive(connection: Connection, by: str, operation_id: int, outcome: Outcome) -> None:
+def revive(
+    connection: Connection,
+    by: str,
+    operation_id: int,
+    outcome: Outcome,
+    *,
+    is_due: Callable[[Connection, int], bool],
+) -> None:
     """Settle an operation that failed, or was given up, and that the gateway did after all.
 
     What it had reserved was let go of, so what it did counts as far as there is room for it. A
-    refund that was asked for again meanwhile, or put aside, went back once more beside that.
+    refund of which less is to go back by then (``is_due`` is asked of its id) went back beside it.
 
     Raises:
         Conflict: the operation is not failed.
@@ -70,9 +80,8 @@ def revive(connection: Connection, by: str, operation_id: int, outcome: Outcome)
     if operation["status"] != "failed":
         raise Conflict(f"Operation {operation_id} is {operation['status']}, not failed.")
     _know_payment(connection, operation, outcome)
-    again = operation["refund_id"] and operation["code"] in ("retried", "dismissed")
-    if again:
-        operation["refund_id"] = _refund_beside(connection, by, operation)
+    if operation["refund_id"] and not is_due(connection, operation["refund_id"]):
+        operation["refund_id"] = None
     reference = outcome.reference or operation["key"]
     _do(connection, by, operation, operation["amount_minor"], reference, reserved=False)
 
@@ -88,21 +97,23 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
     operation = _flagged(connection, operation_id)
     told = operation["told_minor"]
     if told <= 0:
-        _fail(connection, actor.name, operation, "nothing_done", None)
+        _fail(connection, actor.name, operation, NOTHING_DONE, None)
         return
-    if operation["refund_id"]:
-        execute(
+    if (
+        operation["refund_id"]
+        and execute(
             connection,
-            "UPDATE refunds SET amount_minor = :told WHERE id = :id",
+            "UPDATE refunds SET amount_minor = :told WHERE id = :id AND status = 'pending'",
             {"told": told, "id": operation["refund_id"]},
-        )
+        ).rowcount
+    ):
         _resize_items(connection, actor, operation["refund_id"], told)
     reference = operation["gateway_reference"] or operation["key"]
     _do(connection, actor.name, operation, told, reference)
 
 
 def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
-    """Treat a flagged operation as not done and let go of what it reserved.
+    """Treat a flagged operation as not done and let go of what it reserved: it has failed.
 
     Raises:
         Conflict: the operation is not flagged.
@@ -110,7 +121,7 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
     """
     actor.require(PAYMENTS_WRITE)
     operation = _flagged(connection, operation_id)
-    _fail(connection, actor.name, operation, "dismissed", f"dismissed by {actor.name}")
+    _fail(connection, actor.name, operation, NOTHING_DONE, f"dismissed by {actor.name}")
 
 
 def _resize_items(connection: Connection, actor: Actor, refund_id: int, told: int) -> None:
@@ -217,24 +228,6 @@ def _wake_messages(connection: Connection, payment_id: int) -> None:
     )
 
 
-def _refund_beside(connection: Connection, by: str, operation: dict[str, Any]) -> int:
-    """Return a refund like that of an operation, for money that went back beside it."""
-    row = execute(
-        connection,
-        "INSERT INTO refunds (payment_id, order_id, status, destination, reason, currency,"
-        " amount_minor, requested_at, version, changed_by, changed_at) SELECT payment_id,"
-        " order_id, 'pending', destination, 'made at the gateway', currency, :amount, :now, 1,"
-        " :by, :now FROM refunds WHERE id = :id RETURNING id",
-        {
-            "id": operation["refund_id"],
-            "amount": operation["amount_minor"],
-            "by": by,
-            "now": as_time(connection, clock.now()),
-        },
-    ).fetchone()
-    return int(row[0])
-
-
 def _do(
     connection: Connection,
     by: str,
@@ -251,10 +244,22 @@ def _do(
                       target=operation["target"])  # fmt: skip
         ledger.record(connection, by, [event])
     if kind == "refund":
-        _refund(connection, by, operation["refund_id"], "settled")
-        tell_refunded(connection, [operation["refund_id"]])
+        _give_back(connection, by, operation, amount)
     if kind == "void":
         _give_up_authorising(connection, by, operation["payment_id"])
+
+
+def _give_back(connection: Connection, by: str, operation: dict[str, Any], amount: int) -> None:
+    """Settle the refund of an operation, or keep one beside it.
+
+    A refund that is asked for again is settled by the first of its operations that the gateway did.
+    """
+    refund_id = operation["refund_id"]
+    if refund_id is not None and _refund(connection, by, refund_id, "settled"):
+        tell_refunded(connection, [refund_id])
+        return
+    request = RefundRequest(operation["payment_id"], amount, MADE_AT_THE_GATEWAY)
+    refunds.record(connection, by, [request], at=clock.now())
 
 
 def _fail(
@@ -340,19 +345,23 @@ def _close(
         )
 
 
-def _refund(connection: Connection, by: str, refund_id: int, status: str) -> None:
-    execute(
-        connection,
-        "UPDATE refunds SET status = :status,"
-        " refunded_at = CASE WHEN :settled = 1 THEN :now END,"
-        " version = version + 1, changed_by = :by, changed_at = :now WHERE id = :id",
-        {
-            "id": refund_id,
-            "status": status,
-            "settled": int(status == "settled"),
-            "by": by,
-            "now": as_time(connection, clock.now()),
-        },
+def _refund(connection: Connection, by: str, refund_id: int, status: str) -> bool:
+    """Settle a refund, or let it have failed; one that is settled stays so. Tell whether it was."""
+    return bool(
+        execute(
+            connection,
+            "UPDATE refunds SET status = :status,"
+            " refunded_at = CASE WHEN :settled = 1 THEN :now END,"
+            " version = version + 1, changed_by = :by, changed_at = :now"
+            " WHERE id = :id AND status <> 'settled'",
+            {
+                "id": refund_id,
+                "status": status,
+                "settled": int(status == "settled"),
+                "by": by,
+                "now": as_time(connection, clock.now()),
+            },
+        ).rowcount
     )
 
 

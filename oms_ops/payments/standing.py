@@ -52,12 +52,13 @@ class Standing:
         """What is still to be collected."""
         return sum(tender.open for tender in self.tenders)
 
-    def disputed(self, cost: int) -> int:
-        """What was charged back of an order of ``cost``, and no other payment is expected for.
+    def disputed(self, cost: int, capturable: int) -> int:
+        """What was charged back of an order of ``cost``, and gateways hold nothing for.
 
-        It may come back: only a person collects it another way, by a payment that she adds.
+        They would capture ``capturable``. It may come back: only a person collects it another way,
+        by a payment that she adds, and that one alone is to bring it.
         """
-        return min(self.charged_back, max(0, cost - self.collected - self.open))
+        return min(self.charged_back, max(0, cost - self.collected - capturable))
 
     def surplus(self, cost: int) -> int:
         """What is still to be collected beyond an order of ``cost``.

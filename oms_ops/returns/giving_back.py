@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.errors import Conflict, FieldError
-from oms_ops.orders import return_refunds, tenders
+from oms_ops.orders import claims, return_refunds, tenders
 from oms_ops.payments import refunds
 from oms_ops.payments.refunds import RefundRequest
 from oms_ops.payments.standing import Standing, standing
@@ -47,6 +47,7 @@ def give_back(
         Conflict: money of an order is just being collected, and the rest does not cover its return.
     """
     order_ids = [due.order_id for due in dues]
+    claims.settle_good_will(connection, actor, order_ids)
     found = standing(connection, order_ids)
     cost = tenders.owed(connection, order_ids)
     gone = _gone(connection, [due.return_id for due in dues])

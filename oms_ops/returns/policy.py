@@ -87,10 +87,10 @@ def shipping(
     rows = execute(
         connection,
         "SELECT o.id, o.shipping_minor + CASE WHEN o.tax_included THEN 0"
-        " ELSE o.shipping_tax_minor END - coalesce((SELECT sum(r.shipping_minor)"
-        "  FROM returns AS r WHERE r.order_id = o.id), 0) - coalesce((SELECT sum(x.amount_minor)"
+        " ELSE o.shipping_tax_minor END - coalesce((SELECT sum(x.amount_minor)"
         "  FROM refund_items AS x JOIN refunds AS f ON f.id = x.refund_id AND f.status <> 'failed'"
         "  WHERE f.order_id = o.id AND x.kind = 'shipping'), 0),"
+        " coalesce((SELECT sum(r.shipping_minor) FROM returns AS r WHERE r.order_id = o.id), 0),"
         " o.rounding_minor - coalesce((SELECT sum(l.rounding_minor) FROM order_lines AS l"
         "  WHERE l.order_id = o.id), 0),"
         " EXISTS (SELECT 1 FROM order_lines AS l"
@@ -99,12 +99,14 @@ def shipping(
         {"ids": as_ids(reasons)},
     ).fetchall()
     due = {}
-    for order_id, left, rounding, something_stays in rows:
+    for order_id, charged, returned, rounding, something_stays in rows:
         ours = any(reason in rules.shop_reasons for reason in reasons[order_id])
         whole = rules.refund_shipping and not something_stays
         rounded = 0 if something_stays else int(rounding)
-        beyond = int(left) + rounded
-        due[order_id] = max(0, beyond if ours or whole else min(rounded, beyond))
+        beyond = int(charged - returned) + rounded
+        # While shipping is left, what went back beyond the lines with a return was the rounding.
+        gone = int(returned) if returned < charged else 0
+        due[order_id] = max(0, beyond if ours or whole else min(rounded - gone, beyond))
     return due
 
 

@@ -187,3 +187,9 @@ def test_a_reason_of_blanks_is_none(client: TestClient, shop: Shop) -> None:
     number = capture(shop.engine, CLERK, order(("SKU-1", 2)))["number"]
     refused = client.post(f"/v1/orders/{number}/hold", json={"reason": "  "})
     assert [e["field"] for e in refused.json()["errors"]] == ["reason"]
+
+
+def test_a_body_that_is_too_large_is_not_read(client: TestClient) -> None:
+    answer = client.post("/v1/orders", json={**order(("SKU-1", 1)), "note": "x" * 8_000_000})
+    assert answer.status_code == 413
+    assert "8000000 bytes" in answer.json()["detail"]

@@ -277,3 +277,43 @@ def test_what_was_captured_twice_and_refunded_there_is_folded_anew(first_revisio
         ).one()
     sums = fold(500, {"captured": 700, "refunded": 300, "charged_back": 450})
     assert tuple(found) == (sums.refunded, sums.charged_back) == (100, 400)
+
+
+def test_what_went_back_elsewhere_gave_back_no_double_capture(first_revision: Engine) -> None:
+    with _without_foreign_keys(first_revision), transaction(first_revision) as connection:
+        command.upgrade(alembic_config(connection), "0014")
+        now = {"now": "2026-01-01T00:00:00.000000Z"}
+        statements = [
+            "INSERT INTO payments (id, order_id, gateway, method, currency, amount_minor,"
+            " captured_minor, refunded_minor, created_at, changed_by, changed_at)"
+            f" VALUES ({payment}, 1, 'fake', 'card', 'USD', 500, 500, {back}, :now, 't', :now)"
+            for payment, back in ((8, 40), (9, 100))
+        ]
+        told = (
+            (8, "captured", 500, "r0"), (8, "refunded", 40, "r1"), (9, "captured", 500, "r2"),
+            (9, "captured", 200, "r3"), (9, "refunded", 300, "refund-91"),
+        )  # fmt: skip
+        statements += [
+            "INSERT INTO payment_events (payment_id, kind, amount_minor, currency,"
+            " gateway_reference, occurred_at, changed_by)"
+            f" VALUES ({payment}, '{kind}', {amount}, 'USD', '{reference}', :now, 't')"
+            for payment, kind, amount, reference in told
+        ]
+        statements += [
+            "INSERT INTO refunds (id, payment_id, order_id, status, destination, reason, currency,"
+            " amount_minor, requested_at, refunded_at, changed_by, changed_at) VALUES"
+            f" ({place}, {payment}, 1, 'settled', '{where}', 'made at the gateway', 'USD',"
+            f" {amount}, :now, :now, 't', :now)"
+            for place, payment, where, amount in (
+                (81, 8, "original", 40),
+                (91, 9, "elsewhere", 300),
+            )
+        ]
+        for statement in statements:
+            connection.execute(sa.text(statement), now)
+    init(first_revision)
+    with first_revision.connect() as connection:
+        back = connection.exec_driver_sql("SELECT refunded_minor FROM payments ORDER BY id")
+        assert list(back.scalars())[-2:] == [40, 300]
+        items = connection.exec_driver_sql("SELECT refund_id, kind, amount_minor FROM refund_items")
+        assert [tuple(row) for row in items] == [(81, "goodwill", 40)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import pytest
 
 from oms_ops.database import reading, run
-from oms_ops.orders import collecting, remedies
+from oms_ops.orders import collecting, remedies, uncollected
 from oms_ops.payments import attention, messages, operations
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
@@ -128,7 +128,7 @@ def recover(till: Till) -> None:
             collecting.hear(till.engine)
             collecting.perform(till.engine)
     with reading(till.engine) as connection:
-        listed = attention.listing(connection, CLERK)
+        listed = uncollected.listing(connection, CLERK)
     for each in listed:
         if operation_id := each["operation"]:
             act = remedies.accept if "accept" in each["can"] else remedies.retry
@@ -169,7 +169,7 @@ def test_after_every_fault_both_ledgers_agree(cells: tuple[Till, list[Cell]]) ->
     assert differences(till.shop, till.fake) == []
     _done_once_and_all_of_it(till, made)
     with reading(till.engine) as connection:
-        assert attention.listing(connection, CLERK) == []
+        assert uncollected.listing(connection, CLERK) == []
     _count(till, made)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -45,10 +46,24 @@ def test_a_number_is_seen_however_it_is_written(text: str) -> None:
         "", "4242424242424241", "+49 1512 3456784", "5500000000004", "4006381333931",
         "42424242424242421", "4242 4242 4242 4241", "2026-11-29 09:07:58.123456", "0" * 16,
         "SO-10000001, SO-10000002", "1Z9999W99999999999", "420303019400111899223100",
+        # Beside one another these would be a card's number.
+        "+49 30 4242424 / +49 242 4242422", "(424) 242-4242 / (424) 242-2",
+        "(424) 242-4242 (#424242)",
     ],
 )  # fmt: skip
 def test_other_numbers_are_no_cards(text: str) -> None:
     assert not looks_like_card(text)
+
+
+def test_a_long_text_is_looked_through_in_a_moment(desk: Desk) -> None:
+    begun = time.perf_counter()
+    assert not looks_like_card("1 " * 40_000)
+    # What is longer than any field may be is refused for that.
+    body = {"amount": "1.00", "reason": "4 " * 1_000_000}
+    assert codes(desk.post("/payments/1/refunds", body, role="support")) == {
+        "reason": "string_too_long"
+    }
+    assert time.perf_counter() - begun < 4
 
 
 @pytest.mark.parametrize(

@@ -272,3 +272,66 @@ def test_what_a_cancellation_let_go_of_is_nobodys_trouble(desk: Desk) -> None:
     assert desk.post(f"/orders/{number(other)}/cancel", {"reason": "x"}).is_success
     collecting.perform(desk.till.engine)
     assert needs(desk) == []
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_what_a_person_adds_after_a_charge_back_is_waited_for(desk: Desk, *, by_hand: bool) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 99)
+    with desk.till.later(minutes=1):
+        body = {"method": "bank_transfer" if by_hand else "card"}
+        assert desk.post(f"/orders/{number(1)}/payments", body).json()["amount"] == "0.99"
+        tell(desk, 0, "charged_back", "fd_2", 50)
+        assert captured(desk)[:2] == [199, 0], "its goods have not left"
+        desk.till.ship(1, 1)
+        assert captured(desk)[:2] == [199, 398]
+
+
+def test_a_transfer_that_was_voided_before_hides_no_lost_card(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 2), payment={"method": "bank_transfer"})
+    assert desk.post(f"/payments/{desk.till.payment(order_id)}/void").is_success
+    add_card(desk, number(order_id), "3.98")
+    tell(desk, 1, "voided", "fv", 398)
+    assert needs(desk) == [("authorisation_lost", "card", "3.98")]
+    desk.till.ship(order_id)
+    assert needs(desk) == [("shipped_unpaid", "card", "3.98")]
+
+
+def test_what_a_cancellation_gave_up_of_a_transfer_hides_no_lost_card(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 4), payment=None)
+    made = number(order_id)
+    add_card(desk, made, "3.98")
+    assert desk.post(f"/orders/{made}/payments", {"method": "bank_transfer"}).is_success
+    gone = {"reason": "x", "lines": [{"line_no": 1, "quantity": 2}]}
+    assert desk.post(f"/orders/{made}/cancel", gone).is_success
+    tell(desk, 0, "voided", "fv", 398)
+    assert needs(desk) == [("authorisation_lost", "card", "3.98")]
+    desk.till.ship(order_id)
+    assert needs(desk) == [("shipped_unpaid", "card", "3.98")]
+
+
+def test_a_charge_back_that_was_collected_anew_hides_no_lost_card(desk: Desk) -> None:
+    two_cards(desk)
+    tell(desk, 0, "charged_back", "fd_1", 199)
+    with desk.till.later(minutes=1):
+        add_card(desk, number(1), "1.99")
+        assert captured(desk) == [199, 0, 199]
+        tell(desk, 1, "voided", "fv", 398)
+        assert needs(desk)[1:] == [("authorisation_lost", "card", "3.98")]
+        desk.till.ship(1, 1)
+        collecting.perform(desk.till.engine)
+        assert needs(desk)[1:] == [("shipped_unpaid", "card", "3.98")]
+
+
+@pytest.mark.parametrize("tried", [False, True])
+def test_goods_that_left_without_any_authorisation_are_seen(desk: Desk, *, tried: bool) -> None:
+    order_id = desk.till.sell(("SKU-1", 2))
+    if tried:
+        desk.till.fake.break_next("authorise", "declined")
+        desk.post(f"/payments/{desk.till.payment(order_id)}/authorise", {"token": "t"})
+    assert needs(desk) == []
+    desk.till.ship(order_id)
+    assert needs(desk) == [("shipped_unpaid", "card", "3.98")]
+    desk.till.authorise(order_id)
+    collecting.perform(desk.till.engine)
+    assert needs(desk) == []

@@ -9,12 +9,11 @@ from oms_ops.database import reading, run
 from oms_ops.errors import Conflict, Forbidden
 from oms_ops.fulfilment import commands as fulfilment
 from oms_ops.fulfilment import delivery
-from oms_ops.orders import collecting, queries, refunding, remedies, tenders
+from oms_ops.orders import collecting, queries, refunding, remedies, tenders, uncollected
 from oms_ops.orders.cancellation import cancel_units
 from oms_ops.orders.capture import capture
 from oms_ops.orders.refunding import LineBack, Wanted
 from oms_ops.orders.units import CancelledUnits
-from oms_ops.payments import attention
 from oms_ops.payments import commands as payments
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.returns import commands, resolution
@@ -194,7 +193,7 @@ def test_a_return_is_refunding_until_the_gateway_has_given_it_back(till: Till) -
 
 def needs_a_person(desk: Desk) -> list[str]:
     with reading(desk.engine) as connection:
-        return [each["kind"] for each in attention.listing(connection, CLERK)]
+        return [each["kind"] for each in uncollected.listing(connection, CLERK)]
 
 
 @pytest.mark.parametrize("way", ["refund", "store_credit"])
@@ -298,3 +297,16 @@ def test_only_who_may_refund_gives_money_for_goods(desk: Desk, role: str) -> Non
     with pytest.raises(Forbidden, match="payments:write"):
         run(desk.engine, lambda c: commands.receive(c, actor, [request]))
     assert desk.totals(order_id)[2] == "0.00"
+
+
+def test_what_a_total_was_rounded_by_goes_back_once(desk: Desk) -> None:
+    desk.rules(cash_rounding={"USD": 5})
+    order_id = desk.sold(("SKU-1", 2), shipping="5.00", payment={"method": "cash"})
+    returned = [desk.ask(order_id, Asked(1, 1, "changed_mind")) for _ in range(2)]
+    for return_id in returned:
+        desk.receive(return_id)
+        desk.inspect(return_id, Inspected(1, 1))
+    for return_id in returned:
+        desk.resolve(return_id)
+    assert [desk.seen(return_id)["shipping"] for return_id in returned] == ["0.02", "0.00"]
+    assert desk.totals(order_id)[2] == "4.00"

@@ -1,0 +1,44 @@
+"""What is to go back of orders and is not on its way, as it needs a person."""
+
+from __future__ import annotations
+
+from oms_ops.orders.claims import claims_sql
+from oms_ops.payments.attention import Kind
+
+_FAILED = claims_sql(
+    "SELECT f.order_id AS id FROM refunds AS f WHERE f.status = 'failed'"
+    " UNION SELECT t.order_id FROM returns AS t WHERE t.status = 'refund_failed'"
+    # Of these nothing is asked of a gateway just now.
+    " UNION SELECT p.order_id FROM gateway_messages AS m JOIN payments AS p ON p.id = m.payment_id"
+    " WHERE m.status = 'unmatched'"
+)
+
+KINDS: dict[str, Kind] = {
+    "refund_failed": (
+        f"{_FAILED} SELECT x.id AS operation, x.payment_id AS payment, o.number, x.kind AS what,"
+        " a.due AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since"
+        " FROM attempts AS a JOIN payment_operations AS x ON x.id = a.operation"
+        " JOIN orders AS o ON o.id = a.order_id WHERE a.due > 0",
+        ("retry", "dismiss"),
+        "The customer has not got this money. Retry, or refund it of a payment of the order, which"
+        " counts for it. Dismiss it when she has got this amount in a way that the shop's payments"
+        " do not know.",
+    ),
+    "refund_missing": (
+        f"{_FAILED} SELECT (SELECT min(p.id) FROM payments AS p WHERE p.order_id = c.order_id)"
+        " AS payment, o.number, CASE WHEN t.id IS NULL THEN 'order' ELSE t.number END AS what,"
+        " c.due - coalesce(a.due, 0) AS amount, o.currency,"
+        " coalesce(t.changed_at, (SELECT max(f.changed_at) FROM refunds AS f"
+        "  WHERE f.order_id = c.order_id)) AS since"
+        " FROM claims AS c JOIN orders AS o ON o.id = c.order_id"
+        " LEFT JOIN returns AS t ON t.id = c.return_id LEFT JOIN (SELECT order_id, return_id,"
+        "  CAST(sum(due) AS bigint) AS due FROM attempts GROUP BY order_id, return_id) AS a"
+        "  ON a.order_id = c.order_id AND a.return_id = c.return_id"
+        " WHERE c.due > coalesce(a.due, 0) AND NOT EXISTS (SELECT 1 FROM payment_operations AS x"
+        "  JOIN payments AS p ON p.id = x.payment_id WHERE p.order_id = c.order_id"
+        "  AND x.kind = 'refund' AND x.status IN ('pending', 'waiting', 'flagged'))",
+        (),
+        "The customer has not got this money, and nobody is asked for it. Resolve the return again,"
+        " or refund it of a payment of the order, which counts for it.",
+    ),
+}
