@@ -94,18 +94,30 @@ def claims_sql(chosen: str) -> str:
 _ONE = "SELECT id FROM orders WHERE id = :id"
 
 
-def left(connection: Connection, order_id: int) -> tuple[int, dict[int, int]]:
-    """Return what is left of an order's surplus, and of each of its returns, in minor units.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is left of an order's claims, in minor units.
 
-    What was charged back is in it: it may come back, and would then be to go back once more.
+    ``surplus`` is due now; ``won`` is that and what was charged back: it may come back, and would
+    then be to go back once more. ``returns`` has what is left of each return.
     """
+
+    surplus: int
+    won: int
+    returns: dict[int, int]
+
+
+def left(connection: Connection, order_id: int) -> Left:
+    """Return what is left of an order's claims."""
     rows = execute(
         connection,
-        f"{claims_sql(_ONE)} SELECT return_id, won FROM claims WHERE won > 0 ORDER BY return_id",
+        f"{claims_sql(_ONE)} SELECT return_id, due, won FROM claims WHERE won > 0"
+        " ORDER BY return_id",
         {"id": order_id},
     ).fetchall()
-    found = {int(return_id): int(won) for return_id, won in rows}
-    return found.pop(0, 0), found
+    returns = {int(return_id): int(won) for return_id, _, won in rows if return_id}
+    due, won = next(((int(due), int(won)) for each, due, won in rows if not each), (0, 0))
+    return Left(due, won, returns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +224,11 @@ def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[i
 
 @dataclass(slots=True)
 class _Rests:
-    """What is left of an order's claims; ``surplus`` and ``room`` as in :func:`claims_sql`."""
+    """What is left of an order's claims: ``beyond`` its cost, if all that is disputed is won."""
 
     surplus: int = 0
     room: int = 0
+    charged_back: int = 0
     returns: dict[int, int] = field(default_factory=dict)
 
 
@@ -237,8 +250,11 @@ def _attribute(order: _Order, rests: _Rests) -> None:
                 each.move(good_will, "goodwill", None)
     free = order.free()
     room = rests.room + sum(max(0, rest) for rest in free.values())
-    wanted: list[tuple[_Use, int]] = [("surplus", min(rests.surplus, room))]
-    wanted += sorted(rests.returns.items())
+    won = min(rests.surplus, room)
+    due = max(0, won - rests.charged_back)
+    # What is due comes before what may only be won.
+    wanted: list[tuple[_Use, int]] = [("surplus", due), *sorted(rests.returns.items())]
+    wanted.append(("surplus", won - due))
     for use, left_of_it in wanted:
         rest = left_of_it
         for each in order.refunds:
@@ -294,17 +310,18 @@ def _rests(connection: Connection, order_ids: Collection[int]) -> dict[int, _Res
     chosen = f"SELECT id FROM orders WHERE id IN ({ids(connection, 'ids')})"
     rows = execute(
         connection,
-        f"{claims_sql(chosen)} SELECT order_id, 0, beyond, room FROM surplus"
-        " UNION ALL SELECT order_id, return_id, won, 0 FROM claims WHERE return_id <> 0",
+        f"{claims_sql(chosen)} SELECT order_id, 0, beyond, room, charged_back FROM surplus"
+        " UNION ALL SELECT order_id, return_id, won, 0, 0 FROM claims WHERE return_id <> 0",
         {"ids": as_ids(order_ids)},
     ).fetchall()
     rests: dict[int, _Rests] = {}
-    for order_id, return_id, rest, room in rows:
+    for order_id, return_id, rest, room, charged_back in rows:
         of_order = rests.setdefault(order_id, _Rests())
         if return_id:
             of_order.returns[int(return_id)] = int(rest)
         else:
             of_order.surplus, of_order.room = int(rest), int(room)
+            of_order.charged_back = int(charged_back)
     return rests
 
 

@@ -16,6 +16,7 @@ from oms_ops.database import execute
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import claims, refund_items, return_refunds
+from oms_ops.orders.claims import Left
 from oms_ops.payments import ledger, messages, refunds
 from oms_ops.payments.refunds import RefundRequest
 
@@ -44,11 +45,11 @@ def refund(
     """
     actor.require(PAYMENTS_WRITE)
     refuse_while_news_wait(connection, order_id)
-    surplus, returns = claims.left(connection, order_id)
+    left = claims.left(connection, order_id)
     if request.return_id is None:
-        requests = _towards(request, surplus, returns)
+        requests = _towards(request, left)
     else:
-        _check(request, returns.get(request.return_id, 0), currency)
+        _check(request, left.returns.get(request.return_id, 0), currency)
         requests = [request]
     made = refunds.give_back(connection, actor, requests)
     return_refunds.follow(connection, actor, [order_id])
@@ -64,13 +65,18 @@ def refuse_while_news_wait(connection: Connection, order_id: int) -> None:
         )
 
 
-def _towards(request: RefundRequest, surplus: int, returns: dict[int, int]) -> list[RefundRequest]:
-    """Cut a refund into what goes towards the surplus, towards returns, and the rest of it."""
+def _towards(request: RefundRequest, left: Left) -> list[RefundRequest]:
+    """Cut a refund into what goes towards the surplus, towards returns, and the rest of it.
+
+    What is due comes before what would be to go back if a charge back were won.
+    """
     rest = request.amount_minor
+    surplus = replace(request, lowers_cost=True)
     parts = []
     for part, owed in (
-        (replace(request, lowers_cost=True), surplus),
-        *((replace(request, return_id=each), left) for each, left in sorted(returns.items())),
+        (surplus, left.surplus),
+        *((replace(request, return_id=each), due) for each, due in sorted(left.returns.items())),
+        (surplus, left.won - left.surplus),
         (request, rest),
     ):
         if amount := min(rest, owed):
@@ -145,8 +151,8 @@ def is_due(connection: Connection, refund_id: int) -> bool:
         return bool(status == "pending")
     if return_id is None and not lowers_cost:
         return code != "dismissed" and has_room(connection, order_id, refund_id)
-    surplus, returns = claims.left(connection, order_id)
-    return bool((surplus if lowers_cost else returns.get(return_id, 0)) >= amount)
+    left = claims.left(connection, order_id)
+    return bool((left.won if lowers_cost else left.returns.get(return_id, 0)) >= amount)
 
 
 def has_room(connection: Connection, order_id: int, refund_id: int) -> bool:

@@ -189,7 +189,7 @@ def fold(connection: Connection, message: Claimed, found: Match, is_due: IsDue) 
         return _done_after_all(connection, message, found, operation, outcome, is_due)
     news = settling.settle(connection, message.gateway, operation["id"], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
-    return news
+    return news or message.has_waited
 
 
 def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
@@ -208,8 +208,9 @@ def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
     outcome = Outcome("declined", found.notice.reference, code=settling.FAILED_AT_GATEWAY)
     settling.settle(connection, message.gateway, operation["id"], outcome)
     _settle(connection, message, "applied", None, found.payment_id)
-    # Nothing follows: it would ask the gateway for the same again, and hear the same, for ever.
-    return False
+    # Nothing follows: it would ask the gateway for the same again, and hear the same, for ever. But
+    # for what was held back while the message waited.
+    return message.has_waited
 
 
 def _named(connection: Connection, found: Match, kind: str | None) -> dict[str, Any] | None:
@@ -344,7 +345,7 @@ def keep(connection: Connection, message: Claimed, why: str) -> None:
 
 def _flag(connection: Connection, message: Claimed, found: Match, why: str) -> bool:
     _settle(connection, message, "flagged", why, found.payment_id)
-    return False
+    return message.has_waited
 
 
 def _settle(
@@ -356,7 +357,9 @@ def _settle(
 ) -> None:
     execute(
         connection,
-        "UPDATE gateway_messages SET status = :status, reason = :reason, payment_id = :payment,"
+        "UPDATE gateway_messages SET status = :status, reason = :reason,"
+        # Once it is known which payment it is about, that stays known.
+        " payment_id = coalesce(:payment, payment_id),"
         " settled_at = CASE WHEN :status = 'unmatched' THEN NULL ELSE :now END WHERE id = :id",
         {
             "id": message.id,

@@ -254,3 +254,36 @@ def test_a_flagged_refund_leaves_nothing_of_a_return_unseen(
     assert clerks.post(f"/returns/{return_id}/resolve", {}).is_success
     assert state(returns, return_id, order_id) == ("refunded", "1.99")
     assert needs_a_person(returns) == []
+
+
+@pytest.mark.parametrize("door", ["here", "on the pages"])
+def test_what_is_due_is_met_before_what_a_charge_back_may_bring(
+    clerks: Clerks, returns: Desk, door: str
+) -> None:
+    till = clerks.till
+    order_id = till.sell(("SKU-1", 2))
+    first = till.authorise(order_id)
+    till.ship(order_id)
+    collecting.perform(till.engine)
+    (paid,) = till.payments(order_id)
+    charge_back(till.fake, paid.gateway_reference, paid.captured_minor, reverse=False)
+    till.deliver_events()
+    # Collected anew: now a surplus would be to go back if the charge back were won.
+    assert clerks.post(f"/orders/{number(order_id)}/payments", {"method": "card"}).is_success
+    second = till.payments(order_id)[-1].id
+    assert second != first
+    assert clerks.post(f"/payments/{second}/authorise", {"token": "tok_1"}).is_success
+    collecting.perform(till.engine)
+    till.fake.break_next("refund", "declined")
+    return_id = returns.back(order_id, Asked(1, 1, "other"))
+    collecting.perform(till.engine)
+    assert state(returns, return_id, order_id) == ("refund_failed", "0.00")
+    if door == "here":
+        body = {"amount": "1.99", "reason": "again"}
+        assert clerks.post(f"/payments/{second}/refunds", body).is_success
+    else:
+        refund_at_the_gateway(till.fake, only_capture(till.shop, second), 199)
+        till.deliver_events()
+    collecting.perform(till.engine)
+    assert state(returns, return_id, order_id) == ("refunded", "1.99")
+    assert "refund_failed" not in needs_a_person(returns)
