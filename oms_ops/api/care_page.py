@@ -23,11 +23,11 @@ _WRITE = """<form method="post" action="{action}/replies"><p><label>Write to us<
 <p><button>Send</button></p></form>"""
 
 _RATE = """<form method="post" action="{action}/rating"><p>How did we do?
-<select name="rating" aria-label="How did we do, 5 is best">{ratings}</select>
+<select name="rating" required aria-label="How did we do, 5 is best">{ratings}</select>
 <button>Rate</button></p></form>"""
 
 _OPINION = """<h2>Would you recommend us?</h2><form method="post" action="{action}">
-<p><label>From 0, not at all, to 10 <select name="score">{scores}</select></label></p>
+<p><label>From 0, not at all, to 10 <select name="score" required>{scores}</select></label></p>
 <p><label>Why<br><textarea name="comment" rows="3" cols="40" maxlength="2000">{comment}</textarea>
 </label></p><p><button>Say so</button></p></form>"""
 
@@ -102,7 +102,9 @@ def _opinion(connection: Connection, page: str, order_id: int) -> str:
 
 
 def _options(values: Sequence[int], chosen: int | None) -> str:
-    return "".join(
+    # Nothing is chosen for her: a form that is sent without a look would be the best of ratings.
+    unset = '<option value="">choose</option>' if chosen is None else ""
+    return unset + "".join(
         f'<option value="{value}"{" selected" if value == chosen else ""}>{value}</option>'
         for value in values
     )

@@ -27,7 +27,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70re
   padding: 0 1rem; }}
 table {{ border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem; }}
 th, td {{ text-align: left; vertical-align: top; padding: .3rem .6rem;
-  border-bottom: 1px solid #8884; overflow-wrap: anywhere; }}
+  border-bottom: 1px solid #8884; overflow-wrap: break-word; }}
 td.number {{ text-align: right; white-space: nowrap; }}
 .failed {{ color: #c62828; font-weight: 600; }} .warned {{ color: #b26a00; font-weight: 600; }}
 </style></head><body>

@@ -125,6 +125,10 @@ def test_she_says_her_mind_once_something_came(desk: Desk, customer: TestClient)
     assert customer.post(f"{path}/feedback", data={"score": "9"}).status_code == 409
     desk.deliver(order_id)
     assert "recommend" in customer.get(path).text
+    # Nothing is chosen before she chooses.
+    page = customer.get(path).text
+    assert '<select name="score" required><option value="">choose</option>' in page
+    assert customer.post(f"{path}/feedback", data={"score": ""}).is_error
     for score, comment in (("2", "slow"), ("9", "<i>fine</i>")):
         customer.post(f"{path}/feedback", data={"score": score, "comment": comment})
     assert desk.shop.rows("SELECT score, comment, version, changed_by FROM feedback") == [
