@@ -137,15 +137,7 @@ def close(connection: Connection, actor: Actor, balance_id: int) -> None:
         Conflict: it is closed already.
         Forbidden: the role may not write balances.
     """
-    actor.require(BALANCES_WRITE)
-    closed = execute(
-        connection,
-        "UPDATE balances SET is_active = false, version = version + 1, changed_by = :actor,"
-        " changed_at = :now WHERE id = :id AND is_active",
-        {"id": balance_id, **_stamp(connection, actor)},
-    ).rowcount
-    if not closed:
-        raise Conflict("The gift card is closed already.")
+    _set_active(connection, actor, balance_id, active=False)
 
 
 def reopen(connection: Connection, actor: Actor, balance_id: int) -> None:
@@ -155,15 +147,20 @@ def reopen(connection: Connection, actor: Actor, balance_id: int) -> None:
         Conflict: it is open.
         Forbidden: the role may not write balances.
     """
+    _set_active(connection, actor, balance_id, active=True)
+
+
+def _set_active(connection: Connection, actor: Actor, balance_id: int, *, active: bool) -> None:
     actor.require(BALANCES_WRITE)
-    opened = execute(
+    changed = execute(
         connection,
-        "UPDATE balances SET is_active = true, version = version + 1, changed_by = :actor,"
-        " changed_at = :now WHERE id = :id AND NOT is_active",
+        f"UPDATE balances SET is_active = {'true' if active else 'false'}, version = version + 1,"
+        " changed_by = :actor, changed_at = :now"
+        f" WHERE id = :id AND {'NOT ' if active else ''}is_active",
         {"id": balance_id, **_stamp(connection, actor)},
     ).rowcount
-    if not opened:
-        raise Conflict("The gift card is open.")
+    if not changed:
+        raise Conflict("The gift card is open." if active else "The gift card is closed already.")
 
 
 def by_number(connection: Connection, actor: Actor, number: str) -> dict[str, Any]:

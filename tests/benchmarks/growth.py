@@ -7,12 +7,8 @@ run of each builds everything.
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -25,23 +21,15 @@ from oms_ops.database import make_engine
 from oms_ops.feed.entities import ENTITIES
 from oms_ops.orders.capture import capture
 from tests.benchmarks import databases, laying
+from tests.benchmarks.processes import Run, process
 from tests.benchmarks.report import NAMES, Aim, Figure
 
-_ROOT = Path(__file__).parents[2]
 #: Lines of an order that is laid.
 _LINES = 3
 #: As many times as long as after the smallest history.
 FLAT = Aim(most=1.3)
 #: What the first run of the greatest history may take, in gigabytes.
 ROOM = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a process took: wall time, and the most memory that it held."""
-
-    seconds: float
-    gigabytes: float
 
 
 @dataclass(slots=True)
@@ -120,30 +108,3 @@ def _figures(dialect: str, shop: _Shop, smallest: _Shop, orders: int) -> list[Fi
             )
         )  # fmt: skip
     return found
-
-
-def process(home: Path, url: str, *module: str) -> Run:
-    """Run a module of the house to its end, in a process of its own; it must succeed."""
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("OMS_")}
-    with tempfile.TemporaryFile() as printed:
-        start = time.perf_counter()
-        child = subprocess.Popen(
-            [sys.executable, "-m", *module],
-            cwd=_ROOT,
-            env={**settings, "OMS_HOME": str(home), "OMS_DATABASE_URL": url},
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
-        run = waited(child, start)
-        if child.returncode:
-            printed.seek(0)
-            raise RuntimeError(f"{' '.join(module)}: {printed.read().decode()[-3000:]}")
-    return run
-
-
-def waited(child: subprocess.Popen[bytes], start: float) -> Run:
-    """Wait for a process that began at ``start``; return what it took."""
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    # Linux counts the most memory in kilobytes.
-    return Run(time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e9)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Engine, make_url
 from oms_ops import clock
 from oms_ops.database import as_time, execute, make_engine, transaction
 from tests.benchmarks import databases, ingest, laying
-from tests.benchmarks.growth import waited
+from tests.benchmarks.processes import waited
 from tests.benchmarks.report import NAMES, Aim, Figure
 
 _ROOT = Path(__file__).parents[2]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +15,8 @@ from oms_ops.database import make_engine, reading
 from oms_ops.orders.capture import capture
 from oms_ops.setup import init
 from tests.benchmarks import databases
+from tests.benchmarks.processes import process
 from tests.benchmarks.report import Figure
-
-_ROOT = Path(__file__).parents[2]
 
 
 def measure(*, demo: bool, new_orders: int) -> list[Figure]:
@@ -44,10 +39,10 @@ def _shop(demo: bool) -> Iterator[tuple[Path, str]]:
     with tempfile.TemporaryDirectory(prefix="oms-bench-home-") as name:
         home = Path(name)
         if demo:
-            _process(home, "oms_ops", "demo", "load")
+            process(home, _url(home), "oms_ops", "demo", "load")
             history = "demo history"
         else:
-            engine = make_engine(f"sqlite:///{home / 'oms.db'}")
+            engine = make_engine(_url(home))
             init(engine)
             databases.fill_catalogue(engine)
             databases.fill(engine, 3, 300)
@@ -57,28 +52,16 @@ def _shop(demo: bool) -> Iterator[tuple[Path, str]]:
 
 
 def _run(home: Path) -> float:
-    start = time.perf_counter()
-    _process(home, "pipelines.run")
-    return time.perf_counter() - start
+    return process(home, _url(home), "pipelines.run").seconds
 
 
-def _process(home: Path, *module: str) -> None:
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("OMS_")}
-    done = subprocess.run(
-        [sys.executable, "-m", *module],
-        check=False,
-        cwd=_ROOT,
-        env={**settings, "OMS_HOME": str(home)},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(module)}: {(done.stdout + done.stderr)[-2000:]}")
+def _url(home: Path) -> str:
+    return f"sqlite:///{home / 'oms.db'}"
 
 
 def _orders(home: Path, count: int) -> None:
     """Capture orders of what is on the shelves, one by one, as a shop does."""
-    engine = make_engine(f"sqlite:///{home / 'oms.db'}")
+    engine = make_engine(_url(home))
     with reading(engine) as connection:
         codes = list(
             connection.scalars(

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from oms_ops.database import run
+from oms_ops.errors import Conflict
 from oms_ops.orders import collecting, outstanding
-from oms_ops.payments import settling
+from oms_ops.payments import messages, settling
 from oms_ops.payments.gateways.interface import Outcome
 from tests.oms_ops.payments.desk import Desk, number
 from tests.oms_ops.payments.till import Till
@@ -420,6 +421,53 @@ def test_what_waited_for_a_message_follows_when_it_is_put_aside(desk: Desk) -> N
     (message,) = desk.till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
     assert desk.post(f"/gateway-messages/{message.id}/dismiss").is_success
     assert desk.till.operations().count(("refund", "pending")) == 2
+
+
+def test_news_that_wait_go_on_waiting_while_their_gateway_cannot_be_opened(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till = desk.till
+    order_id = till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    till.deliver_events()
+    till.fake.break_next("refund", "lost_before")
+    gone = {"reason": "x", "lines": [{"line_no": 1, "quantity": 1}]}
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    collecting.perform(till.engine)
+    refund_at_the_gateway(till.fake, only_capture(till.shop, payment_id), 199)
+    till.deliver_events()
+
+    def shut(name: str) -> Any:
+        raise Conflict(f"{name} has no secret")
+
+    with till.later(hours=7), monkeypatch.context() as patch:
+        patch.setattr(messages, "gateway", shut)
+        collecting.hear(till.engine)
+    body = {"amount": "1.00", "reason": "x"}
+    assert desk.post(f"/payments/{payment_id}/refunds", body).status_code == 409
+
+
+def test_what_waited_for_a_message_follows_though_it_tells_nothing_new(desk: Desk) -> None:
+    till = desk.till
+    order_id = till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    till.deliver_events()
+    till.fake.break_next("refund", "lost_after")
+    gone = {"reason": "x", "lines": [{"line_no": 1, "quantity": 1}]}
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    collecting.perform(till.engine)
+    with till.fake.books() as books:
+        (act,) = books.execute("SELECT reference FROM acts WHERE kind = 'refund'").fetchall()
+    # Without our key, and before we know its reference: it may be of another refund.
+    send(desk, payment_id, "refunded", act["reference"], 199)
+    till.deliver_events(order=[-1])
+    assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
+    assert [kind for kind, _ in till.operations()].count("refund") == 1
+    with till.later(hours=7):
+        for _ in range(2):
+            collecting.perform(till.engine)
+            collecting.hear(till.engine)
+    assert refunded(desk, order_id)[1] == "3.98"
 
 
 @pytest.mark.parametrize("amount", [995, 199])
