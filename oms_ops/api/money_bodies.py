@@ -90,6 +90,12 @@ class CaptureBody(MoneyBody):
     amount: Money | None = None
 
 
+class DismissBody(MoneyBody):
+    """How much of a refund that failed has gone back another way; all that is listed if unsaid."""
+
+    amount: Money | None = None
+
+
 class RefundBody(MoneyBody):
     """How much goes back of one payment, and why; ``return`` is the number of the return's.
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.access.actor import Actor
-from oms_ops.api.money_bodies import OrderRefundBody
+from oms_ops.api.money_bodies import DismissBody, OrderRefundBody, minor
 from oms_ops.api.once import IdempotencyKey, once
 from oms_ops.api.parts import Caller, Cursor, Database, Key, Limit
 from oms_ops.api.payments import performed
@@ -17,7 +17,7 @@ from oms_ops.errors import FieldError, ValidationFailed
 from oms_ops.money import to_minor
 from oms_ops.orders import collecting, queries, refunding, remedies, uncollected
 from oms_ops.orders.refunding import LineBack, Wanted
-from oms_ops.payments import attention, overview
+from oms_ops.payments import attention, operations, overview
 
 router = APIRouter(tags=["payments"])
 
@@ -125,9 +125,21 @@ def accept_operation(engine: Database, actor: Caller, operation_id: Key) -> dict
 
 
 @router.post("/payment-operations/{operation_id}/dismiss")
-def dismiss_operation(engine: Database, actor: Caller, operation_id: Key) -> dict[str, Any]:
-    """Put aside what failed; what is flagged is treated as not done."""
-    return _remedied(engine, actor, remedies.dismiss, operation_id)
+def dismiss_operation(
+    engine: Database, actor: Caller, operation_id: Key, body: DismissBody | None = None
+) -> dict[str, Any]:
+    """Put aside what failed; what is flagged is treated as not done.
+
+    Of a refund, all that is listed or ``amount`` has gone back another way.
+    """
+
+    def work(connection: Connection, actor: Actor, operation_id: int) -> int:
+        amount = None
+        if body is not None and body.amount is not None:
+            amount = minor(body.amount, operations.currency(connection, operation_id))
+        return remedies.dismiss(connection, actor, operation_id, amount)
+
+    return _remedied(engine, actor, work, operation_id)
 
 
 @router.post("/payment-operations/{operation_id}/retry")
@@ -157,6 +169,13 @@ def list_messages(
             connection, actor, status=status, before=after, limit=limit
         )
     return {"data": page, "next": cursor}
+
+
+@router.post("/gateway-messages/{message_id}/count")
+def count_message(engine: Database, actor: Caller, message_id: Key) -> dict[str, Any]:
+    """Count what a message tells as made at the gateway itself: it was not what was asked."""
+    status = run(engine, lambda connection: remedies.count_message(connection, actor, message_id))
+    return {"id": message_id, "status": status}
 
 
 @router.post("/gateway-messages/{message_id}/dismiss")

@@ -21,6 +21,7 @@ from oms_ops.money import to_text
 from oms_ops.notifications import outbox
 from oms_ops.orders import (
     additions,
+    claims,
     consequences,
     deadlines,
     promises,
@@ -113,6 +114,7 @@ def apply(
         "now": as_time(connection, clock.now()),
         "reason": "amended" if any(each.added < 0 for each in amended) else None,
     }
+    claims.settle_good_will(connection, actor, [order_id])
     before = dict(head)
     refunded = _refunded(connection, order_id)
     changes = _changes(head, wanted)

@@ -12,7 +12,7 @@ from oms_ops import clock
 from oms_ops.access.actor import ORDERS_WRITE, Actor
 from oms_ops.database import as_ids, as_time, execute, ids
 from oms_ops.errors import Conflict, NotFound
-from oms_ops.orders import amounts, consequences, shipments, stuck, tenders, totals, units
+from oms_ops.orders import amounts, claims, consequences, shipments, stuck, tenders, totals, units
 from oms_ops.orders.locks import lock_orders_and_waiting
 from oms_ops.orders.queries import number_of
 from oms_ops.orders.units import CancelledUnits, GivenBack
@@ -109,6 +109,7 @@ def cancel_units(
         over = [order_id for order_id in order_ids if statuses[order_id] in stuck.OVER]
         faults = stuck.of_orders(connection, over, statuses)
         raise Conflict("An order is over.", faults)
+    claims.settle_good_will(connection, actor, order_ids)
     parameters = _parameters(connection, actor, order_ids, reason)
     given_back = units.take(connection, wanted, parameters)
     totals.refresh(connection, parameters)

@@ -7,7 +7,8 @@ payments have as much to give back, then the newest.
 
 What a refund made at the gateway is for follows from what is known of the order, and is decided
 anew with all news of it; so the order in which news are heard makes no difference. Only what had
-gone back before a person cancels units or resolves a return is not for that: it was good will.
+gone back before a person cancels units or resolves a return is not for that: it was good will, but
+for as much of it as may turn out to be for what a gateway has not answered by then.
 """
 
 from __future__ import annotations
@@ -143,8 +144,8 @@ def attempt(connection: Connection, order_id: int, operation_id: int) -> Attempt
 
 
 #: What a part of a refund made at the gateway is for: the surplus, a return (its id), good will,
-#: or nothing yet.
-_Use: TypeAlias = int | Literal["surplus", "goodwill"] | None
+#: or nothing yet; or it is the same money as another refund, and was counted before it was known.
+_Use: TypeAlias = int | Literal["surplus", "goodwill", "counted_before"] | None
 
 
 @dataclass(slots=True)
@@ -172,11 +173,13 @@ class _Order:
     """The refunds of an order that were made at gateways, the oldest first.
 
     ``counted`` is how much of them its payments count as refunded, per payment: the rest gave back
-    what was captured there beyond the payment, or has no room yet.
+    what was captured there beyond the payment, or has no room yet. ``twice`` is how much of them
+    the gateway told of once, as of what it was asked for.
     """
 
     refunds: list[_There] = field(default_factory=list)
     counted: dict[int, int] = field(default_factory=dict)
+    twice: dict[int, int] = field(default_factory=dict)
 
     def free(self) -> dict[int, int]:
         """Return per payment what is counted and not for anything yet."""
@@ -193,33 +196,73 @@ def attribute(connection: Connection, actor: Actor, order_ids: Sequence[int]) ->
     """
     found = _made_there(connection, order_ids)
     if not any(
-        rest < 0 or (rest > 0 and any(None in each.parts for each in order.refunds))
+        order.twice[payment_id] > 0
+        or rest < 0
+        or (rest > 0 and any(None in each.parts for each in order.refunds))
         for order in found.values()
-        for rest in order.free().values()
+        for payment_id, rest in order.free().items()
     ):
         return False
     rests = _rests(connection, list(found))
     for order_id, order in found.items():
         _attribute(order, rests.get(order_id, _Rests()))
+        _drop_counted_before(order)
     return _keep(connection, actor, found.values())
+
+
+def _drop_counted_before(order: _Order) -> None:
+    """Take out what a person counted as made at the gateway, and was what the gateway was asked.
+
+    Nothing of it is for anything any more: the payment counts it once.
+    """
+    for each in reversed(order.refunds):
+        if part := min(order.twice[each.payment_id], each.parts.get(None, 0)):
+            order.twice[each.payment_id] -= part
+            each.move(part, None, "counted_before")
 
 
 def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
     """Let refunds that were made at gateways and that no claim needed be good will for ever.
 
-    For orders, whose rows are locked, of which more is to go back by what a person does now. While
-    a gateway has not answered, what they are for is not known yet.
+    For orders, whose rows are locked, of which more is to go back by what a person is going to do:
+    before it is done. As much of them as a claim may yet need, when a gateway declines what it was
+    asked to give back or has collected what it was asked to, is left to be decided by its answer.
     """
-    found = _made_there(connection, order_ids)
-    waiting = [o for o, order in found.items() if any(None in r.parts for r in order.refunds)]
-    for order_id in set(waiting) - _asked(connection, waiting):
-        order = found[order_id]
+    found = {
+        order_id: order
+        for order_id, order in _made_there(connection, order_ids).items()
+        if any(None in each.parts for each in order.refunds)
+    }
+    if not found:
+        return
+    may_need = _may_need(connection, list(found))
+    for order_id, order in found.items():
         free = order.free()
-        for each in order.refunds:
-            if part := min(each.parts.get(None, 0), max(0, free[each.payment_id])):
+        rest = sum(max(0, part) for part in free.values()) - may_need.get(order_id, 0)
+        for each in reversed(order.refunds):
+            part = min(each.parts.get(None, 0), free[each.payment_id], rest)
+            if part > 0:
+                rest -= part
                 free[each.payment_id] -= part
                 each.move(part, None, "goodwill")
     _keep(connection, actor, found.values())
+
+
+def _may_need(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
+    """Return per order what its claims may need at most, whatever gateways answer."""
+    chosen = f"SELECT id FROM orders WHERE id IN ({ids(connection, 'ids')})"
+    rows = execute(
+        connection,
+        f"{claims_sql(chosen)} SELECT s.order_id, CAST(CASE WHEN s.beyond + c.capturing > 0"
+        "  THEN s.beyond + c.capturing ELSE 0 END + coalesce((SELECT sum(x.won) FROM claims AS x"
+        "  WHERE x.order_id = s.order_id AND x.return_id <> 0), 0) + coalesce((SELECT"
+        "  sum(f.amount_minor) FROM refunds AS f WHERE f.order_id = s.order_id"
+        "  AND f.status = 'pending' AND (f.lowers_cost OR f.return_id IS NOT NULL)), 0) AS bigint)"
+        " FROM surplus AS s JOIN (SELECT order_id, sum(capturing_minor) AS capturing"
+        "  FROM payments GROUP BY order_id) AS c ON c.order_id = s.order_id",
+        {"ids": as_ids(order_ids)},
+    )
+    return {row[0]: int(row[1]) for row in rows.fetchall()}
 
 
 @dataclass(slots=True)
@@ -281,26 +324,34 @@ def _reopen(rests: _Rests, use: _Use, part: int) -> None:
         rests.returns[use] = rests.returns.get(use, 0) + part
 
 
+#: SQL on a payment ``p``: what has gone back to where it came from, or elsewhere.
+_SETTLED = (
+    "(SELECT CAST(sum(r.amount_minor) AS bigint) FROM refunds AS r WHERE r.payment_id = p.id"
+    " AND r.status = 'settled' AND r.destination <> 'store_credit')"
+)
+
+
 def _made_there(connection: Connection, order_ids: Collection[int]) -> dict[int, _Order]:
     """Return the orders of which refunds were made at gateways, with those refunds."""
     rows = execute(
         connection,
         "SELECT f.order_id, f.payment_id, f.id, f.amount_minor, f.return_id, f.lowers_cost,"
-        " EXISTS (SELECT 1 FROM refund_items AS i WHERE i.refund_id = f.id),"
-        " CAST(p.refunded_minor - (SELECT sum(r.amount_minor) FROM refunds AS r"
-        "  WHERE r.payment_id = p.id AND r.status = 'settled'"
-        "  AND r.destination <> 'store_credit') AS bigint)"
+        " EXISTS (SELECT 1 FROM refund_items AS i WHERE i.refund_id = f.id), p.refunded_minor,"
+        f" {_SETTLED}, (SELECT CAST(sum(e.amount_minor) AS bigint) FROM payment_events AS e"
+        "  WHERE e.payment_id = p.id AND e.kind = 'refunded')"
         " FROM refunds AS f JOIN payments AS p ON p.id = f.payment_id"
         f" WHERE f.order_id IN ({ids(connection, 'ids')}) AND {MADE_THERE} ORDER BY f.id",
         {"ids": as_ids(order_ids)},
     ).fetchall()
     found: dict[int, _Order] = {}
-    for order_id, payment_id, refund_id, amount, return_id, lowers_cost, has_item, beside in rows:
+    for order_id, payment_id, refund_id, amount, return_id, lowers_cost, has_item, *sums in rows:
         order = found.setdefault(order_id, _Order())
         use: _Use = "surplus" if lowers_cost else return_id or ("goodwill" if has_item else None)
         order.refunds.append(_There(refund_id, payment_id, use, {use: amount}))
+        refunded, settled, told = sums
         # What was made here counts first.
-        order.counted[payment_id] = order.counted.get(payment_id, int(beside)) + amount
+        order.counted[payment_id] = order.counted.get(payment_id, refunded - settled) + amount
+        order.twice[payment_id] = settled - told
     for order in found.values():
         order.counted = {payment_id: max(0, n) for payment_id, n in order.counted.items()}
     return found
@@ -325,22 +376,11 @@ def _rests(connection: Connection, order_ids: Collection[int]) -> dict[int, _Res
     return rests
 
 
-def _asked(connection: Connection, order_ids: Collection[int]) -> set[int]:
-    """Return those of the orders for which a gateway collects or gives back just now."""
-    if not order_ids:
-        return set()
-    rows = execute(
-        connection,
-        "SELECT DISTINCT p.order_id FROM payment_operations AS x"
-        " JOIN payments AS p ON p.id = x.payment_id"
-        " WHERE x.status IN ('pending', 'waiting', 'flagged') AND x.kind IN ('capture', 'refund')"
-        f" AND p.order_id IN ({ids(connection, 'ids')})",
-        {"ids": as_ids(order_ids)},
-    )
-    return {row[0] for row in rows.fetchall()}
-
-
-_PART = {"id": "bigint", "amount": "bigint", "return_id": "bigint", "lowers_cost": "boolean"}
+_PART = {
+    "id": "bigint", "amount": "bigint", "return_id": "bigint", "lowers_cost": "boolean",
+    "status": "text",
+}  # fmt: skip
+_MOMENT = "CASE WHEN r.status = 'settled' THEN f.refunded_at END"
 
 
 def _keep(connection: Connection, actor: Actor, orders: Collection[_Order]) -> bool:
@@ -367,7 +407,8 @@ def _keep(connection: Connection, actor: Actor, orders: Collection[_Order]) -> b
     execute(
         connection,
         "UPDATE refunds AS f SET amount_minor = r.amount, return_id = r.return_id,"
-        " lowers_cost = r.lowers_cost, version = f.version + 1, changed_by = :by, changed_at = :now"
+        f" lowers_cost = r.lowers_cost, status = r.status, refunded_at = {_MOMENT},"
+        " version = f.version + 1, changed_by = :by, changed_at = :now"
         f" FROM ({rowset(connection, 'rows', _PART)}) AS r WHERE r.id = f.id",
         {"rows": as_rows(first), **stamp},
     )
@@ -376,13 +417,15 @@ def _keep(connection: Connection, actor: Actor, orders: Collection[_Order]) -> b
             connection,
             "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
             " currency, amount_minor, lowers_cost, requested_at, refunded_at, version, changed_by,"
-            " changed_at) SELECT f.payment_id, f.order_id, r.return_id, f.status, f.destination,"
-            " f.reason, f.currency, r.amount, r.lowers_cost, f.requested_at, f.refunded_at, 1,"
+            " changed_at) SELECT f.payment_id, f.order_id, r.return_id, r.status, f.destination,"
+            f" f.reason, f.currency, r.amount, r.lowers_cost, f.requested_at, {_MOMENT}, 1,"
             f" :by, :now FROM ({rowset(connection, 'rows', _PART)}) AS r"
-            " JOIN refunds AS f ON f.id = r.id RETURNING id, return_id, lowers_cost",
+            " JOIN refunds AS f ON f.id = r.id RETURNING id, return_id, lowers_cost, status",
             {"rows": as_rows(others), **stamp},
         ).fetchall()
-        good_will += [row[0] for row in made if row[1] is None and not row[2]]
+        good_will += [
+            row[0] for row in made if row[1] is None and not row[2] and row[3] == "settled"
+        ]
     execute(
         connection,
         "INSERT INTO refund_items (refund_id, kind, quantity, amount_minor, version, changed_by,"
@@ -399,4 +442,6 @@ def _part(refund_id: int, use: _Use, amount: int) -> dict[str, Any]:
         "amount": amount,
         "return_id": use if isinstance(use, int) else None,
         "lowers_cost": use == "surplus",
+        # It did not go back beside what it was counted with.
+        "status": "failed" if use == "counted_before" else "settled",
     }

@@ -6,6 +6,7 @@ Whatever staff give back another way counts first for the claims of the order
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -17,11 +18,12 @@ from oms_ops.errors import Conflict, FieldError, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import claims, refund_items, return_refunds
 from oms_ops.orders.claims import Left
+from oms_ops.orders.queries import number_of
 from oms_ops.payments import ledger, messages, refunds
 from oms_ops.payments.refunds import RefundRequest
 
 #: The reason of what a person says has gone back another way.
-ELSEWHERE = "made another way"
+_ANOTHER_WAY = "made another way"
 
 
 def refund(
@@ -44,7 +46,7 @@ def refund(
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
-    refuse_while_news_wait(connection, order_id)
+    refuse_while_news_wait(connection, [order_id])
     left = claims.left(connection, order_id)
     if request.return_id is None:
         requests = _towards(request, left)
@@ -56,12 +58,14 @@ def refund(
     return made
 
 
-def refuse_while_news_wait(connection: Connection, order_id: int) -> None:
+def refuse_while_news_wait(connection: Connection, order_ids: Collection[int]) -> None:
     """Raise Conflict while a gateway's message waits that may tell of a refund of an order."""
-    if messages.waiting(connection, [order_id]):
+    if waiting := messages.waiting(connection, order_ids):
+        numbers = ", ".join(number_of(order_id, "SO") for order_id in sorted(waiting))
         raise Conflict(
-            "The gateway has told of the order what waits for the answer to another question; it"
-            " may be this refund. Look again when that is settled."
+            f"The gateway has told of {numbers} what waits for the answer to another question; it"
+            " may be this refund. Look again when that is settled, or count it if somebody made it"
+            " at the gateway (message_waits of what needs a person)."
         )
 
 
@@ -97,19 +101,34 @@ def _check(request: RefundRequest, left: int, currency: str) -> None:
 
 
 def made_elsewhere(
-    connection: Connection, actor: Actor, order_id: int, operation: dict[str, Any]
+    connection: Connection,
+    actor: Actor,
+    order_id: int,
+    operation: dict[str, Any],
+    amount: int | None = None,
 ) -> int | None:
     """Record that what a failed refund stands for has gone back another way; return how much.
 
-    It is of the payment that failed, then of the others, and if need be beyond what they have left:
-    that is seen there, and none of them gives it back again. Nothing is recorded, and None is
-    returned, of what no rule tells: a person may have made anew what she gave of her own will.
+    ``amount`` is how much went back, in minor units: where none is given, all of it. It is of the
+    payment that failed, then of the others, and if need be beyond what they have left: that is seen
+    there, and none of them gives it back again. Nothing is recorded, and None is returned, of what
+    no rule tells: a person may have made anew what she gave of her own will.
+
+    Raises:
+        Conflict: no amount is given, and a bank's charge back has taken some of it meanwhile.
     """
     found = claims.attempt(connection, order_id, operation["id"])
     if not found.is_claim:
         return None
     if not found.won:
         return 0
+    if amount is None and found.due < found.won:
+        due, won = (to_text(m, operation["currency"]) for m in (found.due, found.won))
+        raise Conflict(
+            f"{won} of it was to go back, and without what the bank took {due}: say which amount"
+            " she has got."
+        )
+    gone = found.won if amount is None else min(amount, found.won)
     return_id, lowers_cost = execute(
         connection,
         "SELECT return_id, lowers_cost FROM refunds WHERE id = :id",
@@ -124,18 +143,18 @@ def made_elsewhere(
         ).fetchall()
     )
     ledger.lock(connection, rooms)
-    rooms[operation["payment_id"]] += max(0, found.won - sum(rooms.values()))
-    rest, requests = found.won, []
+    rooms[operation["payment_id"]] += max(0, gone - sum(rooms.values()))
+    rest, requests = gone, []
     for payment_id, room in rooms.items():
         if part := min(rest, room):
             rest -= part
             requests.append(
                 RefundRequest(
-                    payment_id, part, ELSEWHERE, return_id, "elsewhere", bool(lowers_cost)
+                    payment_id, part, _ANOTHER_WAY, return_id, refunds.ELSEWHERE, bool(lowers_cost)
                 )
             )
     refunds.promise(connection, actor, requests)
-    return found.won
+    return gone
 
 
 def is_due(connection: Connection, refund_id: int) -> bool:

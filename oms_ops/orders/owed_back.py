@@ -4,19 +4,32 @@ from __future__ import annotations
 
 from oms_ops.orders.claims import claims_sql
 from oms_ops.payments.attention import Kind
+from oms_ops.payments.refunds import LOWERS_COST
 
 _FAILED = claims_sql(
     "SELECT f.order_id AS id FROM refunds AS f WHERE f.status = 'failed'"
     " UNION SELECT t.order_id FROM returns AS t WHERE t.status = 'refund_failed'"
-    # Of these nothing is asked of a gateway just now.
-    " UNION SELECT p.order_id FROM gateway_messages AS m JOIN payments AS p ON p.id = m.payment_id"
-    " WHERE m.status = 'unmatched'"
+    # Of which more was collected than they cost, as far as is seen without looking at their lines.
+    " UNION SELECT o.id FROM orders AS o JOIN (SELECT p.order_id, sum(p.captured_minor) AS minor"
+    "  FROM payments AS p WHERE p.captured_minor > 0 GROUP BY p.order_id) AS p ON p.order_id = o.id"
+    " LEFT JOIN (SELECT f.order_id, sum(f.amount_minor) AS minor FROM refunds AS f"
+    f"  WHERE {LOWERS_COST} GROUP BY f.order_id) AS b ON b.order_id = o.id"
+    " LEFT JOIN (SELECT t.order_id, sum(t.forgiven_minor) AS minor FROM returns AS t"
+    "  WHERE t.forgiven_minor > 0 GROUP BY t.order_id) AS g ON g.order_id = o.id"
+    " WHERE p.minor - coalesce(b.minor, 0) + coalesce(g.minor, 0)"
+    "  > o.total_minor - o.cancelled_minor"
+)
+#: Whether a gateway's message of the order waits to be read: nothing of it is refunded until then.
+_WAITS = (
+    "EXISTS (SELECT 1 FROM gateway_messages AS m JOIN payments AS w ON w.id = m.payment_id"
+    " WHERE m.status = 'unmatched' AND w.order_id = o.id) AS waits"
 )
 
 KINDS: dict[str, Kind] = {
     "refund_failed": (
         f"{_FAILED} SELECT x.id AS operation, x.payment_id AS payment, o.number, x.kind AS what,"
-        " a.due AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since"
+        " a.due AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since,"
+        f" {_WAITS}"
         " FROM attempts AS a JOIN payment_operations AS x ON x.id = a.operation"
         " JOIN orders AS o ON o.id = a.order_id WHERE a.due > 0",
         ("retry", "dismiss"),
@@ -29,7 +42,8 @@ KINDS: dict[str, Kind] = {
         " AS payment, o.number, CASE WHEN t.id IS NULL THEN 'order' ELSE t.number END AS what,"
         " c.due - coalesce(a.due, 0) AS amount, o.currency,"
         " coalesce(t.changed_at, (SELECT max(f.changed_at) FROM refunds AS f"
-        "  WHERE f.order_id = c.order_id)) AS since"
+        "  WHERE f.order_id = c.order_id), o.placed_at) AS since,"
+        f" {_WAITS}"
         " FROM claims AS c JOIN orders AS o ON o.id = c.order_id"
         " LEFT JOIN returns AS t ON t.id = c.return_id LEFT JOIN (SELECT order_id, return_id,"
         "  CAST(sum(due) AS bigint) AS due FROM attempts GROUP BY order_id, return_id) AS a"

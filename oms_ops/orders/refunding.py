@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import refund_items
+from oms_ops.orders import outstanding, refund_items
 from oms_ops.orders.locks import lock_orders
 from oms_ops.orders.refund_items import Item, Line, Paid
 from oms_ops.orders.tenders import spread_back
@@ -112,11 +112,13 @@ def refund(
     customer told.
 
     Raises:
-        ValidationFailed, Conflict, NotFound: as :func:`plan` does.
+        ValidationFailed, Conflict, NotFound: as :func:`plan` does; Conflict also while a gateway's
+            news of the order wait to be read.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
     made = plan(connection, actor, order_id, wanted)
+    outstanding.refuse_while_news_wait(connection, [order_id])
     requests = [
         RefundRequest(payment_id, part, wanted.reason, destination=wanted.destination)
         for payment_id, part in made.parts

@@ -12,11 +12,11 @@ from sqlalchemy.engine import Connection
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_time, execute
-from oms_ops.errors import Conflict, NotFound
+from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import claims, collecting, outstanding, return_refunds
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import attention, ledger, operations, refunds, settling
+from oms_ops.payments import attention, ledger, messages, operations, refunds, settling
 
 
 def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
@@ -34,27 +34,38 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
     return int(operation["payment_id"])
 
 
-def dismiss(connection: Connection, actor: Actor, operation_id: int) -> int:
+def dismiss(
+    connection: Connection, actor: Actor, operation_id: int, amount: int | None = None
+) -> int:
     """Put an operation aside that failed, or that was flagged and did nothing; return the payment.
 
-    What a refund that failed was still to give back has then gone back another way. Where nothing
-    of it was left, its ``problem`` says so.
+    What a refund that failed was still to give back has then gone back another way: all of it, or
+    ``amount`` minor units. Where less of it was left, its ``problem`` says so.
 
     Raises:
         NotFound: there is no such operation.
+        ValidationFailed: an amount is given of what is no refund that failed.
         Conflict: it is neither flagged nor failed, or it is a refund and news of another one wait
-            to be read.
+            to be read, or a charge back took some of it and no amount is given.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
     operation = _locked(connection, operation_id)
+    if amount is not None and (operation["kind"], operation["status"]) != ("refund", "failed"):
+        fault = FieldError("amount", "not_a_refund", "is for a refund that failed")
+        raise ValidationFailed("The dismissal has bad fields.", [fault])
     if operation["status"] == "failed":
         recorded = None
         if operation["refund_id"] and operation["code"] not in ("retried", "dismissed"):
             order_id = operation["order_id"]
-            outstanding.refuse_while_news_wait(connection, order_id)
-            recorded = outstanding.made_elsewhere(connection, actor, order_id, operation)
-        note = "; nothing of it was left, and nothing is recorded" if recorded == 0 else ""
+            outstanding.refuse_while_news_wait(connection, [order_id])
+            recorded = outstanding.made_elsewhere(connection, actor, order_id, operation, amount)
+        note = ""
+        if recorded == 0:
+            note = "; nothing of it was left, and nothing is recorded"
+        elif recorded is not None and recorded < (amount or 0):
+            text = to_text(recorded, operation["currency"])
+            note = f"; {text} of it was left, and only that is recorded"
         _mark(connection, actor, operation_id, "dismissed", note)
     else:
         settling.dismiss(connection, actor, operation_id)
@@ -100,22 +111,40 @@ def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
     return payment_id
 
 
+def count_message(connection: Connection, actor: Actor, message_id: int) -> str:
+    """Count what a message tells as made at the gateway itself, though an answer is still awaited.
+
+    Return the status of the message: ``flagged`` where what it tells does not fit the payment.
+
+    That is a person's word, who has looked at the gateway's own pages. Should the answer name the
+    same act after all, it counts once.
+
+    Raises:
+        NotFound: there is no such message.
+        Conflict: it does not wait for the answer to another question.
+        Forbidden: the role may not write payments.
+    """
+    actor.require(PAYMENTS_WRITE)
+    order_ids = messages.orders_of(connection, message_id)
+    lock_orders(connection, order_ids)
+    status = messages.count(connection, message_id, outstanding.is_due)
+    collecting.follow(connection, order_ids)
+    return status
+
+
 def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> None:
     """Put a gateway's message aside; what had to wait until it was read follows.
 
     Raises:
         NotFound, Conflict, Forbidden: as :func:`oms_ops.payments.attention.dismiss_message` does.
     """
-    waited = execute(
-        connection,
-        "SELECT p.order_id FROM gateway_messages AS m JOIN payments AS p ON p.id = m.payment_id"
-        " WHERE m.id = :id AND m.status = 'unmatched'",
-        {"id": message_id},
-    ).fetchone()
-    lock_orders(connection, waited or ())
+    actor.require(PAYMENTS_WRITE)
+    order_ids = messages.orders_of(connection, message_id)
+    lock_orders(connection, order_ids)
+    waited = messages.waiting(connection, order_ids)
     attention.dismiss_message(connection, actor, message_id)
-    if waited:
-        collecting.follow(connection, [waited[0]])
+    if waited - messages.waiting(connection, order_ids):
+        collecting.follow(connection, order_ids)
 
 
 def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
@@ -144,7 +173,7 @@ def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
 def _still_due(connection: Connection, operation: dict[str, Any]) -> None:
     """Refuse to give back what has gone back another way since the refund failed."""
     order_id, amount = operation["order_id"], operation["amount_minor"]
-    outstanding.refuse_while_news_wait(connection, order_id)
+    outstanding.refuse_while_news_wait(connection, [order_id])
     found = claims.attempt(connection, order_id, operation["id"])
     if found.due < amount:
         text = to_text(found.due, operation["currency"])

@@ -189,8 +189,6 @@ def settle(
     """
     if news:
         claims.attribute(connection, actor, order_ids)
-    else:
-        claims.settle_good_will(connection, actor, order_ids)
     cost = owed(connection, order_ids)
     found = standing(connection, order_ids)
     back: list[RefundRequest] = []

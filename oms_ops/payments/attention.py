@@ -16,7 +16,9 @@ from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.payments.gateways.registry import BALANCE, MANUAL
 from oms_ops.payments.ledger import REFUNDED_HERE
+from oms_ops.payments.messages import WAITS
 from oms_ops.payments.operations import OPEN
+from oms_ops.payments.refunds import ELSEWHERE
 from oms_ops.settings import settings
 
 #: Attempts after which a gateway has not answered for the better part of an hour.
@@ -35,6 +37,13 @@ _OPERATION = (
     " JOIN orders AS o ON o.id = p.order_id WHERE "
 )
 
+_MESSAGE = (
+    "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
+    " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
+    " LEFT JOIN payments AS p ON p.id = m.payment_id"
+    " LEFT JOIN orders AS o ON o.id = p.order_id WHERE"
+)
+
 #: What banks took back and have not brought again, and when they last took it.
 _CHARGED_BACK = (
     "SELECT payment_id, CAST(sum(CASE kind WHEN 'charged_back' THEN amount_minor"
@@ -44,7 +53,8 @@ _CHARGED_BACK = (
 )
 
 #: What gateways told of payments that their sums have no room for. A refund that was made at the
-#: gateway and gave back what was captured beyond the payment leaves no difference.
+#: gateway and gave back what was captured beyond the payment leaves no difference. What a person
+#: said has gone back elsewhere is told as long as a charge back.
 _BEYOND = (
     "WITH told AS (SELECT e.payment_id, e.kind, CAST(sum(e.amount_minor) AS bigint) AS amount,"
     " max(e.occurred_at) AS since FROM payment_events AS e"
@@ -62,9 +72,19 @@ _BEYOND = (
     f"  WHERE e.kind = 'refunded' AND NOT {REFUNDED_HERE} AND e.payment_id IN (SELECT payment_id"
     "   FROM uncounted WHERE kind = 'captured' AND amount > 0) GROUP BY e.payment_id) AS r"
     "  ON r.payment_id = u.payment_id WHERE u.kind = 'captured'"
+    "), looked_at AS (SELECT payment_id, CAST(sum(amount_minor) AS bigint) AS amount FROM refunds"
+    f" WHERE destination = '{ELSEWHERE}' AND requested_at <= :charged_back GROUP BY payment_id"
     "), beyond AS (SELECT u.payment_id, u.kind, u.since, u.amount - CASE"
-    "  WHEN u.kind IN ('captured', 'refunded') THEN coalesce(d.amount, 0) ELSE 0 END AS amount"
-    " FROM uncounted AS u LEFT JOIN undone AS d ON d.payment_id = u.payment_id)"
+    "  WHEN u.kind IN ('captured', 'refunded') THEN coalesce(d.amount, 0) ELSE 0 END"
+    "  - CASE u.kind WHEN 'refunded' THEN coalesce(l.amount, 0) ELSE 0 END AS amount"
+    " FROM uncounted AS u LEFT JOIN undone AS d ON d.payment_id = u.payment_id"
+    " LEFT JOIN looked_at AS l ON l.payment_id = u.payment_id)"
+)
+
+#: What is said of what ``waits`` until a message of its order is read.
+_WAITS_FOR_NEWS = (
+    "The gateway has told of the order what waits for the answer to another question: it may be"
+    " this. Look again when that is settled; message_waits says what can be done."
 )
 
 #: A query, what can be done (the names of routes), and how, in a sentence.
@@ -102,21 +122,25 @@ _KINDS: dict[str, Kind] = {
         " at once.",
     ),
     "message_flagged": (
-        "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
-        " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
-        " LEFT JOIN payments AS p ON p.id = m.payment_id"
-        " LEFT JOIN orders AS o ON o.id = p.order_id WHERE m.status = 'flagged'",
+        f"{_MESSAGE} m.status = 'flagged'",
         ("dismiss",),
         "The gateway tells what does not fit; nothing was changed. Look at its own pages, put right"
         " what has to be, and dismiss this.",
     ),
     "message_unmatched": (
-        "SELECT m.id AS message, m.payment_id AS payment, NULL AS number, m.topic AS what,"
-        " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
-        " WHERE m.status = 'unmatched' AND m.received_at < :unmatched",
+        f"{_MESSAGE} m.status = 'unmatched' AND m.received_at < :unmatched"
+        f" AND coalesce(m.reason, '') <> '{WAITS}'",
         ("dismiss",),
-        "No payment here is known by what it names: it may be of another shop or was made at the"
-        " gateway. It is tried again by itself; dismiss what is not ours.",
+        "It could not be read, or no payment here is known by what it names: that may be of another"
+        " shop. It is tried again by itself; dismiss what is not ours.",
+    ),
+    "message_waits": (
+        f"{_MESSAGE} m.status = 'unmatched' AND m.received_at < :unmatched"
+        f" AND m.reason = '{WAITS}'",
+        ("count",),
+        "It may be the answer to what the gateway was asked, which it has not given yet: nothing of"
+        " the order is refunded until then. Look at the gateway's own pages: where somebody made it"
+        " there, count it; where it is the answer, retry the operation, which asks at once.",
     ),
     "events_beyond_payment": (
         f"{_BEYOND} SELECT p.id AS payment, o.number, b.kind AS what, b.amount, p.currency,"
@@ -185,6 +209,8 @@ def _rows(connection: Connection, query: str, parameters: dict[str, Any]) -> Ite
 
 def _shown(kind: str, row: dict[str, Any], can: tuple[str, ...], how: str) -> dict[str, Any]:
     amount, currency = row.get("amount"), row.get("currency")
+    if row.get("waits"):
+        can, how = (), _WAITS_FOR_NEWS
     return {
         "kind": kind,
         "what": row["what"],
@@ -218,12 +244,15 @@ def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> No
 
     Raises:
         NotFound: there is no such message.
-        Conflict: it is neither flagged nor unmatched.
+        Conflict: it is neither flagged nor unmatched, or it waits for what the gateway was asked:
+            what it tells has happened, and is to be counted.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
     found = execute(
-        connection, "SELECT status FROM gateway_messages WHERE id = :id", {"id": message_id}
+        connection,
+        "SELECT status, reason FROM gateway_messages WHERE id = :id",
+        {"id": message_id},
     ).fetchone()
     if found is None:
         raise NotFound(f"There is no gateway message {message_id}.")
@@ -231,9 +260,15 @@ def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> No
         connection,
         "UPDATE gateway_messages SET status = 'ignored', settled_at = :now,"
         " reason = substr('dismissed by ' || :by || coalesce(': ' || reason, ''), 1, 500)"
-        " WHERE id = :id AND status IN ('flagged', 'unmatched')",
+        " WHERE id = :id AND status IN ('flagged', 'unmatched')"
+        f" AND (status = 'flagged' OR coalesce(reason, '') <> '{WAITS}')",
         {"id": message_id, "by": actor.name, "now": as_time(connection, clock.now())},
     ).rowcount
+    if not done and found == ("unmatched", WAITS):
+        raise Conflict(
+            f"Message {message_id} {WAITS}: count it where somebody made at the gateway what it"
+            " tells."
+        )
     if not done:
         raise Conflict(f"Message {message_id} is {found[0]}: there is nothing to dismiss.")
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops import clock
 from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset, run
-from oms_ops.errors import OmsError, Unavailable
+from oms_ops.errors import Conflict, NotFound, OmsError, Unavailable
 from oms_ops.money import to_text
 from oms_ops.payments import ledger, refunds, settling
 from oms_ops.payments.gateways.interface import Notice, NotNow, Outcome, Uncertain
@@ -30,6 +30,9 @@ _LONGEST_WAIT = 6 * 3600
 
 #: Tells whether all of a refund that failed is still to go back.
 IsDue = Callable[[Connection, int], bool]
+
+#: Why a message waits that may be the news of what is asked of the gateway just now.
+WAITS = "waits for what was asked"
 
 _KIND_OF = {"authorised": "authorise", "captured": "capture", "voided": "void",
             "refunded": "refund"}  # fmt: skip
@@ -155,11 +158,19 @@ def match(connection: Connection, message: Claimed) -> Match | None:
     return Match(row[0], row[1], notice)
 
 
-def fold(connection: Connection, message: Claimed, found: Match, is_due: IsDue) -> bool:
+def fold(
+    connection: Connection,
+    message: Claimed,
+    found: Match,
+    is_due: IsDue,
+    *,
+    may_wait: bool = True,
+) -> bool:
     """Apply a matched message under the locks of its order and payment; tell whether it was news.
 
     What a message says of an operation must be what was asked for. What nobody here asked for
-    happened at the gateway itself, and counts as far as the payment goes. The order in which
+    happened at the gateway itself, and counts as far as the payment goes; unless ``may_wait`` and
+    the answer to something that was asked is still out, which may be this. The order in which
     messages and answers come makes no difference to what the ledger says in the end.
     """
     notice = found.notice
@@ -172,11 +183,11 @@ def fold(connection: Connection, message: Claimed, found: Match, is_due: IsDue) 
                        for minor in (notice.amount_minor, payment["amount_minor"]))  # fmt: skip
         return _flag(connection, message, found, f"{told} of a payment of {whole}")
     if notice.kind == "failed":
-        return _failed(connection, message, found)
+        return _failed(connection, message, found, may_wait=may_wait)
     kind = _KIND_OF.get(notice.kind)
     operation = _named(connection, found, kind) if kind else None
     if operation is None:
-        if kind and _may_be_asked(connection, found, kind):
+        if kind and may_wait and _may_be_asked(connection, found, kind):
             return _wait_for_answer(connection, message, found)
         return _happened_elsewhere(connection, message, found)
     if notice.kind != "voided" and operation["amount_minor"] != notice.amount_minor:
@@ -192,13 +203,14 @@ def fold(connection: Connection, message: Claimed, found: Match, is_due: IsDue) 
     return news or message.has_waited
 
 
-def _failed(connection: Connection, message: Claimed, found: Match) -> bool:
+def _failed(connection: Connection, message: Claimed, found: Match, *, may_wait: bool) -> bool:
     """Fold the news that something did not happen, after all.
 
     A customer whose card was declined may try another one: her authorisation goes on waiting.
     """
     operation = _named(connection, found, None)
-    if operation is None and _may_be_asked(connection, found, "capture", "void", "refund"):
+    asked = ("capture", "void", "refund")
+    if operation is None and may_wait and _may_be_asked(connection, found, *asked):
         return _wait_for_answer(connection, message, found)
     if operation is None or operation["kind"] == "authorise":
         return _happened_elsewhere(connection, message, found)
@@ -239,12 +251,16 @@ def _named(connection: Connection, found: Match, kind: str | None) -> dict[str, 
 
 
 def _may_be_asked(connection: Connection, found: Match, *kinds: str) -> bool:
-    """Tell whether a notice that names no operation may be the news of one that is open."""
+    """Tell whether a notice that names no operation may be the news of one that is open.
+
+    Of one whose reference the gateway has told, other references are not.
+    """
     named = ", ".join(f"'{kind}'" for kind in kinds)
     row = execute(
         connection,
         "SELECT count(*) FROM payment_operations WHERE payment_id = :payment"
-        f" AND status IN ('pending', 'waiting') AND attempts > 0 AND kind IN ({named})",
+        f" AND status IN ('pending', 'waiting') AND attempts > 0 AND kind IN ({named})"
+        " AND gateway_reference IS NULL",
         {"payment": found.payment_id},
     ).fetchone()
     return bool(row[0])
@@ -261,8 +277,51 @@ def _wait_for_answer(connection: Connection, message: Claimed, found: Match) -> 
         " AND status = 'waiting'",
         {"payment": found.payment_id},
     )
-    _settle(connection, message, "unmatched", "waits for what was asked", found.payment_id)
+    _settle(connection, message, "unmatched", WAITS, found.payment_id)
     return False
+
+
+def orders_of(connection: Connection, message_id: int) -> list[int]:
+    """Return the order that a message is about, where that is known; as a list of one or none.
+
+    Raises:
+        NotFound: there is no such message.
+    """
+    found = execute(
+        connection,
+        "SELECT p.order_id FROM gateway_messages AS m LEFT JOIN payments AS p"
+        " ON p.id = m.payment_id WHERE m.id = :id",
+        {"id": message_id},
+    ).fetchone()
+    if found is None:
+        raise NotFound(f"There is no gateway message {message_id}.")
+    return [] if found[0] is None else [int(found[0])]
+
+
+def count(connection: Connection, message_id: int, is_due: IsDue) -> str:
+    """Fold a message that waits for an answer as what was made at the gateway; return its status.
+
+    The caller holds the row of the order.
+
+    Raises:
+        Conflict: it does not wait for an answer, or cannot be read now.
+    """
+    row = execute(
+        connection,
+        "SELECT id, gateway, body, status, reason FROM gateway_messages WHERE id = :id",
+        {"id": message_id},
+    ).fetchone()
+    if row[3] != "unmatched" or row[4] != WAITS:
+        raise Conflict(f"Message {message_id} is {row[3]} and waits for no answer.")
+    message = Claimed(row[0], row[1], row[2], has_waited=True)
+    found = match(connection, message)
+    if found is None:
+        raise Conflict(f"Message {message_id} cannot be read now.")
+    fold(connection, message, found, is_due, may_wait=False)
+    status = execute(
+        connection, "SELECT status FROM gateway_messages WHERE id = :id", {"id": message_id}
+    ).fetchone()
+    return str(status[0])
 
 
 def _done_after_all(

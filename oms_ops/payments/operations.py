@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
 from oms_ops.database import as_ids, as_rows, as_time, execute, ids, rowset
-from oms_ops.errors import Conflict
+from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.payments import ledger
 from oms_ops.payments.gateways.interface import Call, ShipTo
@@ -306,6 +306,20 @@ def postpone(connection: Connection, operation_id: int, problem: str) -> None:
         " AND status IN ('pending', 'waiting')",
         {"id": operation_id, "problem": problem[:500]},
     )
+
+
+def currency(connection: Connection, operation_id: int) -> str:
+    """Return the currency of an operation.
+
+    Raises:
+        NotFound: there is no such operation.
+    """
+    row = execute(
+        connection, "SELECT currency FROM payment_operations WHERE id = :id", {"id": operation_id}
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"There is no payment operation {operation_id}.")
+    return str(row[0])
 
 
 def hurry(connection: Connection, operation_id: int) -> bool:

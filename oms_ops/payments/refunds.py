@@ -26,6 +26,8 @@ ORDER_CANCELLED = "order cancelled"
 UNITS_CANCELLED = "units cancelled"
 #: SQL on a refund: it lowers what the order costs, and is not given up.
 LOWERS_COST = "(lowers_cost AND status <> 'failed')"
+#: The destination of what a person says has gone back another way.
+ELSEWHERE = "elsewhere"
 #: The reason of a refund that was made at the gateway itself, and not by us.
 MADE_AT_THE_GATEWAY = "made at the gateway"
 _GATEWAYS = ", ".join(f"'{name}'" for name in GATEWAYS)

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, for_update, ids
-from oms_ops.payments import commands, refunds, settling
+from oms_ops.payments import commands, messages, refunds, settling
 from oms_ops.payments.operations import OPEN, REFUNDABLE
 from oms_ops.payments.refunds import LOWERS_COST, ORDER_CANCELLED, RefundRequest
 
@@ -119,11 +119,20 @@ def _added(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
 
 
 def settle_cancelled(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
-    """Void what was not captured and refund what was, for orders that are cancelled whole."""
-    found = [t for each in standing(connection, order_ids).values() for t in each.tenders]
+    """Void what was not captured and refund what was, for orders that are cancelled whole.
+
+    What a gateway's message may tell of goes back when the message was read.
+    """
+    held = standing(connection, order_ids)
+    found = [t for each in held.values() for t in each.tenders]
     commands.give_up(connection, actor, [(t.payment_id, t.open) for t in found if t.open > 0])
+    waiting = messages.waiting(connection, order_ids)
     back = [
-        RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED, lowers_cost=True) for t in found
+        RefundRequest(t.payment_id, t.refundable, ORDER_CANCELLED, lowers_cost=True)
+        for order_id, each in held.items()
+        if order_id not in waiting
+        for t in each.tenders
+        if t.refundable > 0
     ]
-    made = refunds.give_back(connection, actor, [each for each in back if each.amount_minor > 0])
+    made = refunds.give_back(connection, actor, back)
     settling.tell_refunded(connection, made)

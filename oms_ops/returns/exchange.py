@@ -22,7 +22,7 @@ from oms_ops.access.actor import ORDERS_WRITE, PAYMENTS_WRITE, RETURNS_WRITE, Ac
 from oms_ops.database import execute, run
 from oms_ops.errors import Conflict, FieldError, OmsError, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import capture, tenders
+from oms_ops.orders import capture, outstanding, tenders
 from oms_ops.orders.locks import lock_orders
 from oms_ops.orders.queries import id_of
 from oms_ops.returns import messages, queries, resolution, sold
@@ -64,6 +64,7 @@ def exchange(
         head = queries.locked(connection, return_id)
         if head["status"] == "exchanged":
             raise Conflict(f"{head['number']} is exchanged already.")
+        outstanding.refuse_while_news_wait(connection, [head["order_id"]])
         advance(connection, actor.name, [return_id], "exchange")
         return head["number"], _submission(connection, head, wanted, allow_backorder)
 

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import Actor
 from oms_ops.database import as_ids, as_rows, execute, ids, rowset
 from oms_ops.errors import Conflict, FieldError
-from oms_ops.orders import claims, return_refunds, tenders
+from oms_ops.orders import claims, outstanding, return_refunds, tenders
 from oms_ops.payments import refunds
 from oms_ops.payments.refunds import RefundRequest
 from oms_ops.payments.standing import Standing, standing
@@ -44,9 +44,11 @@ def give_back(
     """Refund returns, one an order, whose orders are locked; what has gone back already counts.
 
     Raises:
-        Conflict: money of an order is just being collected, and the rest does not cover its return.
+        Conflict: money of an order is just being collected or given back, and the rest does not
+            cover its return; or a gateway's news of the order wait to be read.
     """
     order_ids = [due.order_id for due in dues]
+    outstanding.refuse_while_news_wait(connection, order_ids)
     claims.settle_good_will(connection, actor, order_ids)
     found = standing(connection, order_ids)
     cost = tenders.owed(connection, order_ids)
@@ -105,16 +107,20 @@ def _gone(connection: Connection, return_ids: Collection[int]) -> dict[int, tupl
 
 
 def _refuse_in_flight(connection: Connection, order_id: int) -> None:
-    row = execute(
+    """Object to money that is on its way: until it has come, what there is to give is not known."""
+    capturing, refunding = execute(
         connection,
-        "SELECT count(*) FROM payments WHERE order_id = :id AND capturing_minor > 0",
+        "SELECT coalesce(sum(capturing_minor), 0), coalesce(sum(refunding_minor), 0) FROM payments"
+        " WHERE order_id = :id",
         {"id": order_id},
     ).fetchone()
-    if row[0]:
-        message = "money of the order is being collected: resolve the return when that is settled"
-        raise Conflict(
-            "The refund cannot be made now.", [FieldError("order", "capture_in_flight", message)]
-        )
+    for minor, code, what in (
+        (capturing, "capture_in_flight", "is being collected"),
+        (refunding, "refund_in_flight", "is on its way back already"),
+    ):
+        if minor:
+            message = f"money of the order {what}: resolve the return when that is settled"
+            raise Conflict("The refund cannot be made now.", [FieldError("order", code, message)])
 
 
 def _keep(connection: Connection, actor: Actor, rows: Sequence[dict[str, Any]]) -> None:

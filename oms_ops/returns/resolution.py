@@ -14,7 +14,6 @@ from sqlalchemy.engine import Connection
 from oms_ops.access.actor import PAYMENTS_WRITE, RETURNS_WRITE, Actor
 from oms_ops.database import as_rows, execute, rowset
 from oms_ops.errors import Conflict, FieldError, ValidationFailed
-from oms_ops.orders import outstanding
 from oms_ops.returns import policy, queries
 from oms_ops.returns.giving_back import Due, give_back
 from oms_ops.returns.transitions import advance
@@ -34,8 +33,8 @@ def resolve(connection: Connection, actor: Actor, return_id: int, resolution: st
 
     Raises:
         ValidationFailed: another resolution; for an exchange see :mod:`oms_ops.returns.exchange`.
-        Conflict: it is not inspected, money of its order is just being collected, or its refund
-            failed and news of another one wait to be read.
+        Conflict: it is not inspected, money of its order is just being collected or given back and
+            the rest does not cover it, or a gateway's news of the order wait to be read.
         Forbidden: the role may not write returns, or payments.
     """
     actor.require(RETURNS_WRITE)
@@ -48,8 +47,6 @@ def resolve(connection: Connection, actor: Actor, return_id: int, resolution: st
     if head["exchange_order_id"] is None and replaced(connection, head["number"]):
         raise Conflict(f"A replacement was made for {head['number']}: go on with the exchange.")
     again = head["status"] == "refund_failed"
-    if again:
-        outstanding.refuse_while_news_wait(connection, head["order_id"])
     # What was exchanged stays so, whichever way the rest of the money goes.
     kept = "exchange" if head["exchange_order_id"] else resolution
     advance(connection, actor.name, [return_id], "resolve", resolution=kept)

@@ -267,9 +267,10 @@ def _is_recent(at: str, now: datetime) -> bool:
 
 def _outcome(act: sqlite3.Row) -> Outcome:
     if act["state"] == "waiting":
+        if act["kind"] != "authorise":
+            return Outcome("waiting", act["reference"], act["payment"])
         action = {"redirect_url": f"https://fake.example/{act['payment']}"}
-        return Outcome("waiting", payment=act["payment"],
-                       action=action if act["kind"] == "authorise" else None)  # fmt: skip
+        return Outcome("waiting", payment=act["payment"], action=action)
     return Outcome("done", act["reference"], act["payment"], act["amount"], act["currency"])
 
 
