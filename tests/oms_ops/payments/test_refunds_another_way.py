@@ -406,7 +406,7 @@ def test_nothing_is_asked_while_news_of_a_refund_wait(desk: Desk, *, other: bool
     assert desk.till.operations().count(("refund", "failed")) == 1
 
 
-def test_what_waited_for_a_message_follows_when_it_is_put_aside(desk: Desk) -> None:
+def test_what_waited_for_a_message_follows_when_it_is_counted(desk: Desk) -> None:
     order_id = desk.till.sell(("SKU-1", 3))
     payment_id = desk.pay(order_id)
     desk.till.deliver_events()
@@ -419,7 +419,7 @@ def test_what_waited_for_a_message_follows_when_it_is_put_aside(desk: Desk) -> N
     assert desk.post(f"/orders/{number(order_id)}/cancel", gone).is_success
     assert desk.till.operations().count(("refund", "pending")) == 1
     (message,) = desk.till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
-    assert desk.post(f"/gateway-messages/{message.id}/dismiss").is_success
+    assert desk.post(f"/gateway-messages/{message.id}/count").is_success
     assert desk.till.operations().count(("refund", "pending")) == 2
 
 
@@ -479,7 +479,10 @@ def test_what_went_back_during_a_charge_back_does_not_go_back_when_it_is_won(
     send(desk, payment_id, "charged_back", "fd", amount)
     hear(desk, order_id)
     if how == "dismissed":
-        assert desk.post(f"/payment-operations/{failed}/dismiss").is_success
+        dismissed = f"/payment-operations/{failed}/dismiss"
+        # The bank has taken of it what may come back: she has to say how much the customer got.
+        assert desk.post(dismissed).status_code == 409
+        assert desk.post(dismissed, {"amount": "1.99"}).is_success
     else:
         body = {"amount": "1.99", "reason": "again"}
         made = desk.post(f"/payments/{payment_id}/refunds", body)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from oms_ops.database import run
-from oms_ops.orders import collecting
+from oms_ops.orders import claims, collecting
 from oms_ops.orders.cancellation import cancel
 from oms_ops.reconcile import reconcile
 from oms_ops.returns.goods import Inspected
 from oms_ops.returns.requests import Asked
-from tests.oms_ops.payments.desk import Desk, number
+from tests.oms_ops.payments.desk import Desk, codes, number
 from tests.oms_ops.payments.till import Till
-from tests.oms_ops.payments.two_ledgers import differences, only_capture, refund_at_the_gateway
+from tests.oms_ops.payments.two_ledgers import (
+    charge_back,
+    differences,
+    only_capture,
+    refund_at_the_gateway,
+)
 from tests.oms_ops.returns.desk import Desk as Returns
 from tests.oms_ops.shop import CLERK
 
@@ -230,3 +236,116 @@ def test_good_will_before_a_cancellation_is_no_part_of_it_though_a_capture_is_ou
     back = sum(amount for amount, _ in settled(desk)) + sum(round(float(a) * 100) for a in due)
     # 6.97 came, the order costs 1.99 now, and 1.00 was good will.
     assert back == 697 - 199 + 100, (before, till.money(order_id), settled(desk), due)
+
+
+def in_dispute(desk: Desk) -> tuple[int, int, dict[str, Any]]:
+    """Let a refund of 1.99 fail, a bank take 1.00 of it, and the refund of the rest fail.
+
+    Return the order, the first refund, and the second as it is listed.
+    """
+    order_id, _, first = unanswered(desk, "declined", "declined")
+    (name,) = desk.till.shop.rows("SELECT gateway_reference FROM payments")[0]
+    charge_back(desk.till.fake, name, 100, reverse=False)
+    desk.till.deliver_events()
+    collecting.perform(desk.till.engine)
+    (failed,) = [each for each in needs(desk) if each["kind"] == "refund_failed"]
+    return order_id, first, failed
+
+
+def test_what_was_transferred_during_a_dispute_is_what_she_says(desk: Desk) -> None:
+    order_id, first, failed = in_dispute(desk)
+    assert failed["amount"] == "0.99"
+    # Of the first nothing is to go back now, and perhaps 1.00 when the dispute is over.
+    refused = desk.post(f"/payment-operations/{first}/dismiss")
+    assert (refused.status_code, "1.00" in refused.json()["detail"]) == (409, True)
+    path = f"/payment-operations/{failed['operation']}/dismiss"
+    assert desk.post(path, {"amount": "0.99"}).is_success
+    assert settled(desk) == [(99, True)]
+    # The bank brings back the rest of it, which is still the customer's.
+    (name,) = desk.till.shop.rows("SELECT gateway_reference FROM payments")[0]
+    charge_back(desk.till.fake, name, 100, reverse=True)
+    desk.till.deliver_events()
+    later(desk, hours=2)
+    assert settled(desk) == [(99, True), (100, True)]
+    assert kinds(desk) == []
+    assert desk.till.money(order_id)[0] == "0.00"
+
+
+def test_more_than_was_left_is_recorded_as_what_was_left(desk: Desk) -> None:
+    _, _, failed = unanswered(desk, "declined")
+    path = f"/payment-operations/{failed}/dismiss"
+    assert codes(desk.post(path, {"amount": "0"}))
+    shown = desk.post(path, {"amount": "5.00"}).json()
+    assert settled(desk) == [(199, True)]
+    assert "1.99 of it was left" in shown["operations"][-1]["problem"]
+    (capture,) = [each["id"] for each in shown["operations"] if each["kind"] == "capture"]
+    wrong = desk.post(f"/payment-operations/{capture}/dismiss", {"amount": "1.00"})
+    assert codes(wrong) == {"amount": "not_a_refund"}
+    assert desk.post("/payment-operations/999999/dismiss", {"amount": "1.00"}).status_code == 404
+
+
+def test_what_went_back_elsewhere_beyond_the_payment_is_told_for_a_time(desk: Desk) -> None:
+    """More has gone back than came, one way and another: somebody has to know."""
+    order_id, _, failed = unanswered(desk, "declined")
+    desk.post(f"/payment-operations/{failed}/dismiss", {"amount": "1.99"})
+    (name,) = desk.till.shop.rows("SELECT gateway_reference FROM payments")[0]
+    on_the_pages(desk, desk.till.payment(order_id), 398)
+    with desk.till.fake.books() as books:
+        desk.till.fake.send(books, kind="refunded", payment=name, reference="beyond",
+                            target=None, amount=50, currency="USD")  # fmt: skip
+    desk.till.deliver_events()
+    assert [(each["kind"], each["amount"]) for each in needs(desk)] == [
+        ("events_beyond_payment", "0.50")
+    ]
+    with desk.till.later(days=91):
+        assert needs(desk) == []
+
+
+def test_an_order_whose_surplus_nobody_asks_for_is_listed(desk: Desk) -> None:
+    """Whatever led there: more was collected than it costs, and no refund of it failed."""
+    order_id = desk.till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    for minor in (199, 0):
+        with desk.till.engine.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE orders SET cancelled_minor = :minor WHERE id = :i"),
+                {"i": order_id, "minor": minor},
+            )
+        if minor:
+            (shown,) = needs(desk)
+    assert (shown["kind"], shown["order"], shown["amount"]) == (
+        "refund_missing", number(order_id), "1.99",
+    )  # fmt: skip
+
+
+def test_a_part_may_have_gone_back_another_way(desk: Desk) -> None:
+    _, _, failed = unanswered(desk, "declined")
+    path = f"/payment-operations/{failed}/dismiss"
+    assert desk.post(path, {"amount": "0.50"}).is_success
+    assert settled(desk) == [(50, True)]
+    assert [(each["kind"], each["amount"]) for each in needs(desk)] == [("refund_missing", "1.49")]
+
+
+@pytest.mark.parametrize("what", ["cancellation", "amendment", "return"])
+def test_good_will_before_is_no_part_of_what_a_person_gives_back_then(
+    desk: Desk, what: str
+) -> None:
+    till = desk.till
+    order_id = till.sell(("SKU-1", 3), ("SKU-2", 1))
+    payment_id = desk.pay(order_id)
+    till.deliver_events()
+    if what == "return":
+        till.ship(order_id)
+    on_the_pages(desk, payment_id, 100)
+    till.fake.break_next("refund", "declined")
+    if what == "cancellation":
+        assert desk.post(f"/orders/{number(order_id)}/cancel", UNITS).is_success
+    elif what == "amendment":
+        body = {"lines": [{"line_no": 1, "quantity": 2}]}
+        assert desk.post(f"/orders/{number(order_id)}/amend", body).is_success
+    else:
+        returns = Returns(till.shop)
+        returns.resolve(inspected(returns, order_id))
+    collecting.perform(till.engine)
+    run(till.engine, lambda c: claims.attribute(c, CLERK, [order_id]))
+    assert [(each["kind"], each["amount"]) for each in needs(desk)] == [("refund_failed", "1.99")]
