@@ -112,7 +112,7 @@ listed(
 )
 
 st.subheader("Suppliers")
-st.caption("Of all days, whatever the scope.")
+st.caption("Of the last 365 days, whatever the scope.")
 listed(
     service.by_supplier(), "Suppliers", "Nothing was ordered of suppliers yet.",
     "supplier-performance",

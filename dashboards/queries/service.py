@@ -124,7 +124,7 @@ def by_topic(scope: Scope) -> Query:
 
 
 def by_supplier() -> Query:
-    """Return the query of how suppliers deliver, the one that owes most first; of all days."""
+    """Return the query of how suppliers deliver, the one that owes most first; of 365 days."""
     return (
         "SELECT supplier_name, CAST(purchase_orders AS bigint) AS purchase_orders,"
         " round(100 * supplier_otif_rate, 1) AS supplier_otif_rate,"
