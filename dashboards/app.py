@@ -33,6 +33,10 @@ page = st.navigation(
             help="Customer segments by recency, frequency and value, down to single orders.",
         ),
         st.Page(
+            "app_pages/service.py", title="Service", icon=":material/local_shipping:",
+            help="Fill rates, on time in full, payments, tickets and ratings, and suppliers.",
+        ),
+        st.Page(
             "app_pages/reorder.py", title="Reorder", icon=":material/shopping_cart_checkout:",
             help="What to order and why; edit, approve, and get purchase orders.",
         ),

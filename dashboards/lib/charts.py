@@ -78,6 +78,39 @@ def daily_against_before(frame: pd.DataFrame, currency: str) -> Layers:
     return alt.layer(before, now).properties(height=_HEIGHT)
 
 
+def weekly_rates(frame: pd.DataFrame) -> alt.Chart:
+    """A line of ``share`` per ``week`` for each ``rate``."""
+    import altair as alt
+
+    return (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=2.5, point={"size": 28})
+        .encode(
+            x=alt.X(
+                "utcyearmonthdate(week):O", title=None,
+                axis=alt.Axis(
+                    labelExpr="utcFormat(toDate(datum.value), '%-d %b')", labelAngle=0,
+                    labelOverlap="greedy", labelSeparation=12, ticks=False,
+                ),
+            ),
+            y=alt.Y(
+                "share:Q", axis=alt.Axis(title=None, format=".0%", tickCount=5),
+                scale=alt.Scale(zero=False),
+            ),
+            color=alt.Color(
+                "rate:N", title=None, sort="descending",
+                scale=alt.Scale(range=["#f59e0b", ACCENT]), legend=alt.Legend(orient="top"),
+            ),
+            tooltip=[
+                alt.Tooltip("utcyearmonthdate(week):T", title="Week of", format="%-d %b %Y"),
+                alt.Tooltip("rate:N", title=" "),
+                alt.Tooltip("share:Q", title="Share", format=".1%"),
+            ],
+        )
+        .properties(height=_HEIGHT)
+    )  # fmt: skip
+
+
 def ranked_bars(
     frame: pd.DataFrame, name: str, value: str, title: str, *, form: str = ".3~s"
 ) -> Layers:

@@ -41,6 +41,9 @@ RETURNED = 0.03
 SCRAPPED = 0.3
 #: A shipment leaves one day after its allocation, or two.
 SHIPS_NEXT_DAY = 0.8
+#: Days that customers are told: to leave the house, and on the way.
+HANDLING_DAYS = 1
+TRANSIT_DAYS = 3
 #: A delivery is late with this chance, by one day up to a week; some come short, the rest later.
 LATE = 0.22
 SHORT = 0.06

@@ -149,12 +149,13 @@ class Day:
             return None
         line = lines[assume.between("which line", order_id, 0, len(lines) - 1)]
         scrapped = assume.chance("scrap", order_id) < assume.SCRAPPED
-        reasons = assume.RETURN_REASONS
-        return ReturnRequest(
-            order_id,
-            (ReturnedLine(line.id, 1, "scrap" if scrapped else "restock"),),
-            reasons[assume.between("reason", order_id, 0, len(reasons) - 1)],
+        why = assume.RETURN_REASONS[
+            assume.between("reason", order_id, 0, len(assume.RETURN_REASONS) - 1)
+        ]
+        back = ReturnedLine(
+            line.id, 1, "scrap" if scrapped else "restock", reason=why.replace(" ", "_")
         )
+        return ReturnRequest(order_id, (back,), why)
 
     def _fulfil(self) -> None:
         """Pick, pack and ship what was allocated before today; the last day ends half done."""

@@ -14,6 +14,7 @@ from oms_ops.access.actor import Actor
 from oms_ops.catalog.tables import Sku, Supplier, SupplierTerm
 from oms_ops.demo import assumptions as assume
 from oms_ops.demo.source import Source, moment
+from oms_ops.rules import store
 from oms_ops.settings import settings
 from oms_ops.stock import ledger, warehouses
 from oms_ops.stock.ledger import Move
@@ -27,10 +28,19 @@ def lay(connection: Connection, actor: Actor, source: Source) -> None:
     """Create everything as of the evening before the first day."""
     eve = moment(source.first - timedelta(days=1), 20, settings().timezone)
     with clock.at(eve):
+        _promise(connection, actor)
         sites = [_warehouse(connection, actor, *row) for row in assume.WAREHOUSES]
         skus = _skus(connection, actor, source.products)
         _suppliers(connection, actor, source.products, skus)
         _opening_stock(connection, actor, source, sites, skus)
+
+
+def _promise(connection: Connection, actor: Actor) -> None:
+    """Say by when orders are to be with their customers, unless the shop's rules say it."""
+    rules = store.current(connection).rules
+    if not rules.delivery:
+        days = {"handling_days": assume.HANDLING_DAYS, "transit_days": assume.TRANSIT_DAYS}
+        store.publish(connection, actor, rules.model_dump(mode="json") | {"delivery": [days]})
 
 
 def _stamp(actor: Actor) -> dict[str, Any]:

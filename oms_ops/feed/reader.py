@@ -49,9 +49,11 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Return the cursor that ``str`` made."""
-        epoch, xid, seq = text.split(":")
-        return cls(int(epoch), int(xid), int(seq))
+        """Return the cursor that ``str`` made; raise ValueError where it is none."""
+        parts = text.split(":")
+        if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+            raise ValueError(f"{text} is no place in the feed: write epoch:xid:seq")
+        return cls(*(int(part) for part in parts))
 
 
 #: Before the first change.

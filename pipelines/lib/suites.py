@@ -67,8 +67,10 @@ MARTS = (
         "sales_daily",
         "SELECT day, department, category, warehouse, channel, units, order_lines, gross_sales,"
         " discounts, returns, CAST(net_sales - (gross_sales - discounts - returns) AS DOUBLE)"
-        " AS net_sales_gap, coalesce(CAST(discounts / nullif(gross_sales, 0) AS DOUBLE), 0)"
-        " AS discount_share FROM marts.sales_daily",
+        # One sale may well be given away; a day of which nearly all is, is odd.
+        " AS net_sales_gap, coalesce(CAST(sum(discounts) OVER of_day"
+        " / nullif(sum(gross_sales) OVER of_day, 0) AS DOUBLE), 0) AS discount_share"
+        " FROM marts.sales_daily WINDOW of_day AS (PARTITION BY day)",
         (
             not_null("day"),
             unique("day", "department", "category", "warehouse", "channel"),

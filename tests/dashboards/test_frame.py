@@ -20,7 +20,7 @@ from tests.dashboards import snapshot
 from tests.dashboards.conftest import APP, Open, metrics
 from tests.dashboards.shop import Shop
 
-PAGES = ("overview", "sales", "inventory", "customers", "reorder", "health")
+PAGES = ("overview", "sales", "inventory", "customers", "service", "reorder", "health")
 
 
 @pytest.mark.parametrize("page", PAGES)

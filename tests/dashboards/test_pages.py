@@ -209,3 +209,64 @@ def test_a_customer_opens_orders_and_an_order_opens_lines(open_page: Open, home:
 def test_a_customer_number_that_is_none_gets_a_plain_answer(open_page: Open) -> None:
     assert "no customer" in open_page("customers", customer="0").info[0].value
     assert "no customer" in open_page("customers", customer="1 OR 1=1").info[0].value
+
+
+def test_service_says_what_has_no_basis(open_page: Open) -> None:
+    shown = metrics(open_page("service"))
+    unknown = ("On time in full", "Failure rate", "Rating, of 5", "Net promoter score")
+    assert {shown[name] for name in unknown} == {"–"}
+    assert shown["Tickets"] == "0"
+
+
+def test_service_shows_quotients_of_sums(open_page: Open, home: Path, simulated: Shop) -> None:
+    last = simulated.business_date - timedelta(days=1)
+    change(
+        home,
+        "INSERT INTO marts.service_daily BY NAME SELECT * FROM (VALUES"
+        f" (DATE '{last}', 'EAST', 'web', 9, 10, 9, 4, 1), (DATE '{last}', 'SOUTH', 'web', 1, 2, 1,"
+        " 4, 4)) AS t(day, warehouse, channel, orders, known_units, filled_units, due_orders,"
+        " otif_orders)",
+    )
+    change(
+        home,
+        "INSERT INTO marts.care_daily BY NAME SELECT * FROM (VALUES"
+        f" (DATE '{last}', 'delivery', 'web', 3, 4, 1, 9, 2, 7200, 3),"
+        f" (DATE '{last}', 'payment', 'web', 1, 1, 1, 4, 1, 3600, 1))"
+        " AS t(day, topic, channel, tickets, answers_judged, answered_in_time, rating_sum, ratings,"
+        " response_seconds, answered)",
+    )
+    change(
+        home,
+        "INSERT INTO marts.feedback_daily BY NAME SELECT * FROM (VALUES"
+        f" (DATE '{last}', 'web', 4, 1, 2)) AS t(day, channel, answers, promoters, detractors)",
+    )
+    page = open_page("service")
+    shown = metrics(page)
+    assert (shown["Unit fill rate"], shown["On time in full"]) == ("83.3%", "62.5%")
+    assert (shown["Tickets"], shown["Answered in time"]) == ("4", "40.0%")
+    assert (shown["Rating, of 5"], shown["Net promoter score"]) == ("4.3", "-25")
+    topics = _table(page, "topic", "tickets")
+    assert topics["mean_hours_to_first_response"].round(2).tolist() == [0.67, 1.0]
+    assert _table(page, "unit_fill_rate")["unit_fill_rate"].tolist() == [90.0, 50.0]
+    south = metrics(open_page("service", warehouse="SOUTH"))
+    assert (south["Unit fill rate"], south["Tickets"]) == ("50.0%", "4")
+
+
+def test_service_shows_the_money_by_tender(open_page: Open, home: Path, simulated: Shop) -> None:
+    last = simulated.business_date - timedelta(days=1)
+    change(
+        home,
+        "INSERT INTO marts.payments_daily BY NAME SELECT * FROM (VALUES"
+        f" (DATE '{last}', 'fake', 'card', 'web', 3, 3, 2, 30.50, 5.00, 0.00),"
+        f" (DATE '{last}', 'manual', 'bank_transfer', 'store', 0, 1, 0, 69.50, 0.00, 1.25)) AS t"
+        " (day, gateway, method, channel, authorisations, captures, failures, captured, refunded,"
+        " charged_back)",
+    )
+    page = open_page("service")
+    shown = metrics(page)
+    assert (shown["Captured"], shown["Refunded"]) == ("$100.00", "$5.00")
+    assert (shown["Charged back"], shown["Failure rate"]) == ("$1.25", "22.2%")
+    tenders = _table(page, "method", "captured")
+    assert tenders["method"].tolist() == ["Bank transfer", "Card"]
+    assert tenders["payment_failure_rate"].tolist() == [0.0, 25.0]
+    assert metrics(open_page("service", channel="web"))["Captured"] == "$30.50"

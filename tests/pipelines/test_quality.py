@@ -146,6 +146,24 @@ def marts() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+@pytest.mark.parametrize(("discounts", "is_odd"), [([10, 0], False), ([10, 10], True)])
+def test_one_sale_may_be_given_away_and_not_all_of_a_day(
+    marts: duckdb.DuckDBPyConnection, discounts: list[int], *, is_odd: bool
+) -> None:
+    marts.execute(
+        "CREATE TABLE marts.sales_daily AS SELECT date '2026-11-01' AS day, 'x' AS department,"
+        " category, 'ATL' AS warehouse, 'web' AS channel, 1 AS units, 1 AS order_lines,"
+        " 10.0 AS gross_sales, discount AS discounts, 0.0 AS returns, 10.0 - discount AS net_sales"
+        " FROM (SELECT unnest(['a', 'b']) AS category, unnest(?) AS discount)",
+        [discounts],
+    )
+    outcome = suites.validate_mart(marts, suites.MARTS[0])
+    assert (outcome.passed, outcome.severity) == (
+        not is_odd,
+        "WARN" if is_odd else outcome.severity,
+    )
+
+
 SALES = [reconcile.Comparison("gross_sales", "sales", "sum(gross_sales)", is_money=True)]
 
 
