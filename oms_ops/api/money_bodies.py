@@ -100,10 +100,12 @@ class RefundBody(MoneyBody):
     """How much goes back of one payment, and why; ``return`` is the number of the return's.
 
     Where none is said it goes first towards what a gateway declined to give back of the order.
+    ``elsewhere``: it has gone back already, in a way that the shop's payments do not know.
     """
 
     amount: Money
     reason: Text
+    elsewhere: bool = False
     return_: Annotated[Text | None, Field(alias="return")] = None
 
 

@@ -14,7 +14,7 @@ from oms_ops.api.parts import Caller, Database, Key
 from oms_ops.database import reading, run
 from oms_ops.orders import collecting, outstanding, queries, tenders
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import commands, operations, overview, settling
+from oms_ops.payments import commands, operations, overview, refunds, settling
 from oms_ops.payments.commands import RefundRequest
 from oms_ops.returns.queries import return_id
 
@@ -132,7 +132,8 @@ def refund_payment(
         payment = _locked(connection, actor, payment_id)
         amount = minor(body.amount, payment["currency"])
         named = None if body.return_ is None else return_id(connection, body.return_)
-        request = RefundRequest(payment_id, amount, body.reason, named)
+        destination = refunds.ELSEWHERE if body.elsewhere else "original"
+        request = RefundRequest(payment_id, amount, body.reason, named, destination)
         refund_ids = outstanding.refund(
             connection, actor, payment["order_id"], request, currency=payment["currency"]
         )

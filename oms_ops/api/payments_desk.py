@@ -174,12 +174,18 @@ def list_messages(
 @router.post("/gateway-messages/{message_id}/count")
 def count_message(engine: Database, actor: Caller, message_id: Key) -> dict[str, Any]:
     """Count what a message tells as made at the gateway itself: it was not what was asked."""
-    status = run(engine, lambda connection: remedies.count_message(connection, actor, message_id))
+    status, payment_ids = run(
+        engine, lambda connection: remedies.count_message(connection, actor, message_id)
+    )
+    collecting.perform(engine, payment_ids=payment_ids)
     return {"id": message_id, "status": status}
 
 
 @router.post("/gateway-messages/{message_id}/dismiss")
 def dismiss_message(engine: Database, actor: Caller, message_id: Key) -> dict[str, Any]:
     """Put a message aside that was flagged or belongs to no payment of ours."""
-    run(engine, lambda connection: remedies.dismiss_message(connection, actor, message_id))
+    payment_ids = run(
+        engine, lambda connection: remedies.dismiss_message(connection, actor, message_id)
+    )
+    collecting.perform(engine, payment_ids=payment_ids)
     return {"id": message_id, "status": "ignored"}

@@ -114,13 +114,15 @@ def apply(
         "now": as_time(connection, clock.now()),
         "reason": "amended" if any(each.added < 0 for each in amended) else None,
     }
-    claims.settle_good_will(connection, actor, [order_id])
     before = dict(head)
     refunded = _refunded(connection, order_id)
     changes = _changes(head, wanted)
     refuse_address(connection, head, changes)
-    _change_head(connection, head, changes, parameters)
     moves = any(name in changes for name in ("ship_country", "ship_region"))
+    if moves or any(each.added for each in amended):
+        # What the order costs is going to change.
+        claims.settle_good_will(connection, actor, [order_id])
+    _change_head(connection, head, changes, parameters)
     if moves:
         relocation.tax_again(connection, head, lines, seen, parameters)
         relocation.ship_from_the_best(connection, actor, head, seen)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -22,9 +23,11 @@ from oms_ops.orders import claims, outstanding, return_refunds, tenders
 from oms_ops.orders.amounts import earned_sql
 from oms_ops.orders.locks import lock_orders
 from oms_ops.payments import calling, ledger, messages, operations, settling
+from oms_ops.payments import commands as payments
 from oms_ops.payments.calling import Lost
 from oms_ops.payments.gateways.interface import Outcome
-from oms_ops.payments.operations import Claimed
+from oms_ops.payments.gateways.registry import GATEWAYS, captures_in_parts
+from oms_ops.payments.operations import OPEN, Claimed
 from oms_ops.payments.standing import standing
 from oms_ops.rules import store
 
@@ -164,6 +167,7 @@ def _together(
 
 def follow(connection: Connection, order_ids: Sequence[int]) -> None:
     """Do what follows from news of the payments of orders, whose rows are locked."""
+    _let_go(connection, order_ids)
     tenders.settle(connection, SYSTEM, order_ids, news=True)
     return_refunds.follow(connection, SYSTEM, order_ids)
     collect(connection, SYSTEM, order_ids)
@@ -174,6 +178,20 @@ def follow(connection: Connection, order_ids: Sequence[int]) -> None:
         {"ids": as_ids(order_ids)},
     )
     operations.release(connection, SYSTEM, [row[0] for row in rows.fetchall()])
+
+
+def _let_go(connection: Connection, order_ids: Sequence[int]) -> None:
+    """Expect no more of payments that were captured where a gateway captures once: it let go."""
+    rows = execute(
+        connection,
+        f"SELECT p.id, p.gateway, {OPEN} FROM payments AS p"
+        f" WHERE p.order_id IN ({ids(connection, 'ids')}) AND p.captured_minor > 0"
+        f" AND p.capturing_minor = 0 AND {OPEN} > 0",
+        {"ids": as_ids(order_ids)},
+    ).fetchall()
+    for payment_id, gateway, rest in rows:
+        if gateway in GATEWAYS and not captures_in_parts(gateway):
+            payments.give_up(connection, replace(SYSTEM, name=gateway), [(payment_id, rest)])
 
 
 def hear(engine: Engine, *, batch: int = 200) -> int:

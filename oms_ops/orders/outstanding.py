@@ -20,6 +20,7 @@ from oms_ops.orders import claims, refund_items, return_refunds
 from oms_ops.orders.claims import Left
 from oms_ops.orders.queries import number_of
 from oms_ops.payments import ledger, messages, refunds
+from oms_ops.payments.operations import REFUNDABLE
 from oms_ops.payments.refunds import RefundRequest
 
 #: The reason of what a person says has gone back another way.
@@ -38,7 +39,8 @@ def refund(
 
     It goes towards the return that the request names, and towards no more than what is left of it.
     Where none is named it goes towards the order's surplus, then its returns, the oldest first, and
-    what is more than that is for the reason that is given.
+    what is more than that is for the reason that is given. One to ``elsewhere`` is only recorded: a
+    person says that it has gone back in a way that the payments do not know.
 
     Raises:
         ValidationFailed: of the return that is named less is outstanding, or nothing.
@@ -53,7 +55,14 @@ def refund(
     else:
         _check(request, left.returns.get(request.return_id, 0), currency)
         requests = [request]
-    made = refunds.give_back(connection, actor, requests)
+    gone: list[int] = []
+    if request.destination == refunds.ELSEWHERE:
+        # What is to go back and has gone is kept, whatever the payment has room for.
+        owed = [each for each in requests if each.lowers_cost or each.return_id is not None]
+        requests = [each for each in requests if each not in owed]
+        ledger.lock(connection, [request.payment_id])
+        gone = refunds.promise(connection, actor, owed)
+    made = gone + refunds.give_back(connection, actor, requests)
     return_refunds.follow(connection, actor, [order_id])
     return made
 
@@ -172,6 +181,17 @@ def is_due(connection: Connection, refund_id: int) -> bool:
         return code != "dismissed" and has_room(connection, order_id, refund_id)
     left = claims.left(connection, order_id)
     return bool((left.won if lowers_cost else left.returns.get(return_id, 0)) >= amount)
+
+
+def can_go_back(connection: Connection, order_id: int, refund_id: int) -> bool:
+    """Tell whether a failed refund could go back now: of what it was for, and of its payments."""
+    amount, left = execute(
+        connection,
+        f"SELECT f.amount_minor, (SELECT CAST(sum({REFUNDABLE}) AS bigint) FROM payments AS p"
+        "  WHERE p.order_id = f.order_id) FROM refunds AS f WHERE f.id = :id",
+        {"id": refund_id},
+    ).fetchone()
+    return bool(left >= amount) and has_room(connection, order_id, refund_id)
 
 
 def has_room(connection: Connection, order_id: int, refund_id: int) -> bool:

@@ -29,7 +29,8 @@ KINDS: dict[str, Kind] = {
     "refund_failed": (
         f"{_FAILED} SELECT x.id AS operation, x.payment_id AS payment, o.number, x.kind AS what,"
         " a.due AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since,"
-        f" {_WAITS}"
+        f" {_WAITS},"
+        " a.order_id, CASE WHEN a.return_id IS NULL THEN x.refund_id END AS own_will"
         " FROM attempts AS a JOIN payment_operations AS x ON x.id = a.operation"
         " JOIN orders AS o ON o.id = a.order_id WHERE a.due > 0",
         ("retry", "dismiss"),
@@ -53,6 +54,17 @@ KINDS: dict[str, Kind] = {
         "  AND x.kind = 'refund' AND x.status IN ('pending', 'waiting', 'flagged'))",
         (),
         "The customer has not got this money, and nobody is asked for it. Resolve the return again,"
-        " or refund it of a payment of the order, which counts for it.",
+        " or refund it of a payment of the order, which counts for it; where it has gone back in a"
+        " way that the payments do not know, with elsewhere.",
+    ),
+    "exchange_unfinished": (
+        "SELECT (SELECT min(p.id) FROM payments AS p WHERE p.order_id = t.order_id) AS payment,"
+        " o.number, t.number AS what, CAST((SELECT sum(l.refund_minor) FROM return_lines AS l"
+        "  WHERE l.return_id = t.id) AS bigint) AS amount, o.currency, t.changed_at AS since"
+        " FROM returns AS t JOIN orders AS o ON o.id = t.order_id WHERE t.status = 'exchanging'"
+        " AND t.changed_at < :unmatched",
+        (),
+        "An exchange broke off: its replacement is not paid with what came back. Exchange the"
+        " return again, which goes on where it stopped, before the replacement leaves.",
     ),
 }

@@ -5,13 +5,14 @@ The order's row is locked first, as by everything that changes the payments of o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
-from oms_ops.database import as_time, execute
+from oms_ops.database import as_ids, as_time, execute, ids
 from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import claims, collecting, outstanding, return_refunds
@@ -44,9 +45,11 @@ def dismiss(
 
     Raises:
         NotFound: there is no such operation.
-        ValidationFailed: an amount is given of what is no refund that failed.
-        Conflict: it is neither flagged nor failed, or it is a refund and news of another one wait
-            to be read, or a charge back took some of it and no amount is given.
+        ValidationFailed: an amount is given of what is no refund that failed, or of one that staff
+            made of their own will.
+        Conflict: it is neither flagged nor failed, or was retried, or dismissed and an amount is
+            given; or it is a refund and news of another one wait to be read, or a charge back took
+            some of it and no amount is given.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
@@ -56,10 +59,22 @@ def dismiss(
         raise ValidationFailed("The dismissal has bad fields.", [fault])
     if operation["status"] == "failed":
         recorded = None
-        if operation["refund_id"] and operation["code"] not in ("retried", "dismissed"):
+        is_over = operation["code"] in ("retried", "dismissed")
+        if operation["code"] == "retried" or (is_over and amount is not None):
+            raise Conflict(
+                f"Operation {operation_id} is {operation['code']} already; what has gone back"
+                " another way is a refund of a payment, elsewhere."
+            )
+        if operation["refund_id"] and not is_over:
             order_id = operation["order_id"]
             outstanding.refuse_while_news_wait(connection, [order_id])
             recorded = outstanding.made_elsewhere(connection, actor, order_id, operation, amount)
+            if recorded is None and amount is not None:
+                fault = FieldError(
+                    "amount", "own_will", "is recorded of what is to go back; of what staff gave of"
+                    " their own will record a refund of a payment, elsewhere",
+                )  # fmt: skip
+                raise ValidationFailed("The dismissal has bad fields.", [fault])
         note = ""
         if recorded == 0:
             note = "; nothing of it was left, and nothing is recorded"
@@ -111,10 +126,12 @@ def retry(connection: Connection, actor: Actor, operation_id: int) -> int:
     return payment_id
 
 
-def count_message(connection: Connection, actor: Actor, message_id: int) -> str:
+def count_message(connection: Connection, actor: Actor, message_id: int) -> tuple[str, list[int]]:
     """Count what a message tells as made at the gateway itself, though an answer is still awaited.
 
-    Return the status of the message: ``flagged`` where what it tells does not fit the payment.
+    So is what a gateway did of which a person had said before that it had failed. Return the status
+    of the message (``flagged`` where it does not fit the payment), and the payments of its order:
+    what is asked of them now is to be carried out.
 
     That is a person's word, who has looked at the gateway's own pages. Should the answer name the
     same act after all, it counts once.
@@ -129,11 +146,13 @@ def count_message(connection: Connection, actor: Actor, message_id: int) -> str:
     lock_orders(connection, order_ids)
     status = messages.count(connection, message_id, outstanding.is_due)
     collecting.follow(connection, order_ids)
-    return status
+    return status, _payments(connection, order_ids)
 
 
-def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> None:
+def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> list[int]:
     """Put a gateway's message aside; what had to wait until it was read follows.
+
+    Return the payments of its order: what is asked of them now is to be carried out.
 
     Raises:
         NotFound, Conflict, Forbidden: as :func:`oms_ops.payments.attention.dismiss_message` does.
@@ -145,6 +164,16 @@ def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> No
     attention.dismiss_message(connection, actor, message_id)
     if waited - messages.waiting(connection, order_ids):
         collecting.follow(connection, order_ids)
+    return _payments(connection, order_ids)
+
+
+def _payments(connection: Connection, order_ids: Sequence[int]) -> list[int]:
+    rows = execute(
+        connection,
+        f"SELECT id FROM payments WHERE order_id IN ({ids(connection, 'ids')}) ORDER BY id",
+        {"ids": as_ids(order_ids)},
+    )
+    return [row[0] for row in rows.fetchall()]
 
 
 def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:

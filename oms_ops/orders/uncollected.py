@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from oms_ops.access.actor import Actor
-from oms_ops.orders import owed_back
+from oms_ops.orders import outstanding, owed_back
 from oms_ops.orders.amounts import earned_sql, owed_by_order_sql
 from oms_ops.payments import attention
 from oms_ops.payments.attention import Kind
@@ -108,10 +108,24 @@ _KINDS: dict[str, Kind] = {
 }
 
 
+#: What is said of a refund that staff made of their own will and that can go back no more.
+_NOT_LEFT = (
+    "It was made of staff's own will and failed; what it was for has gone back since or is"
+    " cancelled. Dismiss it, or refund what is still wanted anew."
+)
+
+
 def listing(connection: Connection, actor: Actor) -> list[dict[str, Any]]:
     """Return all of the money that needs a person (:func:`oms_ops.payments.attention.listing`).
 
     Raises:
         Forbidden: the role may not see payments.
     """
-    return attention.listing(connection, actor, first=owed_back.KINDS, more=_KINDS)
+
+    def judge(row: dict[str, Any]) -> tuple[tuple[str, ...], str] | None:
+        refund = row.get("own_will")
+        if refund is None or outstanding.can_go_back(connection, row["order_id"], refund):
+            return None
+        return ("dismiss",), _NOT_LEFT
+
+    return attention.listing(connection, actor, first=owed_back.KINDS, more=_KINDS, judge=judge)

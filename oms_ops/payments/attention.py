@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeAlias
 
@@ -14,9 +14,10 @@ from oms_ops.access.actor import PAYMENTS_READ, PAYMENTS_WRITE, Actor
 from oms_ops.database import as_time, execute, read_time
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
+from oms_ops.payments.gateways import registry
 from oms_ops.payments.gateways.registry import BALANCE, MANUAL
 from oms_ops.payments.ledger import REFUNDED_HERE
-from oms_ops.payments.messages import WAITS
+from oms_ops.payments.messages import DISAGREES, WAITS
 from oms_ops.payments.operations import OPEN
 from oms_ops.payments.refunds import ELSEWHERE
 from oms_ops.settings import settings
@@ -25,6 +26,8 @@ from oms_ops.settings import settings
 MANY_ATTEMPTS = 5
 #: A message for a payment that is not known yet is usually early by seconds.
 _UNMATCHED_AFTER = timedelta(minutes=15)
+#: An answer comes in seconds; what waits for one keeps refunds of its order back.
+_WAITS_AFTER = timedelta(minutes=1)
 #: Gateways take a shop's answer to a charge-back for some weeks; then it is settled either way.
 _CHARGE_BACK_DAYS = 90
 #: Of each kind, at most so many: more of one kind is one trouble.
@@ -39,7 +42,8 @@ _OPERATION = (
 
 _MESSAGE = (
     "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
-    " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
+    f" m.gateway, m.reason AS problem, m.received_at AS since, m.reason LIKE '{DISAGREES}%'"
+    " AS countable FROM gateway_messages AS m"
     " LEFT JOIN payments AS p ON p.id = m.payment_id"
     " LEFT JOIN orders AS o ON o.id = p.order_id WHERE"
 )
@@ -123,24 +127,31 @@ _KINDS: dict[str, Kind] = {
     ),
     "message_flagged": (
         f"{_MESSAGE} m.status = 'flagged'",
-        ("dismiss",),
-        "The gateway tells what does not fit; nothing was changed. Look at its own pages, put right"
-        " what has to be, and dismiss this.",
+        ("count", "dismiss"),
+        "The gateway tells what does not fit; the problem says what of it counts. Look at its own"
+        " pages. Count what is there and was taken for failed here; otherwise put right what has to"
+        " be, and dismiss this.",
     ),
     "message_unmatched": (
         f"{_MESSAGE} m.status = 'unmatched' AND m.received_at < :unmatched"
-        f" AND coalesce(m.reason, '') <> '{WAITS}'",
+        f" AND coalesce(m.reason, '') NOT LIKE '{WAITS}%'",
         ("dismiss",),
         "It could not be read, or no payment here is known by what it names: that may be of another"
         " shop. It is tried again by itself; dismiss what is not ours.",
     ),
     "message_waits": (
-        f"{_MESSAGE} m.status = 'unmatched' AND m.received_at < :unmatched"
-        f" AND m.reason = '{WAITS}'",
-        ("count",),
+        "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
+        " (SELECT min(x.id) FROM payment_operations AS x WHERE x.payment_id = m.payment_id"
+        "  AND x.status IN ('pending', 'waiting') AND x.attempts > 0"
+        "  AND x.gateway_reference IS NULL) AS operation,"
+        " m.gateway, m.reason AS problem, m.received_at AS since FROM gateway_messages AS m"
+        " JOIN payments AS p ON p.id = m.payment_id JOIN orders AS o ON o.id = p.order_id"
+        " WHERE m.status = 'unmatched' AND m.received_at < :waits"
+        f" AND m.reason LIKE '{WAITS}%'",
+        ("count", "retry"),
         "It may be the answer to what the gateway was asked, which it has not given yet: nothing of"
         " the order is refunded until then. Look at the gateway's own pages: where somebody made it"
-        " there, count it; where it is the answer, retry the operation, which asks at once.",
+        " there, count it; retry asks for the answer at once. It cannot be dismissed.",
     ),
     "events_beyond_payment": (
         f"{_BEYOND} SELECT p.id AS payment, o.number, b.kind AS what, b.amount, p.currency,"
@@ -171,11 +182,17 @@ _KINDS: dict[str, Kind] = {
 
 
 def listing(
-    connection: Connection, actor: Actor, *, first: Mapping[str, Kind], more: Mapping[str, Kind]
+    connection: Connection,
+    actor: Actor,
+    *,
+    first: Mapping[str, Kind],
+    more: Mapping[str, Kind],
+    judge: Callable[[dict[str, Any]], tuple[tuple[str, ...], str] | None],
 ) -> list[dict[str, Any]]:
     """Return what needs a person, the oldest of each kind first.
 
-    ``first`` and ``more`` are kinds from above, which take what orders cost.
+    ``first`` and ``more`` are kinds from above, which take what orders cost; ``judge`` may say of a
+    row what else can be done, and how.
 
     Each has ``kind``, ``order``, ``payment``, ``operation`` or ``message`` where it is of one,
     ``amount`` and ``currency``, ``since``, ``problem``, what can be done (``can``) and ``how``.
@@ -187,13 +204,14 @@ def listing(
     now = clock.now()
     parameters = {
         "unmatched": as_time(connection, now - _UNMATCHED_AFTER),
+        "waits": as_time(connection, now - _WAITS_AFTER),
         "charged_back": as_time(connection, now - timedelta(days=_CHARGE_BACK_DAYS)),
         "today": now.astimezone(settings().zone).date().isoformat(),
     }
     return [
-        _shown(kind, dict(row), can, how)
+        _shown(kind, row, *(judge(row) or (can, how)))
         for kind, (query, can, how) in {**first, **_KINDS, **more}.items()
-        for row in _rows(connection, query, parameters)
+        for row in map(dict, _rows(connection, query, parameters))
     ]
 
 
@@ -211,6 +229,8 @@ def _shown(kind: str, row: dict[str, Any], can: tuple[str, ...], how: str) -> di
     amount, currency = row.get("amount"), row.get("currency")
     if row.get("waits"):
         can, how = (), _WAITS_FOR_NEWS
+    if not row.get("countable", True):
+        can = tuple(each for each in can if each != "count")
     return {
         "kind": kind,
         "what": row["what"],
@@ -245,13 +265,14 @@ def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> No
     Raises:
         NotFound: there is no such message.
         Conflict: it is neither flagged nor unmatched, or it waits for what the gateway was asked:
-            what it tells has happened, and is to be counted.
+            what it tells has happened, and is to be counted, unless its gateway is not set up any
+            more.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
     found = execute(
         connection,
-        "SELECT status, reason FROM gateway_messages WHERE id = :id",
+        "SELECT status, reason, gateway FROM gateway_messages WHERE id = :id",
         {"id": message_id},
     ).fetchone()
     if found is None:
@@ -261,10 +282,15 @@ def dismiss_message(connection: Connection, actor: Actor, message_id: int) -> No
         "UPDATE gateway_messages SET status = 'ignored', settled_at = :now,"
         " reason = substr('dismissed by ' || :by || coalesce(': ' || reason, ''), 1, 500)"
         " WHERE id = :id AND status IN ('flagged', 'unmatched')"
-        f" AND (status = 'flagged' OR coalesce(reason, '') <> '{WAITS}')",
-        {"id": message_id, "by": actor.name, "now": as_time(connection, clock.now())},
+        f" AND (status = 'flagged' OR coalesce(reason, '') NOT LIKE '{WAITS}%' OR :shut = 1)",
+        {
+            "id": message_id,
+            "by": actor.name,
+            "now": as_time(connection, clock.now()),
+            "shut": int(registry.problem(found[2]) is not None),
+        },
     ).rowcount
-    if not done and found == ("unmatched", WAITS):
+    if not done and found[0] == "unmatched":
         raise Conflict(
             f"Message {message_id} {WAITS}: count it where somebody made at the gateway what it"
             " tells."

@@ -11,7 +11,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -27,6 +27,9 @@ from oms_ops.settings import settings
 #: Letters and digits that are not taken for one another.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _GROUPS, _GROUP = 4, 4
+
+#: Days for which a card that is over is good again when money comes back to it.
+GOOD_AGAIN_DAYS = 90
 
 #: SQL on a balance ``b`` and what changes it in ``r``: it never goes negative.
 BALANCE_GUARD = "b.balance_minor + r.amount >= 0"
@@ -230,7 +233,10 @@ def redeem(
 
 
 def give_back(connection: Connection, actor: Actor, backs: Sequence[Back]) -> None:
-    """Put refunded money into balances; also into cards that are over: the money is hers."""
+    """Put refunded money into balances; also into cards that are over: the money is hers.
+
+    A card that is over is good again for a time, so that she can spend what came back.
+    """
     if not backs:
         return
     rows = execute(
@@ -257,6 +263,19 @@ def give_back(connection: Connection, actor: Actor, backs: Sequence[Back]) -> No
             )
             for b in backs
         ],
+    )
+    today = clock.now().astimezone(settings().zone).date()
+    execute(
+        connection,
+        "UPDATE balances AS b SET expires_on = :until, version = b.version + 1,"
+        f" changed_by = :actor, changed_at = :now WHERE b.id IN ({ids(connection, 'ids')})"
+        " AND b.expires_on < :today",
+        {
+            "ids": as_ids(known[b.payment_id][0] for b in backs if b.destination != "store_credit"),
+            "until": (today + timedelta(days=GOOD_AGAIN_DAYS)).isoformat(),
+            "today": today.isoformat(),
+            **_stamp(connection, actor),
+        },
     )
 
 

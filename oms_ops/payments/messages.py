@@ -33,6 +33,8 @@ IsDue = Callable[[Connection, int], bool]
 
 #: Why a message waits that may be the news of what is asked of the gateway just now.
 WAITS = "waits for what was asked"
+#: How the reason begins of one that tells another amount than was asked for.
+DISAGREES = "asked to "
 
 _KIND_OF = {"authorised": "authorise", "captured": "capture", "voided": "void",
             "refunded": "refund"}  # fmt: skip
@@ -175,6 +177,9 @@ def fold(
     """
     notice = found.notice
     payment = ledger.lock(connection, [found.payment_id])[found.payment_id]
+    if may_wait and _status(connection, message.id)[0] not in ("received", "unmatched"):
+        # A person was quicker.
+        return False
     if notice.currency != payment["currency"]:
         why = f"the payment is in {payment['currency']}, the message in {notice.currency}"
         return _flag(connection, message, found, why)
@@ -186,6 +191,9 @@ def fold(
         return _failed(connection, message, found, may_wait=may_wait)
     kind = _KIND_OF.get(notice.kind)
     operation = _named(connection, found, kind) if kind else None
+    if operation and not may_wait and operation["status"] == "failed":
+        # She has said that it did nothing of what it was asked, and now that it did this.
+        operation = None
     if operation is None:
         if kind and may_wait and _may_be_asked(connection, found, kind):
             return _wait_for_answer(connection, message, found)
@@ -193,7 +201,7 @@ def fold(
     if notice.kind != "voided" and operation["amount_minor"] != notice.amount_minor:
         asked, told = (to_text(minor, payment["currency"])
                        for minor in (operation["amount_minor"], notice.amount_minor))  # fmt: skip
-        why = f"asked to {operation['kind']} {asked}, told {told}"
+        why = f"{DISAGREES}{operation['kind']} {asked}, told {told}"
         return _flag(connection, message, found, why)
     outcome = Outcome("done", notice.reference, notice.payment)
     if operation["status"] == "failed":
@@ -215,7 +223,10 @@ def _failed(connection: Connection, message: Claimed, found: Match, *, may_wait:
     if operation is None or operation["kind"] == "authorise":
         return _happened_elsewhere(connection, message, found)
     if operation["status"] == "settled":
-        why = f"a {operation['kind']} that was settled failed later"
+        amount = to_text(operation["amount_minor"], found.notice.currency)
+        why = f"a {operation['kind']} of {amount} that was settled failed later"
+        if operation["kind"] == "refund":
+            why += ": the customer has not got it; pay it another way, it counts as gone back"
         return _flag(connection, message, found, why)
     outcome = Outcome("declined", found.notice.reference, code=settling.FAILED_AT_GATEWAY)
     settling.settle(connection, message.gateway, operation["id"], outcome)
@@ -299,29 +310,40 @@ def orders_of(connection: Connection, message_id: int) -> list[int]:
 
 
 def count(connection: Connection, message_id: int, is_due: IsDue) -> str:
-    """Fold a message that waits for an answer as what was made at the gateway; return its status.
+    """Fold a message that waits, or disagrees, as what was made at the gateway; return its status.
 
     The caller holds the row of the order.
 
     Raises:
-        Conflict: it does not wait for an answer, or cannot be read now.
+        Conflict: it does not wait for an answer, cannot be read now, or does not fit the payment.
     """
+    status, why = _status(connection, message_id)
+    if status != "flagged" and not (status == "unmatched" and why.startswith(WAITS)):
+        raise Conflict(f"Message {message_id} is {status} and waits for no answer.")
     row = execute(
         connection,
-        "SELECT id, gateway, body, status, reason FROM gateway_messages WHERE id = :id",
+        "SELECT id, gateway, body FROM gateway_messages WHERE id = :id",
         {"id": message_id},
     ).fetchone()
-    if row[3] != "unmatched" or row[4] != WAITS:
-        raise Conflict(f"Message {message_id} is {row[3]} and waits for no answer.")
     message = Claimed(row[0], row[1], row[2], has_waited=True)
     found = match(connection, message)
     if found is None:
         raise Conflict(f"Message {message_id} cannot be read now.")
     fold(connection, message, found, is_due, may_wait=False)
-    status = execute(
-        connection, "SELECT status FROM gateway_messages WHERE id = :id", {"id": message_id}
+    after, why = _status(connection, message_id)
+    if (status, after) == ("flagged", "flagged"):
+        raise Conflict(f"Message {message_id} cannot be counted: {why}.")
+    return after
+
+
+def _status(connection: Connection, message_id: int) -> tuple[str, str]:
+    """Return a message's status and the reason of it."""
+    row = execute(
+        connection,
+        "SELECT status, coalesce(reason, '') FROM gateway_messages WHERE id = :id",
+        {"id": message_id},
     ).fetchone()
-    return str(status[0])
+    return str(row[0]), str(row[1])
 
 
 def _done_after_all(
@@ -414,6 +436,10 @@ def _settle(
     reason: str | None,
     payment_id: int | None = None,
 ) -> None:
+    if status == "unmatched" and reason and not reason.startswith(WAITS):
+        was = _status(connection, message.id)[1]
+        # That it waits is kept, whatever comes between.
+        reason = f"{WAITS}; {reason}" if was.startswith(WAITS) else reason
     execute(
         connection,
         "UPDATE gateway_messages SET status = :status, reason = :reason,"

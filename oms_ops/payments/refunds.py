@@ -237,13 +237,17 @@ def record(
     _insert(connection, by, requests, "settled", at=at)
 
 
-def promise(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> None:
+def promise(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> list[int]:
     """Record what a person says has gone back ``elsewhere``, whatever the payments have room for.
+
+    Return the ids of the refunds.
 
     What was charged back, or is on its way back, may come back or stay: the money has gone, and
     must not go once more. The caller holds the order's row and its payments.
     """
-    _settled(connection, actor, requests, _insert(connection, actor.name, requests, "settled"))
+    refund_ids = _insert(connection, actor.name, requests, "settled") if requests else []
+    _settled(connection, actor, requests, refund_ids)
+    return refund_ids
 
 
 def _insert(

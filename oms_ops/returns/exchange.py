@@ -22,11 +22,11 @@ from oms_ops.access.actor import ORDERS_WRITE, PAYMENTS_WRITE, RETURNS_WRITE, Ac
 from oms_ops.database import execute, run
 from oms_ops.errors import Conflict, FieldError, OmsError, ValidationFailed
 from oms_ops.money import to_text
-from oms_ops.orders import capture, outstanding, tenders
+from oms_ops.orders import capture, tenders
 from oms_ops.orders.locks import lock_orders
 from oms_ops.orders.queries import id_of
 from oms_ops.returns import messages, queries, resolution, sold
-from oms_ops.returns.giving_back import Due, give_back
+from oms_ops.returns.giving_back import Due, give_back, refuse_uncovered
 from oms_ops.returns.transitions import advance
 
 
@@ -64,7 +64,8 @@ def exchange(
         head = queries.locked(connection, return_id)
         if head["status"] == "exchanged":
             raise Conflict(f"{head['number']} is exchanged already.")
-        outstanding.refuse_while_news_wait(connection, [head["order_id"]])
+        # Once the replacement is there it has to be paid.
+        refuse_uncovered(connection, head["order_id"], _value(connection, return_id))
         advance(connection, actor.name, [return_id], "exchange")
         return head["number"], _submission(connection, head, wanted, allow_backorder)
 
@@ -155,7 +156,7 @@ def _finish(
         connection, actor.name, [return_id], "exchanged", resolution="exchange",
         exchange_order_id=order_id,
     )  # fmt: skip
-    value = sum(line["refund_minor"] for line in queries.lines(connection, return_id))
+    value = _value(connection, return_id)
     cost = tenders.uncovered(connection, order_id)
     due = Due(return_id, head["order_id"], value, resolution.why(head), min(value, cost))
     give_back(connection, actor, [due], notify=False)
@@ -165,6 +166,10 @@ def _finish(
     if method and tenders.uncovered(connection, order_id) > 0:
         tenders.add(connection, actor, order_id, method)
     messages.tell(connection, "exchanged", [return_id])
+
+
+def _value(connection: Connection, return_id: int) -> int:
+    return sum(line["refund_minor"] for line in queries.lines(connection, return_id))
 
 
 def _credited(connection: Connection, return_id: int) -> int:

@@ -106,6 +106,18 @@ def _gone(connection: Connection, return_ids: Collection[int]) -> dict[int, tupl
     return {row[0]: (int(row[1]), int(row[2])) for row in rows}
 
 
+def refuse_uncovered(connection: Connection, order_id: int, total_minor: int) -> None:
+    """Object where an order's payments cannot give so much back while money is on its way.
+
+    Raises:
+        Conflict: as :func:`give_back` does.
+    """
+    outstanding.refuse_while_news_wait(connection, [order_id])
+    held = standing(connection, [order_id]).get(order_id, _NOTHING)
+    if sum(max(0, tender.refundable) for tender in held.tenders) < total_minor:
+        _refuse_in_flight(connection, order_id)
+
+
 def _refuse_in_flight(connection: Connection, order_id: int) -> None:
     """Object to money that is on its way: until it has come, what there is to give is not known."""
     capturing, refunding = execute(
@@ -119,7 +131,7 @@ def _refuse_in_flight(connection: Connection, order_id: int) -> None:
         (refunding, "refund_in_flight", "is on its way back already"),
     ):
         if minor:
-            message = f"money of the order {what}: resolve the return when that is settled"
+            message = f"money of the order {what}: do this again when that is settled"
             raise Conflict("The refund cannot be made now.", [FieldError("order", code, message)])
 
 

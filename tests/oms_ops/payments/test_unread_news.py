@@ -100,7 +100,7 @@ def test_a_message_that_waits_names_its_order_and_what_can_be_done(desk: Desk) -
     with desk.till.later(minutes=20):
         (shown,) = needs(desk)
     assert (shown["kind"], shown["order"], shown["message"], shown["can"]) == (
-        "message_waits", number(order_id), message.id, ["count"],
+        "message_waits", number(order_id), message.id, ["count", "retry"],
     )  # fmt: skip
     # To dismiss it would lose money that has gone back.
     assert desk.post(f"/gateway-messages/{message.id}/dismiss").status_code == 409

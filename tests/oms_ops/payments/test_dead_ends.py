@@ -1,0 +1,320 @@
+"""Whatever happens to an order's money, somebody sees it and there is something to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from oms_ops import clock
+from oms_ops.database import run
+from oms_ops.errors import Conflict
+from oms_ops.orders import collecting
+from oms_ops.payments import messages
+from oms_ops.payments.gateways import registry
+from oms_ops.returns import exchange
+from tests.oms_ops.payments.desk import Desk, codes, number
+from tests.oms_ops.payments.test_unread_news import (
+    UNITS,
+    inspected,
+    kinds,
+    later,
+    needs,
+    on_the_pages,
+    settled,
+    unanswered,
+)
+from tests.oms_ops.payments.till import Till
+from tests.oms_ops.returns.desk import Desk as Returns
+from tests.oms_ops.shop import CLERK
+
+
+@pytest.fixture
+def desk(till: Till) -> Desk:
+    return Desk(till)
+
+
+def listed(desk: Desk) -> list[tuple[str, str]]:
+    return [(each["kind"], each["amount"]) for each in needs(desk)]
+
+
+def test_what_goes_back_by_bank_in_two_parts_is_recorded_twice(desk: Desk) -> None:
+    _, payment_id, failed = unanswered(desk, "declined")
+    dismiss = f"/payment-operations/{failed}/dismiss"
+    assert desk.post(dismiss, {"amount": "0.50"}).is_success
+    assert listed(desk) == [("refund_missing", "1.49")]
+    # It is dismissed: another amount would be told to nobody.
+    assert desk.post(dismiss, {"amount": "1.49"}).status_code == 409
+    body = {"amount": "1.49", "reason": "by bank", "elsewhere": True}
+    made = desk.post(f"/payments/{payment_id}/refunds", body).json()["made"]
+    assert [(each["destination"], each["status"]) for each in made] == [("elsewhere", "settled")]
+    later(desk, hours=2)
+    assert (listed(desk), settled(desk)) == ([], [(50, True), (149, True)])
+
+
+def test_what_is_asked_for_again_is_not_dismissed(desk: Desk) -> None:
+    _, _, failed = unanswered(desk, "declined", "lost_before")
+    assert desk.post(f"/payment-operations/{failed}/retry").is_success
+    assert desk.post(f"/payment-operations/{failed}/dismiss").status_code == 409
+    later(desk, hours=2)
+    assert settled(desk) == [(199, True)]
+
+
+def test_a_transfer_for_what_staff_gave_themselves_is_a_refund_elsewhere(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    desk.till.fake.break_next("refund", "declined")
+    wanted = {"reason": "x", "lines": [{"line_no": 1, "quantity": 3}]}
+    desk.post(f"/orders/{number(order_id)}/refunds", wanted)
+    (failed,) = needs(desk)
+    dismiss = f"/payment-operations/{failed['operation']}/dismiss"
+    assert codes(desk.post(dismiss, {"amount": "5.97"})) == {"amount": "own_will"}
+    body = {"amount": "5.97", "reason": "by bank", "elsewhere": True}
+    assert desk.post(f"/payments/{payment_id}/refunds", body).is_success
+    assert [each["can"] for each in needs(desk)] == [["dismiss"]]
+    assert desk.post(dismiss).is_success
+    assert desk.post(f"/orders/{number(order_id)}/cancel", {"reason": "x"}).is_success
+    assert (listed(desk), settled(desk)) == ([], [(597, False)])
+    # More than came does not go back elsewhere either, where nothing is owed.
+    assert desk.post(f"/payments/{payment_id}/refunds", body).status_code == 409
+
+
+def test_what_a_gateway_that_captures_once_let_go_of_is_listed(desk: Desk) -> None:
+    till = desk.till
+    till.fake.captures_in_parts = False
+    try:
+        order_id = till.sell(("SKU-1", 3))
+        payment_id = till.authorise(order_id)
+        assert desk.post(f"/payments/{payment_id}/capture", {"amount": "1.00"}).is_success
+        assert listed(desk) == [("authorisation_lost", "4.97")]
+        till.ship(order_id)
+        later(desk, hours=3)
+        assert listed(desk) == [("shipped_unpaid", "4.97")]
+        added = desk.post(f"/orders/{number(order_id)}/payments", {"method": "bank_transfer"})
+        assert (added.status_code, added.json()["amount"]) == (201, "4.97")
+    finally:
+        till.fake.captures_in_parts = True
+
+
+def test_a_settled_refund_that_fails_later_says_what_to_do(desk: Desk) -> None:
+    till = desk.till
+    order_id, payment_id, asked = unanswered(desk)
+    till.deliver_events()
+    (row,) = till.shop.rows(
+        "SELECT key, gateway_reference FROM payment_operations WHERE id = :i", i=asked
+    )
+    (name,) = till.shop.rows("SELECT gateway_reference FROM payments")[0]
+    with till.fake.books() as books:
+        till.fake.send(books, kind="failed", key=row[0], payment=name, reference=row[1],
+                       target=None, amount=199, currency="USD")  # fmt: skip
+    till.deliver_events()
+    (shown,) = needs(desk)
+    assert (shown["kind"], shown["order"], shown["can"]) == (
+        "message_flagged", number(order_id), ["dismiss"],
+    )  # fmt: skip
+    assert "of 1.99" in shown["problem"]
+    assert "pay it another way" in shown["problem"]
+    assert desk.post(f"/gateway-messages/{shown['message']}/dismiss").is_success
+    # Paid by bank it is what the ledger says: once.
+    body = {"amount": "1.99", "reason": "x"}
+    later(desk, hours=2)
+    assert (settled(desk), listed(desk)) == ([(199, True)], [])
+    assert desk.post(f"/payments/{payment_id}/refunds", body).is_success
+    assert settled(desk) == [(199, False), (199, True)]
+
+
+def test_a_replacement_is_captured_only_where_its_return_can_pay_it(desk: Desk) -> None:
+    till, returns = desk.till, Returns(desk.till.shop)
+    order_id = till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    till.ship(order_id)
+    till.fake.break_next("refund", "lost_before")
+    body = {"reason": "x", "goodwill": "5.00"}
+    assert desk.post(f"/orders/{number(order_id)}/refunds", body).status_code == 201
+    return_id = inspected(returns, order_id)
+    with pytest.raises(Conflict, match="cannot be made now"):
+        exchange.exchange(till.engine, CLERK, return_id)
+    assert till.shop.rows("SELECT count(*) FROM orders")[0][0] == 1
+    assert till.shop.rows("SELECT status FROM returns")[0][0] == "inspected"
+
+
+def test_an_exchange_that_broke_off_is_listed_and_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till, returns = desk.till, Returns(desk.till.shop)
+    order_id = till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    till.ship(order_id)
+    till.deliver_events()
+    till.fake.break_next("refund", "lost_before")
+    body = {"reason": "x", "goodwill": "0.10"}
+    assert desk.post(f"/orders/{number(order_id)}/refunds", body).status_code == 201
+    return_id = inspected(returns, order_id)
+    capture: Callable[..., Any] = exchange.capture.capture
+
+    def news_come(*given: Any, **named: Any) -> Any:
+        made = capture(*given, **named)
+        on_the_pages(desk, payment_id, 20)
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange.capture, "capture", news_come)
+        with pytest.raises(Conflict, match="has told of"):
+            exchange.exchange(till.engine, CLERK, return_id)
+    with till.later(hours=1):
+        shown = [each for each in needs(desk) if each["kind"] == "exchange_unfinished"]
+    assert [(each["order"], each["amount"]) for each in shown] == [(number(order_id), "1.99")]
+    later(desk, hours=2)
+    with till.later(hours=3):
+        exchange.exchange(till.engine, CLERK, return_id)
+        assert kinds(desk) == []
+
+
+@pytest.mark.parametrize("why", ["a fault", "shut"])
+def test_a_message_that_waits_goes_on_waiting_whatever_comes_between(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    _, payment_id, _ = unanswered(desk, *["lost_before"] * 9)
+    on_the_pages(desk, payment_id, 100)
+    (message,) = desk.till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise registry.NotFound("gone") if why == "shut" else RuntimeError("breaks")
+
+    with monkeypatch.context() as patch, desk.till.later(minutes=10):
+        patch.setattr(messages, "gateway" if why == "shut" else "fold", breaks)
+        collecting.hear(desk.till.engine)
+    with desk.till.later(minutes=12):
+        shown = [each for each in needs(desk) if each["message"] == message.id]
+        assert [(each["kind"], each["can"]) for each in shown] == [
+            ("message_waits", ["count", "retry"])
+        ]
+    assert desk.post(f"/gateway-messages/{message.id}/dismiss").status_code == 409
+    assert desk.post(f"/gateway-messages/{message.id}/count").is_success
+    assert settled(desk) == [(100, False)]
+
+
+def test_where_its_gateway_is_gone_for_good_a_message_is_put_aside(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, payment_id, _ = unanswered(desk, "lost_before")
+    on_the_pages(desk, payment_id, 100)
+    (message,) = desk.till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "problem", lambda _: "it is not set up")
+        assert desk.post(f"/gateway-messages/{message.id}/dismiss").is_success
+    rows = desk.till.shop.rows("SELECT status FROM gateway_messages WHERE id = :i", i=message.id)
+    assert rows[0][0] == "ignored"
+
+
+def test_what_lost_its_room_can_only_be_dismissed(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    desk.till.fake.break_next("refund", "declined")
+    body = {"reason": "x", "goodwill": "1.00"}
+    desk.post(f"/orders/{number(order_id)}/refunds", body)
+    assert [each["can"] for each in needs(desk)] == [["retry", "dismiss"]]
+    assert desk.post(f"/orders/{number(order_id)}/cancel", {"reason": "x"}).is_success
+    collecting.perform(desk.till.engine)
+    (shown,) = needs(desk)
+    assert (shown["can"], "Dismiss it" in shown["how"]) == (["dismiss"], True)
+
+
+def test_a_card_that_is_over_is_good_again_when_money_comes_back(desk: Desk) -> None:
+    until = (clock.now() + timedelta(days=2)).date().isoformat()
+    body = {"currency": "USD", "amount": "5.97", "expires_on": until}
+    code = desk.post("/gift-cards", body).json()["code"]
+    order_id = desk.till.sell(("SKU-1", 3), payment=None)
+    paid = {"method": "gift_card", "code": code}
+    assert desk.post(f"/orders/{number(order_id)}/payments", paid).status_code == 201
+    with desk.till.later(days=10):
+        assert desk.post(f"/orders/{number(order_id)}/cancel", {"reason": "x"}).is_success
+        other = desk.till.sell(("SKU-1", 3), payment=None)
+        assert desk.post(f"/orders/{number(other)}/payments", paid).status_code == 201
+    with desk.till.later(days=200):
+        assert desk.post(f"/orders/{number(other)}/cancel", {"reason": "x"}).is_success
+        assert desk.post("/gift-cards/balance", {"code": code}).json()["balance"] == "5.97"
+
+
+@pytest.mark.parametrize("kind", ["capture", "refund"])
+def test_what_was_dismissed_and_was_done_after_all_is_counted_by_a_person(
+    desk: Desk, kind: str
+) -> None:
+    """A gateway does another amount and tells so, and somebody says that it did nothing."""
+    till = desk.till
+    order_id = till.sell(("SKU-1", 3))
+    payment_id = till.authorise(order_id)
+    if kind == "refund":
+        desk.post(f"/payments/{payment_id}/capture")
+    till.deliver_events()
+    till.fake.break_next(kind, "wrong_amount")
+    if kind == "capture":
+        desk.post(f"/payments/{payment_id}/capture")
+    else:
+        desk.post(f"/orders/{number(order_id)}/refunds", {"reason": "x", "goodwill": "1.00"})
+    (flagged,) = needs(desk)
+    till.deliver_events()
+    assert desk.post(f"/payment-operations/{flagged['operation']}/dismiss").is_success
+    (told,) = [each for each in needs(desk) if each["message"]]
+    assert told["can"] == ["count", "dismiss"]
+    counted = desk.post(f"/gateway-messages/{told['message']}/count")
+    assert counted.json()["status"] == "applied"
+    assert till.money(order_id)[2 if kind == "capture" else 3] == (
+        "5.96" if kind == "capture" else "0.99"
+    )
+
+
+def test_a_message_is_not_counted_before_what_it_disagrees_with_is_decided(desk: Desk) -> None:
+    till = desk.till
+    order_id = till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    till.deliver_events()
+    till.fake.break_next("refund", "wrong_amount")
+    desk.post(f"/orders/{number(order_id)}/refunds", {"reason": "x", "goodwill": "1.00"})
+    till.deliver_events()
+    (told,) = [each for each in needs(desk) if each["message"]]
+    assert desk.post(f"/gateway-messages/{told['message']}/count").status_code == 409
+    assert settled(desk) == []
+
+
+def test_who_counts_a_message_before_the_worker_folds_it_has_counted_it(desk: Desk) -> None:
+    order_id, payment_id, _ = unanswered(desk, "lost_before")
+    on_the_pages(desk, payment_id, 100)
+    with desk.till.later(minutes=20):
+        claimed = run(desk.till.engine, lambda c: messages.claim(c, limit=10))
+        (message,) = [each.id for each in claimed]
+        assert desk.post(f"/gateway-messages/{message}/count").is_success
+        run(desk.till.engine, lambda c: collecting._fold(c, claimed))
+        rows = desk.till.shop.rows("SELECT status FROM gateway_messages WHERE id = :i", i=message)
+        assert rows[0][0] == "applied"
+        body = {"reason": "x", "goodwill": "0.10"}
+        assert desk.post(f"/orders/{number(order_id)}/refunds", body).status_code == 201
+
+
+def test_an_amendment_of_nothing_decides_nothing_about_refunds(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    desk.till.deliver_events()
+    on_the_pages(desk, payment_id, 100)
+    for body in ({"lines": [{"line_no": 1, "quantity": 3}]}, {"note": "other"}):
+        assert desk.post(f"/orders/{number(order_id)}/amend", body).is_success
+    assert [tuple(row) for row in desk.till.shop.rows("SELECT version FROM refunds")] == [(1,)]
+    assert desk.till.shop.rows("SELECT id FROM refund_items") == []
+
+
+def test_a_unit_cancelled_while_a_refund_of_it_is_out_goes_back_once(desk: Desk) -> None:
+    till = desk.till
+    order_id = till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    till.deliver_events()
+    till.fake.break_next("refund", "lost_before", "declined")
+    wanted = {"reason": "x", "lines": [{"line_no": 1, "quantity": 3}]}
+    desk.post(f"/orders/{number(order_id)}/refunds", wanted)
+    assert desk.post(f"/orders/{number(order_id)}/cancel", UNITS).is_success
+    later(desk, hours=2)
+    later(desk, hours=9)
+    back = sum(amount for amount, _ in settled(desk))
+    owed = sum(round(float(each["amount"]) * 100) for each in needs(desk) if "retry" in each["can"])
+    assert back + owed <= 597
