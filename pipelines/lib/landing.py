@@ -6,7 +6,7 @@ PostgreSQL the statement itself is the cost, and the scanner gains nothing (meas
 changes: 9 seconds either way).
 
 The last batch and the operational totals come from the same snapshot, so that the totals belong to
-exactly the cursor that the lake has reached (:mod:`pipelines.lib.ledger`).
+exactly the cursor that the lake has reached (:mod:`pipelines.lib.counting`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from oms_ops import clock
 from oms_ops.database import reading, run
 from oms_ops.feed import consumers
 from oms_ops.feed.reader import Cursor, after_sql, changes_sql, lag
-from pipelines.lib import continuity, lake, ledger
+from pipelines.lib import continuity, counting, lake
 from pipelines.lib.files import replace_text
 from pipelines.lib.lake import LakeFile
 from pipelines.lib.parquet import SCHEMA, as_cursor, with_moments, write_sorted
@@ -124,8 +124,11 @@ def land(
                 cursor = file.upto
             read_at = clock.now()
             left = lag(connection, cursor, read_at)
-            totals = ledger.totals(connection, cursor, states=lambda w: newest_states(folder, w))
-        horizon = Horizon(cursor, read_at, _newest_change(folder), totals)
+            counted = counting.count(
+                connection, folder, before, cursor, lambda wanted: newest_states(folder, wanted)
+            )
+        counted.save(folder)
+        horizon = Horizon(cursor, read_at, _newest_change(folder), counted.totals())
         horizon.save(folder)
         if before != cursor:
             run(engine, lambda connection: consumers.note(connection, consumers.LAKE, cursor))
@@ -136,7 +139,8 @@ def land(
 def _read(connection: Connection, cursor: Cursor, limit: int) -> pl.DataFrame:
     """Read one batch in commit order, in pieces so that Python holds few rows at a time."""
     query = changes_sql(connection.dialect.name, cursor, limit)
-    result = connection.execution_options(stream_results=True).exec_driver_sql(query)
+    # Of the statement alone: through a cursor PostgreSQL would plan the totals for their first row.
+    result = connection.exec_driver_sql(query, execution_options={"stream_results": True})
     pieces = [
         pl.DataFrame([tuple(row) for row in rows], schema=SCHEMA, orient="row")
         for rows in result.partitions(50_000)
