@@ -91,7 +91,8 @@ def between_sql(dialect: str, after: Cursor, upto: Cursor) -> str:
         until = f"c.seq <= {int(upto.seq)}"
     else:
         names = _AS_KEPT
-        until = f"NOT {after_sql(dialect, upto)}"
+        # Not as NOT after: then the index would be read to its end.
+        until = f"(c.epoch, c.xid, c.seq) <= {_place(upto)}"
     columns = ", ".join(f"{names.get(name, f'c.{name}')} AS {name}" for name in COLUMNS)
     return f"SELECT {columns} FROM change_log AS c WHERE {after_sql(dialect, after)} AND {until}"
 
@@ -145,7 +146,7 @@ _AS_KEPT = {
 
 def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
     """Return the condition that a change lies after ``cursor``, committed or in flight."""
-    epoch, xid, seq = int(cursor.epoch), int(cursor.xid), int(cursor.seq)
+    epoch, seq = int(cursor.epoch), int(cursor.seq)
     if dialect == "sqlite":
         # The first term lets the primary key serve the range; a new epoch is read from its start.
         return (
@@ -153,7 +154,12 @@ def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
             f" THEN {seq} ELSE 0 END"
             f" AND ({alias}.epoch, {alias}.seq) > ({epoch}, {seq})"
         )
-    return f"({alias}.epoch, {alias}.xid, {alias}.seq) > ({epoch}, '{xid}'::xid8, {seq})"
+    return f"({alias}.epoch, {alias}.xid, {alias}.seq) > {_place(cursor)}"
+
+
+def _place(cursor: Cursor) -> str:
+    """Return a place as a row of PostgreSQL's."""
+    return f"({int(cursor.epoch)}, '{int(cursor.xid)}'::xid8, {int(cursor.seq)})"
 
 
 def newest(connection: Connection) -> Cursor:
