@@ -74,19 +74,58 @@ def changes_sql(dialect: str, cursor: Cursor, limit: int) -> str:
     Columns are :data:`COLUMNS`; ``payload`` is JSON text and ``occurred_at`` ISO text in UTC on
     both databases. The cursor's three integers are the only values in the text.
     """
-    if dialect == "sqlite":
-        # In one file seq grows across epochs too, so the primary key is the commit order.
-        return (
-            f"SELECT {columns_sql(dialect)} FROM change_log AS c"
-            f" WHERE {after_sql(dialect, cursor)} ORDER BY c.seq LIMIT {int(limit)}"
-        )
     return (
         f"SELECT {columns_sql(dialect)} FROM change_log AS c"
-        f" WHERE {after_sql(dialect, cursor)}"
-        " AND (c.xid < pg_snapshot_xmin(pg_current_snapshot())"
-        " OR c.epoch < (SELECT epoch FROM feed_state))"
-        f" ORDER BY c.epoch, c.xid, c.seq LIMIT {int(limit)}"
+        f" WHERE {after_sql(dialect, cursor)} AND {_READABLE[dialect]}"
+        f" ORDER BY {_ORDER[dialect]} LIMIT {int(limit)}"
     )
+
+
+def between_sql(dialect: str, after: Cursor, upto: Cursor) -> str:
+    """Return one statement for the changes after a place up to another that could be read once.
+
+    Columns are :data:`COLUMNS` as the database keeps them, in no order. Whatever could be read at
+    all never changes: the statement gives the same in every later snapshot.
+    """
+    if dialect == "sqlite":
+        names = {"xid": "0"}
+        # In one file a range of numbers is one of places.
+        until = f"c.seq <= {int(upto.seq)}"
+    else:
+        names = _AS_KEPT
+        # Not as NOT after: then the index would be read to its end.
+        until = f"(c.epoch, c.xid, c.seq) <= {_place(upto)}"
+    columns = ", ".join(f"{names.get(name, f'c.{name}')} AS {name}" for name in COLUMNS)
+    return f"SELECT {columns} FROM change_log AS c WHERE {after_sql(dialect, after)} AND {until}"
+
+
+def ahead(connection: Connection, cursor: Cursor, changes: int) -> Cursor:
+    """Return the place about so many readable changes after ``cursor``, at most; the newest."""
+    dialect = connection.dialect.name
+    after = f"FROM change_log AS c WHERE {after_sql(dialect, cursor)}"
+    if dialect == "sqlite":
+        # By the numbers, of which some may be missing: to count the rows all would be read.
+        first = f"(SELECT c.seq {after} ORDER BY c.seq LIMIT 1)"
+        query = (
+            "SELECT c.epoch, 0, c.seq FROM change_log AS c"
+            f" WHERE c.seq < {first} + {int(changes)} ORDER BY c.seq DESC LIMIT 1"
+        )
+    else:
+        query = (
+            f"SELECT c.epoch, c.xid::text::bigint, c.seq {after} AND {_READABLE[dialect]}"
+            f" ORDER BY {_ORDER[dialect]} OFFSET {int(changes) - 1} LIMIT 1"
+        )
+    found = connection.exec_driver_sql(query).first()
+    return newest(connection) if found is None else Cursor(found[0], found[1], found[2])
+
+
+#: Of SQLite everything that is committed; in one file seq grows across epochs, too.
+_READABLE = {
+    "sqlite": "true",
+    "postgresql": "(c.xid < pg_snapshot_xmin(pg_current_snapshot())"
+    " OR c.epoch < (SELECT epoch FROM feed_state))",
+}
+_ORDER = {"sqlite": "c.seq", "postgresql": "c.epoch, c.xid, c.seq"}
 
 
 def columns_sql(dialect: str, names: Sequence[str] = COLUMNS) -> str:
@@ -100,11 +139,16 @@ _POSTGRESQL = {
     "payload": "c.payload::text",
     "occurred_at": "to_char(c.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
 }
+_AS_KEPT = {
+    "xid": "c.xid::text::bigint",
+    "op": "c.op::text",
+    "occurred_at": "CASE WHEN isfinite(c.occurred_at) THEN c.occurred_at END",
+}
 
 
 def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
     """Return the condition that a change lies after ``cursor``, committed or in flight."""
-    epoch, xid, seq = int(cursor.epoch), int(cursor.xid), int(cursor.seq)
+    epoch, seq = int(cursor.epoch), int(cursor.seq)
     if dialect == "sqlite":
         # The first term lets the primary key serve the range; a new epoch is read from its start.
         return (
@@ -112,7 +156,12 @@ def after_sql(dialect: str, cursor: Cursor, alias: str = "c") -> str:
             f" THEN {seq} ELSE 0 END"
             f" AND ({alias}.epoch, {alias}.seq) > ({epoch}, {seq})"
         )
-    return f"({alias}.epoch, {alias}.xid, {alias}.seq) > ({epoch}, '{xid}'::xid8, {seq})"
+    return f"({alias}.epoch, {alias}.xid, {alias}.seq) > {_place(cursor)}"
+
+
+def _place(cursor: Cursor) -> str:
+    """Return a place as a row of PostgreSQL's."""
+    return f"({int(cursor.epoch)}, '{int(cursor.xid)}'::xid8, {int(cursor.seq)})"
 
 
 def newest(connection: Connection) -> Cursor:
@@ -122,8 +171,7 @@ def newest(connection: Connection) -> Cursor:
     else:
         query = (
             "SELECT c.epoch, c.xid::text::bigint, c.seq FROM change_log AS c"
-            " WHERE c.xid < pg_snapshot_xmin(pg_current_snapshot())"
-            " OR c.epoch < (SELECT epoch FROM feed_state)"
+            f" WHERE {_READABLE['postgresql']}"
             " ORDER BY c.epoch DESC, c.xid DESC, c.seq DESC LIMIT 1"
         )
     found = connection.exec_driver_sql(query).first()

@@ -26,10 +26,11 @@ def unlogged(connection: Connection, entity: str) -> Iterator[list[tuple[Any, ..
     """
     columns = columns_of(connection, entity)
     version = "t.version" if "version" in columns else "1"
-    result = connection.execution_options(stream_results=True).exec_driver_sql(
+    result = connection.exec_driver_sql(
         f"SELECT t.id, {version}, {_payload(connection, entity, columns)}, t.changed_by"
         f" FROM {entity} AS t WHERE NOT EXISTS (SELECT 1 FROM change_log AS c"
-        f" WHERE c.entity = '{entity}' AND c.entity_id = t.id) ORDER BY t.id"
+        f" WHERE c.entity = '{entity}' AND c.entity_id = t.id) ORDER BY t.id",
+        execution_options={"stream_results": True},
     )
     for rows in result.partitions(_PIECE):
         yield [tuple(row) for row in rows]

@@ -82,8 +82,8 @@ def _knows(connection: Connection, folder: Path, at: Cursor) -> bool:
 def _log(connection: Connection, where: str = "") -> pl.DataFrame:
     """Return what identifies the changes in the log."""
     columns = columns_sql(connection.dialect.name, _SAME)
-    result = connection.execution_options(stream_results=True).exec_driver_sql(
-        f"SELECT {columns} FROM change_log AS c {where}"
+    result = connection.exec_driver_sql(
+        f"SELECT {columns} FROM change_log AS c {where}", execution_options={"stream_results": True}
     )
     kinds = {name: SCHEMA[name] for name in _SAME}
     pieces = [

@@ -118,6 +118,10 @@ def warned(*expectations: Expect) -> tuple[Expect, ...]:
 
 def warm_up() -> None:
     """Begin the import in the background; validation waits for it by itself."""
+    # Not in the background: while PyArrow makes its MapScalar, a list is a Mapping to whoever asks,
+    # and Python keeps that answer. Polars then takes the rows that land for a dictionary.
+    import pyarrow as pa  # noqa: F401
+
     threading.Thread(target=_session, name="great-expectations", daemon=True).start()
 
 

@@ -101,6 +101,14 @@ def verify_chain(files: list[LakeFile]) -> None:
         end = file.upto
 
 
+def aside(folder: Path, after: Cursor, upto: Cursor) -> Path:
+    """Return where a file is written before it gets its name.
+
+    Readers take ``*.parquet``; a leading dot and another ending keep a half-written one from them.
+    """
+    return folder / f".{Path(file_name(after, upto)).stem}.tmp"
+
+
 def write(
     folder: Path,
     after: Cursor,
@@ -110,15 +118,14 @@ def write(
 ) -> LakeFile:
     """Land one batch: ``fill`` writes its Parquet file to the path that it is given."""
     path = folder / file_name(after, upto)
-    # Readers take *.parquet; a leading dot and another ending keep a half-written file from them.
-    aside = folder / f".{path.stem}.tmp"
-    fill(aside)
-    sync_file(aside)
+    written = aside(folder, after, upto)
+    fill(written)
+    sync_file(written)
     reach("landing.before_rename")
     if remote is not None:
-        remote.put(aside, path.name)
+        remote.put(written, path.name)
         reach("landing.after_upload")
-    aside.replace(path)
+    written.replace(path)
     sync_folder(folder)
     reach("landing.after_rename")
     return LakeFile(path, after, upto)

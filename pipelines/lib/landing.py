@@ -1,19 +1,15 @@
 """Brings committed changes from the operational database to the lake, each exactly once.
 
-Increments are read by the feed's indexed statement in one read transaction. A large backlog on
-SQLite (a first load) is read by DuckDB's scanner instead, which takes a quarter of the time; on
-PostgreSQL the statement itself is the cost, and the scanner gains nothing (measured on a million
-changes: 9 seconds either way).
+Increments are read by the feed's indexed statement, a large backlog (a first load) by DuckDB's
+scanners (:mod:`pipelines.lib.backlog`).
 
-The last batch and the operational totals come from the same snapshot, so that the totals belong to
-exactly the cursor that the lake has reached (:mod:`pipelines.lib.ledger`).
+What is to be read and the operational totals come from the same snapshot, so that the totals belong
+to exactly the cursor that the lake reaches (:mod:`pipelines.lib.counting`).
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,8 +22,8 @@ from sqlalchemy.engine import Connection, Engine
 from oms_ops import clock
 from oms_ops.database import reading, run
 from oms_ops.feed import consumers
-from oms_ops.feed.reader import Cursor, after_sql, changes_sql, lag
-from pipelines.lib import continuity, lake, ledger
+from oms_ops.feed.reader import Cursor, changes_sql, lag
+from pipelines.lib import backlog, continuity, counting, lake
 from pipelines.lib.files import replace_text
 from pipelines.lib.lake import LakeFile
 from pipelines.lib.parquet import SCHEMA, as_cursor, with_moments, write_sorted
@@ -35,10 +31,10 @@ from pipelines.lib.parquet import SCHEMA, as_cursor, with_moments, write_sorted
 if TYPE_CHECKING:
     from pipelines.lib.objects import Objects
 
-#: Changes in one file, at most: about 20 MB of Parquet and 1 GB of memory while it is written.
-BATCH = 1_000_000
+#: Changes in one file, at most: two megabytes of Parquet, and 200 MB of memory while it is sorted.
+BATCH = 100_000
 
-#: From this many waiting changes on, the scanner is faster than the indexed statement.
+#: With more waiting changes than this the scanners are faster than the indexed statement.
 BACKLOG = 100_000
 
 
@@ -96,10 +92,12 @@ def land(
     folder: Path,
     *,
     batch: int = BATCH,
-    backlog: int = BACKLOG,
+    least: int = BACKLOG,
     remote: Objects | None = None,
 ) -> Landing:
-    """Land every committed change after the lake's cursor, ``batch`` changes a file.
+    """Land every committed change after the lake's cursor, ``batch`` changes a file at most.
+
+    The scanners read where more than ``least`` changes wait.
 
     After a restore it first takes out of the lake what the restore undid.
 
@@ -109,34 +107,62 @@ def land(
     """
     with lake.landing(folder, remote):
         before = continuity.follow(engine, folder, remote)
-        files: list[LakeFile] = []
-        rows = 0
-        if engine.dialect.name == "sqlite":
-            for file, count in _land_backlog(engine, folder, batch, backlog, remote):
-                files.append(file)
-                rows += count
+        # The snapshot has all that was committed by now.
+        read_at = clock.now()
         with reading(engine) as connection:
-            cursor = lake.cursor(folder)
-            while (frame := _read(connection, cursor, batch)).height:
-                file = _write(folder, cursor, frame, remote)
-                files.append(file)
-                rows += frame.height
-                cursor = file.upto
-            read_at = clock.now()
+            landed, cursor, counted = _take(connection, folder, before, batch, least, remote)
             left = lag(connection, cursor, read_at)
-            totals = ledger.totals(connection, cursor, states=lambda w: newest_states(folder, w))
-        horizon = Horizon(cursor, read_at, _newest_change(folder), totals)
+        counted.save(folder)
+        horizon = Horizon(cursor, read_at, _newest_change(folder), counted.totals())
         horizon.save(folder)
         if before != cursor:
             run(engine, lambda connection: consumers.note(connection, consumers.LAKE, cursor))
-    size = sum(file.path.stat().st_size for file in files)
-    return Landing(tuple(files), rows, size, horizon, left.rows, left.seconds)
+    size = sum(file.path.stat().st_size for file, _ in landed)
+    rows = sum(rows for _, rows in landed)
+    return Landing(tuple(file for file, _ in landed), rows, size, horizon, left.rows, left.seconds)
+
+
+def _take(
+    connection: Connection,
+    folder: Path,
+    before: Cursor,
+    batch: int,
+    least: int,
+    remote: Objects | None,
+) -> tuple[list[tuple[LakeFile, int]], Cursor, counting.Count]:
+    """Write all that can be read after ``before``; return its files and rows, its end, the sums."""
+
+    def count(cursor: Cursor) -> counting.Count:
+        return counting.count(
+            connection, folder, before, cursor, lambda wanted: newest_states(folder, wanted)
+        )
+
+    landed: list[tuple[LakeFile, int]] = []
+    if wanted := backlog.ranges(connection, before, batch, least):
+        with backlog.copied(connection.engine, folder, wanted) as copied:
+            cursor = wanted[-1][1]
+            counted = count(cursor)
+            for one in wanted:
+                rows: list[int] = []
+
+                def wait(_: Path, rows: list[int] = rows) -> None:
+                    rows.append(next(copied))
+
+                landed.append((lake.write(folder, *one, wait, remote), rows[0]))
+        return landed, cursor, counted
+    cursor = before
+    while (frame := _read(connection, cursor, batch)).height:
+        file = _write(folder, cursor, frame, remote)
+        landed.append((file, frame.height))
+        cursor = file.upto
+    return landed, cursor, count(cursor)
 
 
 def _read(connection: Connection, cursor: Cursor, limit: int) -> pl.DataFrame:
     """Read one batch in commit order, in pieces so that Python holds few rows at a time."""
     query = changes_sql(connection.dialect.name, cursor, limit)
-    result = connection.execution_options(stream_results=True).exec_driver_sql(query)
+    # Of the statement alone: through a cursor PostgreSQL would plan the totals for their first row.
+    result = connection.exec_driver_sql(query, execution_options={"stream_results": True})
     pieces = [
         pl.DataFrame([tuple(row) for row in rows], schema=SCHEMA, orient="row")
         for rows in result.partitions(50_000)
@@ -172,68 +198,3 @@ def _newest_change(folder: Path) -> datetime | None:
         return None
     newest = pl.scan_parquet(files[-1].path).select(pl.col("occurred_at").max()).collect().item()
     return newest if isinstance(newest, datetime) else None
-
-
-def _land_backlog(
-    engine: Engine, folder: Path, batch: int, backlog: int, remote: Objects | None
-) -> list[tuple[LakeFile, int]]:
-    """Land full batches by DuckDB's scanner while more than ``backlog`` changes wait.
-
-    The log is append-only and its numbers are handed out under the writers' lock, so the rows up to
-    a number that is committed never change, and no snapshot is needed across batches.
-    """
-    done: list[tuple[LakeFile, int]] = []
-    while True:
-        cursor = lake.cursor(folder)
-        found = _range(engine, cursor, batch, backlog)
-        if found is None:
-            return done
-        first, upto = found
-        counts: list[int] = []
-        file = lake.write(
-            folder,
-            cursor,
-            upto,
-            lambda path, first=first, last=upto.seq, counts=counts: counts.append(  # type: ignore[misc]
-                _scan_in_child(str(engine.url.database), first, last, path)
-            ),
-            remote,
-        )
-        done.append((file, counts[0]))
-
-
-def _range(engine: Engine, cursor: Cursor, batch: int, backlog: int) -> tuple[int, Cursor] | None:
-    """Return the first waiting number and the last place of a batch, None without a backlog."""
-    after = after_sql("sqlite", cursor)
-    with reading(engine) as connection:
-        waiting = connection.exec_driver_sql(
-            f"SELECT min(c.seq) AS first, max(c.seq) AS last FROM change_log AS c WHERE {after}"
-        ).one()
-        if waiting.first is None or waiting.last - waiting.first < backlog:
-            return None
-        first: int = waiting.first
-        # In one database the number grows with the epoch: a range of numbers is one of places.
-        end = connection.exec_driver_sql(
-            "SELECT c.epoch, c.seq FROM change_log AS c"
-            f" WHERE c.seq < {first + batch} ORDER BY c.seq DESC LIMIT 1"
-        ).one()
-    return first, Cursor(end.epoch, 0, end.seq)
-
-
-def _scan_in_child(database: str, first: int, last: int, path: Path) -> int:
-    """Copy a range of changes in a process of its own; return the number of rows.
-
-    DuckDB brings its own SQLite library, and SQLite's file locks belong to the process: the second
-    library's close would drop the locks of connections that this process has open on the file.
-    """
-    task = json.dumps([database, first, last, str(path)])
-    done = subprocess.run(  # noqa: S603 - our own module, no shell
-        [sys.executable, "-m", "pipelines.lib.sqlite_scan", task],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"the scan of {database} failed: {done.stderr.strip()[-2000:]}")
-    return int(done.stdout)

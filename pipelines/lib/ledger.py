@@ -13,7 +13,8 @@ exact under any load, and nobody is locked out.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Connection
@@ -45,75 +46,131 @@ _GROSS = (
 #: A refund without the tax in it.
 _RETURNED = "(rl.refund_minor - rl.tax_minor)"
 
-#: FROM clause -> total -> aggregate, in minor units or units; one scan serves a whole clause.
-TOTALS = {
-    "orders AS o": {
-        "orders": "count(*)",
-        "order_totals": "sum(o.total_minor)",
-        "shipping": "sum(o.shipping_minor)",
-        "tax": "sum(o.tax_minor)",
-    },
-    "order_lines AS l JOIN orders AS o ON o.id = l.order_id": {
-        "order_lines": "count(*)",
-        "units_ordered": "sum(l.quantity)",
-        "units_shipped": "sum(l.shipped)",
-        "units_allocated": "sum(l.allocated)",
-        "units_backordered": "sum(l.backordered)",
-        "gross_sales": f"sum({base(_GROSS)})",
-        "discounts": f"sum({base(kept_sql('l.discount_minor', 'l.quantity', _KEPT))})",
-    },
-    "payments AS p JOIN orders AS o ON o.id = p.order_id": {
-        "captured": f"sum({base('p.captured_minor')})",
-        "refunded": f"sum({base('p.refunded_minor + p.credited_minor')})",
-    },
-    "return_lines AS rl JOIN returns AS rt ON rt.id = rl.return_id"
-    " JOIN order_lines AS l ON l.id = rl.order_line_id JOIN orders AS o ON o.id = l.order_id"
-    " WHERE (rt.refund_minor = 0 AND rt.resolved_at IS NOT NULL)"
-    " OR EXISTS (SELECT 1 FROM refunds AS r WHERE r.return_id = rt.id AND r.status = 'settled')": {
-        "returns": f"sum({base(_RETURNED)})",
-    },
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """Rows of one table that are summed, joined to what they are valued with.
+
+    ``key`` is the table's id. ``joined`` says of each other table that is read which ids a change
+    of it touches, as a statement that lacks its ``IN (changed ids)``; a change of the ``wide`` ones
+    may touch any. ``measures`` are minor units or units.
+    """
+
+    table: str
+    key: str
+    tables: str
+    measures: Mapping[str, str]
+    where: str = "true"
+    joined: Mapping[str, str] = field(default_factory=dict)
+    wide: tuple[str, ...] = ()
+
+
+#: What is summed, each total in one of them; one scan serves a whole clause.
+CLAUSES = (
+    Clause(
+        "orders",
+        "o.id",
+        "orders AS o",
+        {
+            "orders": "count(*)",
+            "order_totals": "sum(o.total_minor)",
+            "shipping": "sum(o.shipping_minor)",
+            "tax": "sum(o.tax_minor)",
+        },
+    ),
+    Clause(
+        "order_lines",
+        "l.id",
+        "order_lines AS l JOIN orders AS o ON o.id = l.order_id",
+        {
+            "order_lines": "count(*)",
+            "units_ordered": "sum(l.quantity)",
+            "units_shipped": "sum(l.shipped)",
+            "units_allocated": "sum(l.allocated)",
+            "units_backordered": "sum(l.backordered)",
+            "gross_sales": f"sum({base(_GROSS)})",
+            "discounts": f"sum({base(kept_sql('l.discount_minor', 'l.quantity', _KEPT))})",
+        },
+        joined={"orders": "SELECT id FROM order_lines WHERE order_id"},
+    ),
+    Clause(
+        "payments",
+        "p.id",
+        "payments AS p JOIN orders AS o ON o.id = p.order_id",
+        {
+            "captured": f"sum({base('p.captured_minor')})",
+            "refunded": f"sum({base('p.refunded_minor + p.credited_minor')})",
+        },
+        joined={"orders": "SELECT id FROM payments WHERE order_id"},
+    ),
+    Clause(
+        "return_lines",
+        "rl.id",
+        "return_lines AS rl JOIN returns AS rt ON rt.id = rl.return_id"
+        " JOIN order_lines AS l ON l.id = rl.order_line_id JOIN orders AS o ON o.id = l.order_id",
+        {"returns": f"sum({base(_RETURNED)})"},
+        "(rt.refund_minor = 0 AND rt.resolved_at IS NOT NULL) OR EXISTS (SELECT 1"
+        " FROM refunds AS r WHERE r.return_id = rt.id AND r.status = 'settled')",
+        joined={
+            "returns": "SELECT id FROM return_lines WHERE return_id",
+            "order_lines": "SELECT id FROM return_lines WHERE order_line_id",
+            "orders": "SELECT rl.id FROM return_lines AS rl"
+            " JOIN order_lines AS l ON l.id = rl.order_line_id WHERE l.order_id",
+            # All of the order: a refund may have been another return's.
+            "refunds": "SELECT rl.id FROM return_lines AS rl JOIN returns AS rt"
+            " ON rt.id = rl.return_id JOIN refunds AS r ON r.order_id = rt.order_id WHERE r.id",
+        },
+    ),
     # The moves, not the levels: on PostgreSQL a level that landed can carry the effect of a move
     # that has not (its writer drew the smaller xid, yet touched the row later).
-    "stock_moves AS m JOIN locations AS f ON f.id = m.from_location_id"
-    " JOIN locations AS t ON t.id = m.to_location_id": {
-        "stock_on_hand": "sum(CASE WHEN t.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END"
-        " - CASE WHEN f.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END)",
-    },
-    "tickets AS tk": {
-        "tickets": "count(*)",
-        "tickets_answered": "count(tk.first_responded_at)",
-        "tickets_solved": "count(tk.solved_at)",
-        "ratings": "count(tk.rating)",
-        "rating_points": "sum(tk.rating)",
-    },
-    "feedback AS fb JOIN orders AS o ON o.id = fb.order_id": {
-        "feedback": "count(*)",
-        "feedback_points": "sum(fb.score)",
-    },
-    "purchase_order_lines AS pl JOIN purchase_orders AS po ON po.id = pl.purchase_order_id": {
-        "purchased_units": "sum(pl.quantity)",
-        "purchased_units_received": "sum(pl.received)",
-        "purchased_units_open": "sum(CASE WHEN po.status IN ('closed', 'cancelled')"
-        " OR pl.received >= pl.quantity THEN 0 ELSE pl.quantity - pl.received END)",
-    },
-}
-
-#: Tables that the clauses above read.
-TABLES = (
-    "orders",
-    "order_lines",
-    "payments",
-    "refunds",
-    "returns",
-    "return_lines",
-    "stock_moves",
-    "locations",
-    "purchase_order_lines",
-    "purchase_orders",
-    "tickets",
-    "feedback",
+    Clause(
+        "stock_moves",
+        "m.id",
+        "stock_moves AS m JOIN locations AS f ON f.id = m.from_location_id"
+        " JOIN locations AS t ON t.id = m.to_location_id",
+        {
+            "stock_on_hand": "sum(CASE WHEN t.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END"
+            " - CASE WHEN f.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END)",
+        },
+        wide=("locations",),
+    ),
+    Clause(
+        "tickets",
+        "tk.id",
+        "tickets AS tk",
+        {
+            "tickets": "count(*)",
+            "tickets_answered": "count(tk.first_responded_at)",
+            "tickets_solved": "count(tk.solved_at)",
+            "ratings": "count(tk.rating)",
+            "rating_points": "sum(tk.rating)",
+        },
+    ),
+    Clause(
+        "feedback",
+        "fb.id",
+        "feedback AS fb JOIN orders AS o ON o.id = fb.order_id",
+        {"feedback": "count(*)", "feedback_points": "sum(fb.score)"},
+        joined={"orders": "SELECT id FROM feedback WHERE order_id"},
+    ),
+    Clause(
+        "purchase_order_lines",
+        "pl.id",
+        "purchase_order_lines AS pl JOIN purchase_orders AS po ON po.id = pl.purchase_order_id",
+        {
+            "purchased_units": "sum(pl.quantity)",
+            "purchased_units_received": "sum(pl.received)",
+            "purchased_units_open": "sum(CASE WHEN po.status IN ('closed', 'cancelled')"
+            " OR pl.received >= pl.quantity THEN 0 ELSE pl.quantity - pl.received END)",
+        },
+        joined={"purchase_orders": "SELECT id FROM purchase_order_lines WHERE purchase_order_id"},
+    ),
 )
 
+#: Tables that the clauses above read.
+TABLES = frozenset(
+    name for clause in CLAUSES for name in (clause.table, *clause.joined, *clause.wide)
+)
 
 #: Gives the newest landed states of rows (entity, id) as ``entity``, ``op`` and ``payload``.
 States: TypeAlias = Callable[[Collection[tuple[str, int]]], list[dict[str, Any]]]
@@ -124,19 +181,33 @@ def totals(connection: Connection, cursor: Cursor, states: States = lambda _: []
 
     ``states`` is asked for rows whose landed state is no longer in the log.
     """
-    shadows = _shadows(connection, cursor, states)
+    before = shadows(connection, cursor, states)
     found: dict[str, int] = {}
-    for clause, measures in TOTALS.items():
-        columns = ", ".join(f"{aggregate} AS {name}" for name, aggregate in measures.items())
-        statement = f"{shadows} SELECT {columns} FROM {clause}"
-        # The PostgreSQL driver would take a remainder's sign for a parameter.
-        text = statement if connection.dialect.name == "sqlite" else statement.replace("%", "%%")
-        row = connection.exec_driver_sql(text).mappings().one()
-        found.update({name: int(row[name] or 0) for name in measures})
+    for clause in CLAUSES:
+        [sums] = select(connection, clause, before)
+        found.update(zip(clause.measures, (int(value or 0) for value in sums), strict=True))
     return found
 
 
-def _shadows(connection: Connection, cursor: Cursor, states: States) -> str:
+def select(
+    connection: Connection, clause: Clause, before: str, where: str = "true", by: str = ""
+) -> list[tuple[Any, ...]]:
+    """Return the sums of a clause, of the rows that meet ``where``; with ``by``, for each value.
+
+    ``before`` is what :func:`shadows` returned; a sum of no rows may be None.
+    """
+    columns = ", ".join(clause.measures.values())
+    grouped = (f"{by}, ", f" GROUP BY {by}") if by else ("", "")
+    statement = (
+        f"{before} SELECT {grouped[0]}{columns} FROM {clause.tables}"
+        f" WHERE ({clause.where}) AND {where}{grouped[1]}"
+    )
+    # The PostgreSQL driver would take a remainder's sign for a parameter.
+    text = statement if connection.dialect.name == "sqlite" else statement.replace("%", "%%")
+    return [tuple(row) for row in connection.exec_driver_sql(text)]
+
+
+def shadows(connection: Connection, cursor: Cursor, states: States) -> str:
     """Return the WITH clause that hides what is committed but has not landed; mostly empty."""
     if connection.dialect.name == "sqlite":
         return ""

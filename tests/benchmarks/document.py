@@ -67,11 +67,12 @@ lose what is in flight.
     "peers": """## Ingest, beside dlt
 
 A first load of order lines and the changes after it: ours from the feed to the lake, each change
-once, beside dlt's `sql_database` reading the table into DuckDB by its fastest backend (connectorx),
-with a cursor on `changed_at`, which loses what commits late and what is deleted; and beside
-DuckDB's own scanner. Each is a process; seconds are those of the load, memory is the most that the
-process held. *Ratio* is theirs to ours in seconds, ours to theirs in memory. The aim: the first
-load faster than dlt, changes three times as fast, both in less memory.
+once, and the ledger summed for the reconciliation, beside dlt's `sql_database` reading the table
+into DuckDB by its fastest backend (connectorx), with a cursor on `changed_at`, which loses what
+commits late and what is deleted; and beside DuckDB's own scanner. Each is a process; seconds are
+those of the load, memory is the most that the process held, with ours that of the one that reads a
+first load for it. *Ratio* is theirs to ours in seconds, ours to theirs in memory. The aim: the
+first load faster than dlt, changes three times as fast, both in less memory.
 """,
     "growth": """## Pipeline, after a small and after a great history
 

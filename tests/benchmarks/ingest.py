@@ -20,7 +20,7 @@ from tests.benchmarks.report import NAMES, Figure, rate
 _SCAN = """
 import json, sys, time
 import duckdb
-from pipelines.lib.sqlite_scan import extension
+from pipelines.lib.scan import extension
 name, place, after, target = json.loads(sys.argv[1])
 with duckdb.connect() as connection:
     connection.execute(f"LOAD '{extension(name + '_scanner')}'")

@@ -105,15 +105,16 @@ class Trade:
         self._do(day, feedback.give, [FeedbackIn(order=number_of(order_id, "SO"), score=score)])
 
     def by_sql(self, *statements: str, **parameters: Any) -> None:
-        """Write as somebody does who knows nothing of the services or of foreign keys."""
+        """Write as one does who knows nothing of the services or, on SQLite, of foreign keys."""
 
         def work(connection: Connection) -> None:
             for statement in statements:
                 connection.execute(sa.text(statement), parameters)
 
-        with self.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-            connection.commit()
+        if self.engine.dialect.name == "sqlite":
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+                connection.commit()
         run(self.engine, work)
 
     def at(self, day: str, hour: int = 15) -> Any:

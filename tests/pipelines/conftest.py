@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.lib import counting
 from tests.conftest import administer, copy_database, named
 from tests.pipelines.world import World, open_shop
 
@@ -92,3 +93,10 @@ def shop_on_sqlite(sqlite_world: tuple[World, Restore]) -> Iterator[World]:
     """Return a published shop to go on with, on SQLite only."""
     yield sqlite_world[0]
     sqlite_world[1]()
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have two ids in a part, and sum none that was not touched."""
+    monkeypatch.setattr(counting, "PART", 2)
+    monkeypatch.setattr(counting, "FEW", 0)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import duckdb
+import pytest
 from sqlalchemy.engine import Engine
 
 from oms_ops.database import transaction
@@ -38,9 +39,12 @@ def _from_the_lake(folder: Path) -> tuple[int, ...]:
     return tuple(int(value) for value in row)
 
 
+@pytest.mark.parametrize("summed", ["whole", "by parts"])
 def test_totals_belong_to_the_landed_changes_while_orders_come_in(
-    database: Engine, tmp_path: Path
+    database: Engine, tmp_path: Path, summed: str, request: pytest.FixtureRequest
 ) -> None:
+    if summed == "by parts":
+        request.getfixturevalue("small_parts")
     folder = tmp_path / "lake"
     shop = Shop(database)
     for number in range(1, 5):

@@ -208,22 +208,6 @@ def test_nothing_is_lost_or_repeated_while_six_writers_write(
     engine.dispose()
 
 
-def test_a_large_backlog_lands_through_the_scanner_just_the_same(
-    sqlite_url: str, tmp_path: Path
-) -> None:
-    engine = make_engine(sqlite_url)
-    with transaction(engine) as connection:
-        add_customers(connection, *(f"c{number}" for number in range(40)))
-    scanned = landing.land(engine, tmp_path / "scanned", batch=25, backlog=5)
-    plain = landing.land(engine, tmp_path / "plain", batch=25)
-    assert [file.path.name for file in scanned.files] == [file.path.name for file in plain.files]
-    assert scanned.rows == plain.rows
-    assert pl.read_parquet(tmp_path / "scanned" / "*.parquet").equals(
-        pl.read_parquet(tmp_path / "plain" / "*.parquet")
-    )
-    engine.dispose()
-
-
 def test_a_new_epoch_is_read_from_its_start(sqlite_url: str, folder: Path) -> None:
     """After a restore the numbers begin again lower; the raised epoch keeps them apart."""
     engine = make_engine(sqlite_url)

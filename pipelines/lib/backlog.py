@@ -1,0 +1,93 @@
+"""Reads what has piled up, such as all of a first load, by DuckDB's scanners.
+
+They take a third of what Python takes for the rows of a driver. They work in a process of their
+own: DuckDB brings its own SQLite library, and SQLite's file locks belong to the process, so that
+the second library's close would drop the locks of connections that this process has open on the
+file. And the memory goes back to the system when it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+from psycopg.conninfo import make_conninfo
+from sqlalchemy.engine import Connection, Engine
+
+from oms_ops.feed.reader import Cursor, ahead, between_sql, newest
+from pipelines.lib import lake
+
+#: The changes after a place, up to another.
+Range: TypeAlias = tuple[Cursor, Cursor]
+
+
+def ranges(connection: Connection, cursor: Cursor, batch: int, least: int) -> list[Range]:
+    """Return all that can be read after ``cursor`` in ranges of ``batch`` changes at most.
+
+    Nothing where fewer than ``least`` changes wait: the scanners would take longer to start.
+    """
+    end = newest(connection)
+    if not cursor < end or ahead(connection, cursor, least) == end:
+        return []
+    found: list[Range] = []
+    while cursor < end:
+        upto = ahead(connection, cursor, batch)
+        found.append((cursor, upto))
+        cursor = upto
+    return found
+
+
+@contextmanager
+def copied(engine: Engine, folder: Path, wanted: Sequence[Range]) -> Iterator[Iterator[int]]:
+    """Have each range copied to where :func:`pipelines.lib.lake.write` wants it.
+
+    The block gets the numbers of their rows, each when its file is complete.
+    """
+    dialect = engine.dialect.name
+    task = {
+        "kind": "sqlite" if dialect == "sqlite" else "postgres",
+        "place": _place(engine),
+        "ranges": [
+            (between_sql(dialect, *one), str(lake.aside(folder, *one).resolve())) for one in wanted
+        ],
+    }
+    with tempfile.TemporaryFile() as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.lib.scan"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert child.stdin is not None  # noqa: S101 - for the type checker
+        assert child.stdout is not None  # noqa: S101
+
+        def counts() -> Iterator[int]:
+            for line in child.stdout or ():
+                yield int(line)
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()
+            raise RuntimeError(f"the scan of the change log failed: {said[-2000:]}")
+
+        try:
+            # Not as an argument: the place may have a password in it.
+            child.stdin.write(json.dumps(task) + "\n")
+            child.stdin.flush()
+            yield counts()
+        finally:
+            child.kill()
+            child.communicate()
+
+
+def _place(engine: Engine) -> str:
+    if engine.dialect.name == "sqlite":
+        return str(engine.url.database)
+    plain = engine.url.set(drivername="postgresql")
+    return make_conninfo(plain.render_as_string(hide_password=False))
