@@ -280,7 +280,7 @@ def test_a_message_is_not_counted_before_what_it_disagrees_with_is_decided(desk:
 
 
 def test_who_counts_a_message_before_the_worker_folds_it_has_counted_it(desk: Desk) -> None:
-    order_id, payment_id, _ = unanswered(desk, "lost_before")
+    order_id, payment_id, _ = unanswered(desk, *["lost_before"] * 4)
     on_the_pages(desk, payment_id, 100)
     with desk.till.later(minutes=20):
         claimed = run(desk.till.engine, lambda c: messages.claim(c, limit=10))
