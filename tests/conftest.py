@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from oms_ops.database import make_engine
 from oms_ops.settings import settings
 from oms_ops.setup import init
 from tests.oms_ops.shop import Shop
+from tests.proofs import LONG
 
 # A shop's settings must not leak into the tests, nor the tests' state into the shop's.
 for name in [name for name in os.environ if name.startswith("OMS_")]:
@@ -36,6 +38,11 @@ if (
     and shutil.disk_usage(_MEMORY).free > _ROOM
 ):
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
+# Two of dbt's threads in one interpreter cost a seventh more than one, and the other core has tests
+# of its own. The demo's test and `make proofs` build as a shop does.
+if not LONG:
+    os.environ["DBT_THREADS"] = "1"
 
 # A machine that is busy with other tests is slow, and that is no fault of what is tested.
 hypothesis_settings.register_profile(
@@ -93,6 +100,7 @@ def postgres_server() -> Iterator[str]:
     try:
         yield uri
     finally:
+        _administration(uri).dispose()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -120,11 +128,16 @@ def postgres_shop_template(postgres_server: str, postgres_template: str) -> str:
 
 def administer(uri: str, statement: str) -> None:
     """Run a statement that stands in no transaction."""
-    engine = sa.create_engine(
-        make_engine(uri).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-    )
-    with engine.connect() as connection:
+    with _administration(uri).connect() as connection:
         connection.exec_driver_sql(statement)
+
+
+@lru_cache
+def _administration(uri: str) -> Engine:
+    """Return an engine whose connection stays open: two new ones for each test cost more."""
+    return sa.create_engine(
+        make_engine(uri).url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, pool_size=1
+    )
 
 
 def copy_database(uri: str, source: str, name: str) -> None:
