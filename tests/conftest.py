@@ -20,6 +20,7 @@ from oms_ops.database import make_engine
 from oms_ops.settings import settings
 from oms_ops.setup import init
 from tests.oms_ops.shop import Shop
+from tests.order import arranged
 from tests.proofs import LONG
 
 # A shop's settings must not leak into the tests, nor the tests' state into the shop's.
@@ -49,6 +50,13 @@ hypothesis_settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("house")
+
+
+@pytest.hookimpl(trylast=True)  # when those that are not to run have gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1 and not LONG:
+        items[:] = arranged(items, workers)
 
 
 @pytest.fixture(autouse=True)
