@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from oms_ops.database import make_engine
 from oms_ops.settings import settings
 from oms_ops.setup import init
 from tests.oms_ops.shop import Shop
+from tests.order import arranged
+from tests.proofs import LONG
 
 # A shop's settings must not leak into the tests, nor the tests' state into the shop's.
 for name in [name for name in os.environ if name.startswith("OMS_")]:
@@ -37,11 +41,37 @@ if (
 ):
     os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 
+# Two of dbt's threads in one interpreter cost a seventh more than one, and the other core has tests
+# of its own. The demo's test and `make proofs` build as a shop does.
+if not LONG:
+    os.environ["DBT_THREADS"] = "1"
+
 # A machine that is busy with other tests is slow, and that is no fault of what is tested.
 hypothesis_settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("house")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector off while some thousand modules are read, and off them after.
+
+    All of them stay; to look through them again and again took a quarter of the collection.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+@pytest.hookimpl(trylast=True)  # when those that are not to run have gone
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1 and not LONG:
+        items[:] = arranged(items, workers)
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +123,7 @@ def postgres_server() -> Iterator[str]:
     try:
         yield uri
     finally:
+        _administration(uri).dispose()
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -120,11 +151,16 @@ def postgres_shop_template(postgres_server: str, postgres_template: str) -> str:
 
 def administer(uri: str, statement: str) -> None:
     """Run a statement that stands in no transaction."""
-    engine = sa.create_engine(
-        make_engine(uri).url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool
-    )
-    with engine.connect() as connection:
+    with _administration(uri).connect() as connection:
         connection.exec_driver_sql(statement)
+
+
+@lru_cache
+def _administration(uri: str) -> Engine:
+    """Return an engine whose connection stays open: two new ones for each test cost more."""
+    return sa.create_engine(
+        make_engine(uri).url, isolation_level="AUTOCOMMIT", pool_pre_ping=True, pool_size=1
+    )
 
 
 def copy_database(uri: str, source: str, name: str) -> None:
@@ -170,5 +206,23 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def database(database_url: str) -> Iterator[Engine]:
     """Return an engine on a fresh, migrated database: once on SQLite, once on PostgreSQL."""
     engine = make_engine(database_url, pool_size=20)
+    _as_compiled_before(engine)
     yield engine
     engine.dispose()
+
+
+#: Of each kind of database the first engine, and how its statements were compiled.
+_first: dict[str, tuple[Engine, dict[Any, Any]]] = {}
+
+
+def _as_compiled_before(engine: Engine) -> None:
+    """Let an engine know how the statements of those before it were compiled.
+
+    It goes by the dialect, so they have one; a fresh database is as the one before.
+    """
+    if engine.dialect.name not in _first:
+        engine.connect().close()  # what the dialect asks of a server, it asks once
+        _first[engine.dialect.name] = (engine, {})
+    first, cache = _first[engine.dialect.name]
+    engine.dialect = first.dialect
+    engine.update_execution_options(compiled_cache=cache)

@@ -25,6 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "WEEKS", 2)
     monkeypatch.setattr(source, "ASSORTMENT", 60)
     monkeypatch.setenv("SERVE", "0")
+    monkeypatch.delenv("DBT_THREADS", raising=False)
 
 
 def _changes() -> int:
