@@ -47,7 +47,13 @@ TRANSIT_DAYS = 3
 #: A delivery is late with this chance, by one day up to a week; some come short, the rest later.
 LATE = 0.22
 SHORT = 0.06
-RETURN_REASONS = ("damaged", "not as described", "wrong item", "changed my mind")
+#: Why a unit comes back, in the customer's words, and the reason that is booked.
+RETURN_REASONS = (
+    ("damaged", "damaged"),
+    ("not as described", "not_as_described"),
+    ("wrong item", "wrong_item"),
+    ("changed my mind", "changed_mind"),
+)
 #: Orders above this (minor units) wait for a check on the last day of the history.
 LARGE_ORDER_MINOR = 3500
 

@@ -149,12 +149,10 @@ class Day:
             return None
         line = lines[assume.between("which line", order_id, 0, len(lines) - 1)]
         scrapped = assume.chance("scrap", order_id) < assume.SCRAPPED
-        why = assume.RETURN_REASONS[
+        why, reason = assume.RETURN_REASONS[
             assume.between("reason", order_id, 0, len(assume.RETURN_REASONS) - 1)
         ]
-        back = ReturnedLine(
-            line.id, 1, "scrap" if scrapped else "restock", reason=why.replace(" ", "_")
-        )
+        back = ReturnedLine(line.id, 1, "scrap" if scrapped else "restock", reason=reason)
         return ReturnRequest(order_id, (back,), why)
 
     def _fulfil(self) -> None:
