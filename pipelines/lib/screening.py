@@ -6,7 +6,7 @@ A row-level rule is SQL over a change. The same rules count, for the suite that 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,6 +26,9 @@ FEW = 10
 
 #: ... or this share of them, where that is more. Beyond it the file is what is wrong, not a row.
 SHARE = 0.01
+
+#: Changes that are looked at together, with their payloads in memory.
+_AT_ONCE = 2_000_000
 
 _NAMES = ", ".join(f"'{name}'" for name in ENTITIES)
 
@@ -98,12 +101,19 @@ def counts(files: Sequence[Path], besides: Collection[Identity] = ()) -> pd.Data
     """Return one row a file, entity and operation: how many changes break which rule.
 
     A million payloads as Python objects would take seconds. ``besides`` are left out of it.
+    ``repeated`` is that of the files which were looked at together.
     """
+    import pandas as pd
+
     columns = ", ".join(f"count(*) FILTER (WHERE {r.condition}) AS {r.column}" for r in RULES)
     query = _COUNTS.format(which=_not_among(besides), counts=columns, bad=_BAD)
     limits = {"few": FEW, "share": SHARE}
     with duckdb.connect() as connection:
-        return connection.sql(query, params={"files": _names(files), **limits}).df()
+        found = [
+            connection.sql(query, params={"files": names, **limits}).df()
+            for names in _batches(connection, files)
+        ]
+    return pd.concat(found, ignore_index=True)
 
 
 def faults(
@@ -121,17 +131,40 @@ def faults(
     which = _not_among(besides) if only is None else _among(only)
     reasons = ", ".join(f"CASE WHEN {r.condition} THEN '{r.reason}' END" for r in RULES)
     query = _FAULTS.format(which=which, reasons=reasons, bad=_BAD)
+    faults: list[Mapping[str, Any]] = []
     with duckdb.connect() as connection:
-        found = connection.sql(query, params={"files": _names(files)})
-        names = found.columns
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        for names in _batches(connection, files):
+            found = connection.sql(query, params={"files": names})
+            columns = found.columns
+            faults += [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    return faults
 
 
 _BAD = "(" + " OR ".join(rule.condition for rule in RULES) + ")"
 
 
-def _names(files: Sequence[Path]) -> list[str]:
-    return [str(file) for file in files]
+def _batches(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> Iterator[list[str]]:
+    """Yield the names of files that are looked at together: a first load at once would not fit.
+
+    Two files of one batch or of two hold different changes: their names say so, and the chain of
+    the lake is checked.
+    """
+    sizes = dict(
+        connection.execute(
+            "SELECT file_name, num_rows FROM parquet_file_metadata(?)",
+            [[str(file) for file in files]],
+        ).fetchall()
+    )
+    names: list[str] = []
+    rows = 0
+    for file in map(str, files):
+        if names and rows + sizes[file] > _AT_ONCE:
+            yield names
+            names, rows = [], 0
+        names.append(file)
+        rows += sizes[file]
+    if names:
+        yield names
 
 
 def _among(identities: Collection[Identity]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -265,3 +266,35 @@ def test_without_an_address_no_alert_is_sent(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("OMS_ALERT_SMTP", raising=False)
     monkeypatch.setattr(socket, "create_connection", None)
     assert not alerts.send("subject", "body")
+
+
+def test_files_are_looked_at_in_parts_that_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the parts, the answer is that of all files."""
+    paths = []
+    for number in range(5):
+        bad = {"payload": "not json"} if number == 3 else {}
+        rows = [{**GOOD, **bad, "seq": 10 * number + each} for each in range(3)]
+        paths.append(tmp_path / f"{number}.parquet")
+        pl.DataFrame(rows, infer_schema_length=None).write_parquet(paths[-1])
+    whole, faults = screening.counts(paths), screening.faults(paths)
+    assert [fault["seq"] for fault in faults] == [30, 31, 32]
+    looked_at: list[int] = []
+    batches = screening._batches
+
+    def seen(*given: Any) -> Iterator[list[str]]:
+        for names in batches(*given):
+            looked_at.append(len(names))
+            yield names
+
+    monkeypatch.setattr(screening, "_AT_ONCE", 7)
+    monkeypatch.setattr(screening, "_batches", seen)
+    in_parts = screening.counts(paths)
+    assert looked_at == [2, 2, 1]
+    assert (
+        in_parts.sort_values("entity")
+        .sum(numeric_only=True)
+        .equals(whole.sort_values("entity").sum(numeric_only=True))
+    )
+    assert screening.faults(paths) == faults
