@@ -61,7 +61,8 @@ with landed as (
         xid as _xid,
         seq as _seq,
         filename as _path,
-        payload
+        {#- Of a few states a row all are taken apart at once: whole payloads would fill the memory. #}
+        {{ json_fields('payload', fields) ~ ' as fields' if only else 'payload' }}
     from {{ lake_changes() if upto > since or not execute else no_changes() }} as changes
     where
         entity = '{{ entity }}'
@@ -85,8 +86,10 @@ ranked as (
 -- Only what stays is taken apart: a row changes several times in its life.
 newest as (
     select
-        *,
+        *
+        {%- if not only %},
         {{ json_fields('payload', fields) }} as fields
+        {%- endif %}
     from ranked
     where recency = 1
 )
