@@ -259,7 +259,8 @@ def _may_need(connection: Connection, order_ids: Sequence[int]) -> dict[int, int
         "  sum(f.amount_minor) FROM refunds AS f WHERE f.order_id = s.order_id"
         "  AND f.status = 'pending' AND (f.lowers_cost OR f.return_id IS NOT NULL)), 0) AS bigint)"
         " FROM surplus AS s JOIN (SELECT order_id, sum(capturing_minor) AS capturing"
-        "  FROM payments GROUP BY order_id) AS c ON c.order_id = s.order_id",
+        "  FROM payments WHERE order_id IN (SELECT id FROM chosen) GROUP BY order_id) AS c"
+        " ON c.order_id = s.order_id",
         {"ids": as_ids(order_ids)},
     )
     return {row[0]: int(row[1]) for row in rows.fetchall()}

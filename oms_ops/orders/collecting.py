@@ -137,6 +137,7 @@ def _follow_all(connection: Connection, news: set[int], others: set[int]) -> Non
     if news:
         follow(connection, sorted(news))
     if others:
+        let_go(connection, sorted(others))
         claims.attribute(connection, SYSTEM, sorted(others))
         return_refunds.follow(connection, SYSTEM, sorted(others))
 
@@ -167,7 +168,7 @@ def _together(
 
 def follow(connection: Connection, order_ids: Sequence[int]) -> None:
     """Do what follows from news of the payments of orders, whose rows are locked."""
-    _let_go(connection, order_ids)
+    let_go(connection, order_ids)
     tenders.settle(connection, SYSTEM, order_ids, news=True)
     return_refunds.follow(connection, SYSTEM, order_ids)
     collect(connection, SYSTEM, order_ids)
@@ -180,7 +181,7 @@ def follow(connection: Connection, order_ids: Sequence[int]) -> None:
     operations.release(connection, SYSTEM, [row[0] for row in rows.fetchall()])
 
 
-def _let_go(connection: Connection, order_ids: Sequence[int]) -> None:
+def let_go(connection: Connection, order_ids: Sequence[int]) -> None:
     """Expect no more of payments that were captured where a gateway captures once: it let go."""
     rows = execute(
         connection,

@@ -20,7 +20,6 @@ from oms_ops.orders import claims, refund_items, return_refunds
 from oms_ops.orders.claims import Left
 from oms_ops.orders.queries import number_of
 from oms_ops.payments import ledger, messages, refunds
-from oms_ops.payments.operations import REFUNDABLE
 from oms_ops.payments.refunds import RefundRequest
 
 #: The reason of what a person says has gone back another way.
@@ -187,8 +186,10 @@ def can_go_back(connection: Connection, order_id: int, refund_id: int) -> bool:
     """Tell whether a failed refund could go back now: of what it was for, and of its payments."""
     amount, left = execute(
         connection,
-        f"SELECT f.amount_minor, (SELECT CAST(sum({REFUNDABLE}) AS bigint) FROM payments AS p"
-        "  WHERE p.order_id = f.order_id) FROM refunds AS f WHERE f.id = :id",
+        # What is on its way back, or was charged back, may come again.
+        "SELECT f.amount_minor, (SELECT CAST(sum(p.captured_minor - p.refunded_minor"
+        "  - p.credited_minor) AS bigint) FROM payments AS p WHERE p.order_id = f.order_id)"
+        " FROM refunds AS f WHERE f.id = :id",
         {"id": refund_id},
     ).fetchone()
     return bool(left >= amount) and has_room(connection, order_id, refund_id)

@@ -84,6 +84,7 @@ def dismiss(
         _mark(connection, actor, operation_id, "dismissed", note)
     else:
         settling.dismiss(connection, actor, operation_id)
+        collecting.let_go(connection, [operation["order_id"]])
         claims.attribute(connection, actor, [operation["order_id"]])
         if not claims.attempt(connection, operation["order_id"], operation_id).is_claim:
             # It was given back of a person's own will, and she does not want it any more.

@@ -82,7 +82,7 @@ _BEYOND = (
     "  WHEN u.kind IN ('captured', 'refunded') THEN coalesce(d.amount, 0) ELSE 0 END"
     "  - CASE u.kind WHEN 'refunded' THEN coalesce(l.amount, 0) ELSE 0 END AS amount"
     " FROM uncounted AS u LEFT JOIN undone AS d ON d.payment_id = u.payment_id"
-    " LEFT JOIN looked_at AS l ON l.payment_id = u.payment_id)"
+    " LEFT JOIN looked_at AS l ON l.payment_id = u.payment_id AND u.since <= :charged_back)"
 )
 
 #: What is said of what ``waits`` until a message of its order is read.
@@ -151,7 +151,8 @@ _KINDS: dict[str, Kind] = {
         ("count", "retry"),
         "It may be the answer to what the gateway was asked, which it has not given yet: nothing of"
         " the order is refunded until then. Look at the gateway's own pages: where somebody made it"
-        " there, count it; retry asks for the answer at once. It cannot be dismissed.",
+        " there, count it; retry asks for the answer at once. It is dismissed only"
+        " where its gateway is not set up any more.",
     ),
     "events_beyond_payment": (
         f"{_BEYOND} SELECT p.id AS payment, o.number, b.kind AS what, b.amount, p.currency,"

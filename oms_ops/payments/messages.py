@@ -36,6 +36,8 @@ WAITS = "waits for what was asked"
 #: How the reason begins of one that tells another amount than was asked for.
 DISAGREES = "asked to "
 
+_NOT_GOT = "the customer has not got it; pay it another way, it counts as gone back"
+
 _KIND_OF = {"authorised": "authorise", "captured": "capture", "voided": "void",
             "refunded": "refund"}  # fmt: skip
 
@@ -220,13 +222,16 @@ def _failed(connection: Connection, message: Claimed, found: Match, *, may_wait:
     asked = ("capture", "void", "refund")
     if operation is None and may_wait and _may_be_asked(connection, found, *asked):
         return _wait_for_answer(connection, message, found)
+    if operation is None and _gave_back(connection, found):
+        why = f"a refund made there, {found.notice.reference}, failed later: {_NOT_GOT}"
+        return _flag(connection, message, found, why)
     if operation is None or operation["kind"] == "authorise":
         return _happened_elsewhere(connection, message, found)
     if operation["status"] == "settled":
         amount = to_text(operation["amount_minor"], found.notice.currency)
         why = f"a {operation['kind']} of {amount} that was settled failed later"
         if operation["kind"] == "refund":
-            why += ": the customer has not got it; pay it another way, it counts as gone back"
+            why += f": {_NOT_GOT}"
         return _flag(connection, message, found, why)
     outcome = Outcome("declined", found.notice.reference, code=settling.FAILED_AT_GATEWAY)
     settling.settle(connection, message.gateway, operation["id"], outcome)
@@ -234,6 +239,17 @@ def _failed(connection: Connection, message: Claimed, found: Match, *, may_wait:
     # Nothing follows: it would ask the gateway for the same again, and hear the same, for ever. But
     # for what was held back while the message waited.
     return message.has_waited
+
+
+def _gave_back(connection: Connection, found: Match) -> bool:
+    """Tell whether what a notice names was told as a refund before."""
+    row = execute(
+        connection,
+        "SELECT count(*) FROM payment_events WHERE payment_id = :payment AND kind = 'refunded'"
+        " AND gateway_reference = :reference",
+        {"payment": found.payment_id, "reference": found.notice.reference},
+    ).fetchone()
+    return bool(row[0])
 
 
 def _named(connection: Connection, found: Match, kind: str | None) -> dict[str, Any] | None:

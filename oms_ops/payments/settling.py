@@ -379,7 +379,8 @@ def tell_refunded(connection: Connection, refund_ids: Sequence[int]) -> None:
         " FROM refunds AS r"
         " JOIN orders AS o ON o.id = r.order_id JOIN customers AS c ON c.id = o.customer_id"
         f" WHERE r.id IN ({ids(connection, 'ids')}) AND r.status = 'settled'"
-        " AND r.return_id IS NULL ORDER BY r.id",
+        # What has gone back elsewhere she has been told by whoever sent it.
+        f" AND r.return_id IS NULL AND r.destination <> '{refunds.ELSEWHERE}' ORDER BY r.id",
         {"ids": as_ids(refund_ids)},
     ).fetchall()
     told: dict[str, list[tuple[str, dict[str, Any]]]] = {}

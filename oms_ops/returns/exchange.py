@@ -60,32 +60,38 @@ def exchange(
     for permission in (RETURNS_WRITE, ORDERS_WRITE, PAYMENTS_WRITE):
         actor.require(permission)
 
-    def begin(connection: Connection) -> tuple[str, dict[str, Any]]:
+    def begin(connection: Connection) -> tuple[str, dict[str, Any] | None, str | None]:
         head = queries.locked(connection, return_id)
         if head["status"] == "exchanged":
             raise Conflict(f"{head['number']} is exchanged already.")
         # Once the replacement is there it has to be paid.
         refuse_uncovered(connection, head["order_id"], _value(connection, return_id))
         advance(connection, actor.name, [return_id], "exchange")
-        return head["number"], _submission(connection, head, wanted, allow_backorder)
+        if made := resolution.replacement(connection, head["number"]):
+            # It broke off then, and goes on with what was captured.
+            return head["number"], None, made
+        return head["number"], _submission(connection, head, wanted, allow_backorder), None
 
-    number, submission = run(engine, begin)
+    number, submission, made = run(engine, begin)
     try:
-        replacement = capture.capture(
-            engine, actor, submission, idempotency_key=number, key_scope=resolution.EXCHANGE
+        made = (
+            made
+            or capture.capture(
+                engine, actor, submission, idempotency_key=number, key_scope=resolution.EXCHANGE
+            )["number"]
         )
     except OmsError:
         run(engine, lambda c: _stop(c, actor, return_id, number))
         raise
-    order_id = id_of(replacement["number"], "SO")
+    order_id = id_of(made, "SO")
     run(engine, lambda c: _finish(c, actor, return_id, order_id, method))
-    return str(replacement["number"])
+    return str(made)
 
 
 def _stop(connection: Connection, actor: Actor, return_id: int, number: str) -> None:
     """Leave the return as it was, unless an earlier attempt captured the replacement."""
     queries.locked(connection, return_id)
-    if not resolution.replaced(connection, number):
+    if not resolution.replacement(connection, number):
         advance(connection, actor.name, [return_id], "stop_exchange")
 
 

@@ -6,6 +6,7 @@ the return as ``refund_failed``, and resolving it again gives back what is missi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,7 +45,7 @@ def resolve(connection: Connection, actor: Actor, return_id: int, resolution: st
         fault = FieldError("resolution", "unknown_resolution", message)
         raise ValidationFailed("The resolution has bad fields.", [fault])
     head = queries.locked(connection, return_id)
-    if head["exchange_order_id"] is None and replaced(connection, head["number"]):
+    if head["exchange_order_id"] is None and replacement(connection, head["number"]):
         raise Conflict(f"A replacement was made for {head['number']}: go on with the exchange.")
     again = head["status"] == "refund_failed"
     # What was exchanged stays so, whichever way the rest of the money goes.
@@ -58,14 +59,17 @@ def resolve(connection: Connection, actor: Actor, return_id: int, resolution: st
     give_back(connection, actor, [Due(return_id, head["order_id"], total, why(head), credit)])
 
 
-def replaced(connection: Connection, number: str) -> bool:
-    """Tell whether a replacement was captured for the return with this number."""
+def replacement(connection: Connection, number: str) -> str | None:
+    """Return the number of the order that was captured for the return with this number, if any."""
     row = execute(
         connection,
-        "SELECT count(*) FROM idempotency_keys WHERE scope = :scope AND key = :key",
+        "SELECT response FROM idempotency_keys WHERE scope = :scope AND key = :key",
         {"scope": EXCHANGE, "key": number},
     ).fetchone()
-    return bool(row[0])
+    if row is None:
+        return None
+    answer = json.loads(row[0]) if isinstance(row[0], str) else row[0]
+    return str(answer["number"])
 
 
 def why(head: Mapping[str, Any]) -> str:

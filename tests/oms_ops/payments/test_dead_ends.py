@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from oms_ops import clock
 from oms_ops.database import run
@@ -318,3 +320,86 @@ def test_a_unit_cancelled_while_a_refund_of_it_is_out_goes_back_once(desk: Desk)
     back = sum(amount for amount, _ in settled(desk))
     owed = sum(round(float(each["amount"]) * 100) for each in needs(desk) if "retry" in each["can"])
     assert back + owed <= 597
+
+
+def test_an_exchange_goes_on_with_what_was_captured_whoever_the_customer_is_now(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    till, returns = desk.till, Returns(desk.till.shop)
+    order_id = till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    till.ship(order_id)
+    return_id = inspected(returns, order_id)
+
+    def dies(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exchange, "_finish", dies)
+        with pytest.raises(RuntimeError):
+            exchange.exchange(till.engine, CLERK, return_id)
+    with till.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE customers SET name = 'Other'"))
+    made = exchange.exchange(till.engine, CLERK, return_id)
+    assert till.shop.rows("SELECT count(*) FROM orders")[0][0] == 2
+    assert till.shop.rows("SELECT status FROM returns")[0][0] in ("exchanged", "refunding")
+    assert made == till.shop.rows("SELECT max(number) FROM orders")[0][0]
+
+
+def test_a_gateway_that_captures_once_has_let_go_also_when_our_capture_is_declined(
+    desk: Desk,
+) -> None:
+    till = desk.till
+    till.fake.captures_in_parts = False
+    try:
+        order_id = till.sell(("SKU-1", 3))
+        payment_id = till.authorise(order_id)
+        till.deliver_events()
+        till.fake.break_next("capture", "lost_before", "declined")
+        desk.post(f"/payments/{payment_id}/capture")
+        (name,) = till.shop.rows("SELECT gateway_reference FROM payments")[0]
+        with till.fake.books() as books:
+            held = books.execute("SELECT reference FROM acts WHERE kind = 'authorise'").fetchone()
+            till.fake.send(books, kind="captured", key=None, payment=name, reference="page",
+                           target=held[0], amount=100, currency="USD")  # fmt: skip
+        till.deliver_events()
+        (message,) = till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
+        desk.post(f"/gateway-messages/{message.id}/count")
+        later(desk, hours=2)
+        assert ("authorisation_lost", "4.97") in listed(desk)
+        added = desk.post(f"/orders/{number(order_id)}/payments", {"method": "bank_transfer"})
+        assert (added.status_code, added.json()["amount"]) == (201, "4.97")
+    finally:
+        till.fake.captures_in_parts = True
+
+
+def test_a_refund_made_there_that_fails_later_is_told(desk: Desk) -> None:
+    order_id, payment_id, _ = unanswered(desk, "declined")
+    on_the_pages(desk, payment_id, 199)
+    assert listed(desk) == []
+    with desk.till.fake.books() as books:
+        told = books.execute("SELECT body FROM events ORDER BY id DESC LIMIT 1").fetchone()
+        event = {**json.loads(told["body"]), "kind": "failed"}
+        event.pop("at")
+        desk.till.fake.send(books, **event)
+    desk.till.deliver_events()
+    (shown,) = needs(desk)
+    assert (shown["kind"], shown["order"]) == ("message_flagged", number(order_id))
+    assert "pay it another way" in shown["problem"]
+
+
+def test_an_old_transfer_hides_no_new_refund(desk: Desk) -> None:
+    _, payment_id, failed = unanswered(desk, "declined")
+    assert desk.post(f"/payment-operations/{failed}/dismiss").is_success
+    with desk.till.later(days=100):
+        on_the_pages(desk, payment_id, 597)
+        assert listed(desk) == [("events_beyond_payment", "1.99")]
+
+
+def test_who_was_paid_elsewhere_gets_no_letter_of_a_refund_here(desk: Desk) -> None:
+    order_id = desk.till.sell(("SKU-1", 3))
+    payment_id = desk.pay(order_id)
+    body = {"amount": "1.00", "reason": "by bank", "elsewhere": True}
+    assert desk.post(f"/payments/{payment_id}/refunds", body).is_success
+    rows = desk.till.shop.rows("SELECT kind FROM outbox_messages WHERE kind LIKE 'payment.%'")
+    assert rows == []
