@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oms_ops.orders.claims import claims_sql
 from oms_ops.payments.attention import Kind
+from oms_ops.payments.messages import WAITING
 from oms_ops.payments.refunds import LOWERS_COST
 
 _FAILED = claims_sql(
@@ -20,10 +21,7 @@ _FAILED = claims_sql(
     "  > o.total_minor - o.cancelled_minor"
 )
 #: Whether a gateway's message of the order waits to be read: nothing of it is refunded until then.
-_WAITS = (
-    "EXISTS (SELECT 1 FROM gateway_messages AS m JOIN payments AS w ON w.id = m.payment_id"
-    " WHERE m.status = 'unmatched' AND w.order_id = o.id) AS waits"
-)
+_WAITS = f"EXISTS (SELECT 1 {WAITING} AND w.order_id = o.id) AS waits"
 
 KINDS: dict[str, Kind] = {
     "refund_failed": (

@@ -33,6 +33,11 @@ IsDue = Callable[[Connection, int], bool]
 
 #: Why a message waits that may be the news of what is asked of the gateway just now.
 WAITS = "waits for what was asked"
+#: SQL on messages that wait to be read, and the payments ``w`` that they are about.
+WAITING = (
+    "FROM gateway_messages AS m JOIN payments AS w ON w.id = m.payment_id"
+    " WHERE m.status = 'unmatched'"
+)
 #: How the reason begins of one that tells another amount than was asked for.
 DISAGREES = "asked to "
 
@@ -427,9 +432,7 @@ def waiting(connection: Connection, order_ids: Iterable[int]) -> set[int]:
     """Return those of the orders of which a message waits for an answer before it is folded."""
     rows = execute(
         connection,
-        "SELECT DISTINCT p.order_id FROM gateway_messages AS m JOIN payments AS p"
-        " ON p.id = m.payment_id WHERE m.status = 'unmatched'"
-        f" AND p.order_id IN ({ids(connection, 'ids')})",
+        f"SELECT DISTINCT w.order_id {WAITING} AND w.order_id IN ({ids(connection, 'ids')})",
         {"ids": as_ids(order_ids)},
     )
     return {row[0] for row in rows.fetchall()}

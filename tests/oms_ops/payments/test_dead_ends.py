@@ -403,3 +403,24 @@ def test_who_was_paid_elsewhere_gets_no_letter_of_a_refund_here(desk: Desk) -> N
     assert desk.post(f"/payments/{payment_id}/refunds", body).is_success
     rows = desk.till.shop.rows("SELECT kind FROM outbox_messages WHERE kind LIKE 'payment.%'")
     assert rows == []
+
+
+def test_it_has_let_go_also_when_our_flagged_capture_is_dismissed(desk: Desk) -> None:
+    till = desk.till
+    till.fake.captures_in_parts = False
+    try:
+        order_id = till.sell(("SKU-1", 3))
+        payment_id = till.authorise(order_id)
+        till.deliver_events()
+        till.fake.break_next("capture", "wrong_amount")
+        desk.post(f"/payments/{payment_id}/capture")
+        (flagged,) = needs(desk)
+        (name,) = till.shop.rows("SELECT gateway_reference FROM payments")[0]
+        with till.fake.books() as books:
+            till.fake.send(books, kind="captured", key=None, payment=name, reference="page",
+                           target=None, amount=100, currency="USD")  # fmt: skip
+        till.deliver_events(order=[-1])
+        assert desk.post(f"/payment-operations/{flagged['operation']}/dismiss").is_success
+        assert ("authorisation_lost", "4.97") in listed(desk)
+    finally:
+        till.fake.captures_in_parts = True
