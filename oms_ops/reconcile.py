@@ -238,6 +238,7 @@ _RULES = {
             SELECT f.return_id,
                 sum(CASE WHEN f.status = 'settled' THEN f.amount_minor ELSE 0 END) AS settled,
                 sum(CASE WHEN f.status <> 'failed' THEN f.amount_minor ELSE 0 END) AS whole,
+                sum(CASE WHEN f.status = 'pending' THEN 1 ELSE 0 END) AS pending,
                 max(CASE WHEN EXISTS (SELECT 1 FROM payment_operations AS o
                     WHERE o.refund_id = f.id AND o.told_minor IS NOT NULL) THEN 1 ELSE 0 END) AS odd
             FROM refunds AS f WHERE f.return_id IS NOT NULL GROUP BY f.return_id
@@ -245,8 +246,9 @@ _RULES = {
         SELECT count(*) FROM returns AS r LEFT JOIN sums AS s ON s.return_id = r.id
         WHERE (r.status IN ('refunded', 'credited', 'exchanged')
                 AND coalesce(s.settled, 0) < r.refund_minor)
-            OR (r.status = 'refunding' AND coalesce(s.whole, 0) < r.refund_minor)
-            OR (r.status = 'refund_failed' AND coalesce(s.whole, 0) >= r.refund_minor)
+            OR (r.status = 'refunding' AND coalesce(s.pending, 0) = 0)
+            OR (r.status = 'refund_failed'
+                AND (s.pending > 0 OR coalesce(s.whole, 0) >= r.refund_minor))
             OR (coalesce(s.whole, 0) > r.refund_minor AND coalesce(s.odd, 0) = 0)""",
     "a ticket is what was written in it": """
         WITH told AS (

@@ -124,7 +124,7 @@ class OrderRefundBody(MoneyBody):
     lines: Annotated[list[LineRefundBody], Field(max_length=MOST_LINES)] = []  # noqa: RUF012 - Pydantic copies it
     shipping: Literal[True] | Money | None = None
     goodwill: Money | None = None
-    destination: Literal["original", "store_credit"] = "original"
+    destination: Literal["original", "store_credit", "elsewhere"] = "original"
     everything: bool = False
 
 

@@ -8,14 +8,15 @@ payments have as much to give back, then the newest.
 What a refund made at the gateway is for follows from what is known of the order, and is decided
 anew with all news of it; so the order in which news are heard makes no difference. Only what had
 gone back before a person cancels units or resolves a return is not for that: it was good will, but
-for as much of it as may turn out to be for what a gateway has not answered by then.
+for as much of it as may turn out to be for what a gateway has not answered by then. What is left
+open for that reason notes where it stood, and is for no claim that came later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy.engine import Connection
 
@@ -148,18 +149,31 @@ def attempt(connection: Connection, order_id: int, operation_id: int) -> Attempt
 _Use: TypeAlias = int | Literal["surplus", "goodwill", "counted_before"] | None
 
 
+class _Horizon(NamedTuple):
+    """The newest refund of an order at a moment, and what the order cost then, in minor units."""
+
+    refund_id: int
+    owed: int
+
+
 @dataclass(slots=True)
 class _There:
-    """A refund that was made at the gateway, and the parts of its amount by what they are for."""
+    """A refund that was made at the gateway, and the parts of its amount by what they are for.
+
+    ``is_ours``: the gateway was asked for it, and has said so since. ``horizon`` is the newest
+    refund there was when a person first acted after it was known, and what the order cost then.
+    """
 
     id: int
     payment_id: int
     was: _Use
     parts: dict[_Use, int]
+    is_ours: bool = False
+    horizon: _Horizon | None = None
 
     @property
     def used(self) -> int:
-        return sum(amount for use, amount in self.parts.items() if use is not None)
+        return sum(n for use, n in self.parts.items() if use not in (None, "counted_before"))
 
     def move(self, amount: int, old: _Use, new: _Use) -> None:
         rest = self.parts.pop(old) - amount
@@ -173,13 +187,11 @@ class _Order:
     """The refunds of an order that were made at gateways, the oldest first.
 
     ``counted`` is how much of them its payments count as refunded, per payment: the rest gave back
-    what was captured there beyond the payment, or has no room yet. ``twice`` is how much of them
-    the gateway told of once, as of what it was asked for.
+    what was captured there beyond the payment, or has no room yet.
     """
 
     refunds: list[_There] = field(default_factory=list)
     counted: dict[int, int] = field(default_factory=dict)
-    twice: dict[int, int] = field(default_factory=dict)
 
     def free(self) -> dict[int, int]:
         """Return per payment what is counted and not for anything yet."""
@@ -196,29 +208,31 @@ def attribute(connection: Connection, actor: Actor, order_ids: Sequence[int]) ->
     """
     found = _made_there(connection, order_ids)
     if not any(
-        order.twice[payment_id] > 0
-        or rest < 0
+        rest < 0
+        or any(each.is_ours for each in order.refunds)
         or (rest > 0 and any(None in each.parts for each in order.refunds))
         for order in found.values()
-        for payment_id, rest in order.free().items()
+        for rest in order.free().values()
     ):
         return False
     rests = _rests(connection, list(found))
     for order_id, order in found.items():
         _attribute(order, rests.get(order_id, _Rests()))
-        _drop_counted_before(order)
     return _keep(connection, actor, found.values())
 
 
-def _drop_counted_before(order: _Order) -> None:
+def _drop_counted_before(order: _Order, rests: _Rests) -> bool:
     """Take out what a person counted as made at the gateway, and was what the gateway was asked.
 
-    Nothing of it is for anything any more: the payment counts it once.
+    The payment counts it once. Tell whether what it was for is open again.
     """
-    for each in reversed(order.refunds):
-        if part := min(order.twice[each.payment_id], each.parts.get(None, 0)):
-            order.twice[each.payment_id] -= part
-            each.move(part, None, "counted_before")
+    reopened = False
+    for each in order.refunds:
+        for use in list(each.parts) if each.is_ours else ():
+            part = each.parts[use]
+            each.move(part, use, "counted_before")
+            reopened = rests.reopen(each, use, part) or reopened
+    return reopened
 
 
 def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[int]) -> None:
@@ -226,7 +240,8 @@ def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[i
 
     For orders, whose rows are locked, of which more is to go back by what a person is going to do:
     before it is done. As much of them as a claim may yet need, when a gateway declines what it was
-    asked to give back or has collected what it was asked to, is left to be decided by its answer.
+    asked to give back or has collected what it was asked to, is left to be decided by its answer,
+    and is for none of the claims that come now.
     """
     found = {
         order_id: order
@@ -246,6 +261,34 @@ def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[i
                 free[each.payment_id] -= part
                 each.move(part, None, "goodwill")
     _keep(connection, actor, found.values())
+    _note_horizon(connection, actor, found.values())
+
+
+def _note_horizon(connection: Connection, actor: Actor, orders: Collection[_Order]) -> None:
+    """Note where orders stand on what of their refunds is for nothing yet, the first time."""
+    open_ids = [
+        each.id
+        for order in orders
+        for each in order.refunds
+        if None in each.parts and each.horizon is None
+    ]
+    if not open_ids:
+        return
+    chosen = f"SELECT order_id FROM refunds WHERE id IN ({ids(connection, 'ids')})"
+    execute(
+        connection,
+        "UPDATE refunds AS f SET horizon_refund_id = h.newest, horizon_owed_minor = h.owed,"
+        " version = f.version + 1, changed_by = :by, changed_at = :now"
+        " FROM (SELECT o.id, (SELECT max(g.id) FROM refunds AS g WHERE g.order_id = o.id)"
+        f"  AS newest, {owed_by_order_sql(f'IN ({chosen})')} AS owed FROM orders AS o"
+        f"  WHERE o.id IN ({chosen})) AS h"
+        f" WHERE h.id = f.order_id AND f.id IN ({ids(connection, 'ids')})",
+        {
+            "ids": as_ids(open_ids),
+            "by": actor.name,
+            "now": as_time(connection, clock.now()),
+        },
+    )
 
 
 def _may_need(connection: Connection, order_ids: Sequence[int]) -> dict[int, int]:
@@ -268,16 +311,53 @@ def _may_need(connection: Connection, order_ids: Sequence[int]) -> dict[int, int
 
 @dataclass(slots=True)
 class _Rests:
-    """What is left of an order's claims: ``beyond`` its cost, if all that is disputed is won."""
+    """What is left of an order's claims: ``surplus`` beyond its cost, if all disputes are won.
+
+    ``before`` is what of the surplus came before a horizon; ``first`` is the first refund of each
+    return.
+    """
 
     surplus: int = 0
     room: int = 0
     charged_back: int = 0
     returns: dict[int, int] = field(default_factory=dict)
+    before: dict[_Horizon, int] = field(default_factory=dict)
+    first: dict[int, int] = field(default_factory=dict)
+
+    def came_before(self, each: _There, use: _Use, rest: int) -> int:
+        """Return how much of the ``rest`` of a claim came before the horizon of a refund."""
+        if each.horizon is None:
+            return rest
+        if isinstance(use, int):
+            first = self.first.get(use)
+            return rest if first is not None and first <= each.horizon.refund_id else 0
+        return min(rest, self.before.get(each.horizon, 0))
+
+    def reopen(self, each: _There, use: _Use, part: int) -> bool:
+        """Let a part of a claim be open that was met by a refund; tell whether it was of one."""
+        if use == "surplus":
+            self.surplus += part
+            self._came(each, part)
+        elif isinstance(use, int):
+            self.returns[use] = self.returns.get(use, 0) + part
+        else:
+            return False
+        return True
+
+    def meet(self, each: _There, use: _Use, part: int) -> None:
+        """Count what a refund is for; the rest of the claim is the caller's to know."""
+        if use == "surplus":
+            self._came(each, -part)
+
+    def _came(self, each: _There, part: int) -> None:
+        known = each.id if each.horizon is None else min(each.id, each.horizon.refund_id)
+        for horizon in self.before:
+            if known <= horizon.refund_id:
+                self.before[horizon] += part
 
 
 def _attribute(order: _Order, rests: _Rests) -> None:
-    reopened = False
+    reopened = _drop_counted_before(order, rests)
     for payment_id, rest in order.free().items():
         excess = -rest
         # What is counted no more was for nothing here: good will gives way first, then the newest.
@@ -285,8 +365,7 @@ def _attribute(order: _Order, rests: _Rests) -> None:
             if (part := min(excess, each.parts[use])) > 0:
                 excess -= part
                 each.move(part, use, None)
-                reopened = reopened or use != "goodwill"
-                _reopen(rests, use, part)
+                reopened = rests.reopen(each, use, part) or reopened
     if reopened:
         # It was good will only while the claim was met by what does not count any more.
         for each in order.refunds:
@@ -303,10 +382,11 @@ def _attribute(order: _Order, rests: _Rests) -> None:
         rest = left_of_it
         for each in order.refunds:
             available = min(each.parts.get(None, 0), free[each.payment_id])
-            if (part := min(rest, available)) > 0:
+            if (part := min(rests.came_before(each, use, rest), available)) > 0:
                 rest -= part
                 free[each.payment_id] -= part
                 each.move(part, None, use)
+                rests.meet(each, use, part)
 
 
 def _uses(order: _Order, payment_id: int) -> Iterator[tuple[_There, _Use]]:
@@ -314,15 +394,10 @@ def _uses(order: _Order, payment_id: int) -> Iterator[tuple[_There, _Use]]:
     for is_good_will in (True, False):
         for each in mine:
             for use in list(each.parts):
-                if use is not None and (use == "goodwill") == is_good_will:
+                if use in (None, "counted_before"):
+                    continue
+                if (use == "goodwill") == is_good_will:
                     yield each, use
-
-
-def _reopen(rests: _Rests, use: _Use, part: int) -> None:
-    if use == "surplus":
-        rests.surplus += part
-    elif isinstance(use, int):
-        rests.returns[use] = rests.returns.get(use, 0) + part
 
 
 #: SQL on a payment ``p``: what has gone back to where it came from, or elsewhere.
@@ -337,22 +412,24 @@ def _made_there(connection: Connection, order_ids: Collection[int]) -> dict[int,
     rows = execute(
         connection,
         "SELECT f.order_id, f.payment_id, f.id, f.amount_minor, f.return_id, f.lowers_cost,"
-        " EXISTS (SELECT 1 FROM refund_items AS i WHERE i.refund_id = f.id), p.refunded_minor,"
-        f" {_SETTLED}, (SELECT CAST(sum(e.amount_minor) AS bigint) FROM payment_events AS e"
-        "  WHERE e.payment_id = p.id AND e.kind = 'refunded')"
+        " EXISTS (SELECT 1 FROM refund_items AS i WHERE i.refund_id = f.id), EXISTS (SELECT 1"
+        "  FROM payment_operations AS x WHERE x.payment_id = f.payment_id AND x.kind = 'refund'"
+        "  AND x.status = 'settled' AND x.gateway_reference = f.gateway_reference),"
+        f" f.horizon_refund_id, f.horizon_owed_minor, p.refunded_minor, {_SETTLED}"
         " FROM refunds AS f JOIN payments AS p ON p.id = f.payment_id"
         f" WHERE f.order_id IN ({ids(connection, 'ids')}) AND {MADE_THERE} ORDER BY f.id",
         {"ids": as_ids(order_ids)},
     ).fetchall()
     found: dict[int, _Order] = {}
-    for order_id, payment_id, refund_id, amount, return_id, lowers_cost, has_item, *sums in rows:
+    for order_id, payment_id, refund_id, amount, return_id, lowers_cost, has_item, *rest in rows:
         order = found.setdefault(order_id, _Order())
         use: _Use = "surplus" if lowers_cost else return_id or ("goodwill" if has_item else None)
-        order.refunds.append(_There(refund_id, payment_id, use, {use: amount}))
-        refunded, settled, told = sums
+        is_ours, newest, owed, refunded, settled = rest
+        horizon = None if newest is None else _Horizon(newest, owed)
+        there = _There(refund_id, payment_id, use, {use: amount}, bool(is_ours), horizon)
+        order.refunds.append(there)
         # What was made here counts first.
         order.counted[payment_id] = order.counted.get(payment_id, refunded - settled) + amount
-        order.twice[payment_id] = settled - told
     for order in found.values():
         order.counted = {payment_id: max(0, n) for payment_id, n in order.counted.items()}
     return found
@@ -374,7 +451,36 @@ def _rests(connection: Connection, order_ids: Collection[int]) -> dict[int, _Res
         else:
             of_order.surplus, of_order.room = int(rest), int(room)
             of_order.charged_back = int(charged_back)
+    _add_horizons(connection, rests)
     return rests
+
+
+def _add_horizons(connection: Connection, rests: dict[int, _Rests]) -> None:
+    """Say of orders which claims came before the horizons that are noted on their refunds."""
+    rows = execute(
+        connection,
+        "SELECT f.order_id, f.horizon_refund_id, f.horizon_owed_minor, (SELECT CAST("
+        "  sum(p.captured_minor) AS bigint) FROM payments AS p WHERE p.order_id = f.order_id)"
+        " - f.horizon_owed_minor - (SELECT CAST(coalesce(sum(g.amount_minor), 0) AS bigint)"
+        "  FROM refunds AS g WHERE g.order_id = f.order_id AND g.lowers_cost"
+        "  AND g.status <> 'failed' AND (g.id <= f.horizon_refund_id"
+        "   OR g.horizon_refund_id <= f.horizon_refund_id))"
+        f" FROM refunds AS f WHERE f.order_id IN ({ids(connection, 'ids')})"
+        " AND f.horizon_refund_id IS NOT NULL",
+        {"ids": as_ids(rests)},
+    ).fetchall()
+    for order_id, newest, owed, before in rows:
+        rests[order_id].before[_Horizon(newest, owed)] = int(before)
+    if not rows:
+        return
+    first = execute(
+        connection,
+        "SELECT order_id, return_id, min(id) FROM refunds WHERE return_id IS NOT NULL"
+        f" AND order_id IN ({ids(connection, 'ids')}) GROUP BY order_id, return_id",
+        {"ids": as_ids({row[0] for row in rows})},
+    )
+    for order_id, return_id, refund_id in first.fetchall():
+        rests[order_id].first[return_id] = refund_id
 
 
 _PART = {
@@ -417,9 +523,11 @@ def _keep(connection: Connection, actor: Actor, orders: Collection[_Order]) -> b
         made = execute(
             connection,
             "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
-            " currency, amount_minor, lowers_cost, requested_at, refunded_at, version, changed_by,"
-            " changed_at) SELECT f.payment_id, f.order_id, r.return_id, r.status, f.destination,"
-            f" f.reason, f.currency, r.amount, r.lowers_cost, f.requested_at, {_MOMENT}, 1,"
+            " currency, amount_minor, lowers_cost, gateway_reference, horizon_refund_id,"
+            " horizon_owed_minor, requested_at, refunded_at, version, changed_by, changed_at)"
+            " SELECT f.payment_id, f.order_id, r.return_id, r.status, f.destination, f.reason,"
+            " f.currency, r.amount, r.lowers_cost, f.gateway_reference, f.horizon_refund_id,"
+            f" f.horizon_owed_minor, f.requested_at, {_MOMENT}, 1,"
             f" :by, :now FROM ({rowset(connection, 'rows', _PART)}) AS r"
             " JOIN refunds AS f ON f.id = r.id RETURNING id, return_id, lowers_cost, status",
             {"rows": as_rows(others), **stamp},

@@ -116,7 +116,7 @@ def _settle(connection: Connection, answers: Sequence[tuple[Claimed, Outcome | L
             what = (each.call.kind, each.payment_id, outcome.problem)
             _log.warning("%s of payment %d: %s", *what)
             operations.postpone(connection, each.id, outcome.problem)
-        elif settling.settle(connection, each.gateway, each.id, outcome):
+        elif settling.settle(connection, each.gateway, each.id, outcome, is_due=outstanding.is_due):
             settled.append((each.order_id, outcome.state))
     # What was declined is not asked again at once, or for ever: the next news of the order does it,
     # or a person (:mod:`oms_ops.orders.remedies`).

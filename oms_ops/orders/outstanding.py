@@ -19,6 +19,7 @@ from oms_ops.money import to_text
 from oms_ops.orders import claims, refund_items, return_refunds
 from oms_ops.orders.claims import Left
 from oms_ops.orders.queries import number_of
+from oms_ops.orders.refund_items import Item
 from oms_ops.payments import ledger, messages, refunds
 from oms_ops.payments.refunds import RefundRequest
 
@@ -43,11 +44,13 @@ def refund(
 
     Raises:
         ValidationFailed: of the return that is named less is outstanding, or nothing.
-        Conflict: the payment has less left to refund, or news of a refund wait to be read.
+        Conflict: the payment has less left to refund, or news of a refund wait to be read: what
+            has gone elsewhere is recorded all the same.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
-    refuse_while_news_wait(connection, [order_id])
+    if request.destination != refunds.ELSEWHERE:
+        refuse_while_news_wait(connection, [order_id])
     left = claims.left(connection, order_id)
     if request.return_id is None:
         requests = _towards(request, left)
@@ -119,15 +122,15 @@ def made_elsewhere(
 
     ``amount`` is how much went back, in minor units: where none is given, all of it. It is of the
     payment that failed, then of the others, and if need be beyond what they have left: that is seen
-    there, and none of them gives it back again. Nothing is recorded, and None is returned, of what
-    no rule tells: a person may have made anew what she gave of her own will.
+    there, and none of them gives it back again. Of what staff gave of their own will nothing is
+    recorded, and None is returned, where no amount is given: it may not be wanted any more.
 
     Raises:
         Conflict: no amount is given, and a bank's charge back has taken some of it meanwhile.
     """
     found = claims.attempt(connection, order_id, operation["id"])
     if not found.is_claim:
-        return None
+        return None if amount is None else _own_will(connection, actor, operation, amount)
     if not found.won:
         return 0
     if amount is None and found.due < found.won:
@@ -165,6 +168,43 @@ def made_elsewhere(
     return gone
 
 
+def _own_will(connection: Connection, actor: Actor, operation: dict[str, Any], amount: int) -> int:
+    """Record what staff gave of their own will and has gone back elsewhere; return how much.
+
+    It is for what the refund that failed was for, as far as that has not gone back since.
+    """
+    gone: int = min(amount, operation["amount_minor"])
+    payment_id = operation["payment_id"]
+    payment = ledger.lock(connection, [payment_id])[payment_id]
+    request = RefundRequest(payment_id, gone, _ANOTHER_WAY, destination=refunds.ELSEWHERE)
+    made = refunds.promise(connection, actor, [request])
+    room = _room(connection, payment["order_id"])
+    items, rest = [], gone
+    for item in refund_items.of_refund(connection, operation["refund_id"]):
+        if part := min(rest, item.amount, room.get(item.line_id, 0)) if _is_of(item) else 0:
+            rest -= part
+            room[item.line_id] -= part
+            units = item.units if part == item.amount else 0
+            items.append(replace(item, amount=part, units=units))
+    if rest:
+        items.append(Item("goodwill", rest))
+    refund_items.store(connection, actor, items, made)
+    return gone
+
+
+def _is_of(item: Item) -> bool:
+    """Tell whether an item is of a line, or of shipping: these have only so much to give back."""
+    return item.kind != "goodwill"
+
+
+def _room(connection: Connection, order_id: int) -> dict[int | None, int]:
+    """Return what the lines of an order have left to go back, by their ids; None for shipping."""
+    paid = refund_items.paid(connection, order_id)
+    room: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
+    room[None] = paid.shipping_left
+    return room
+
+
 def is_due(connection: Connection, refund_id: int) -> bool:
     """Tell whether all of a refund is still to go back, now that its gateway says it has."""
     order_id, return_id, lowers_cost, amount, status, code = execute(
@@ -199,9 +239,7 @@ def has_room(connection: Connection, order_id: int, refund_id: int) -> bool:
     """Tell whether the lines and the shipping that a failed refund was for have so much left."""
     wanted: dict[int | None, int] = {}
     for item in refund_items.of_refund(connection, refund_id):
-        if item.kind != "goodwill":
+        if _is_of(item):
             wanted[item.line_id] = wanted.get(item.line_id, 0) + item.amount
-    paid = refund_items.paid(connection, order_id)
-    room: dict[int | None, int] = {line.id: line.left for line in paid.lines.values()}
-    room[None] = paid.shipping_left
+    room = _room(connection, order_id)
     return all(part <= room.get(line_id, 0) for line_id, part in wanted.items())

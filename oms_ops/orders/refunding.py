@@ -23,7 +23,7 @@ from oms_ops.orders.tenders import spread_back
 from oms_ops.payments import overview, refunds, settling
 from oms_ops.payments.refunds import RefundRequest
 from oms_ops.payments.standing import Tender, standing
-from oms_ops.payments.tables import REFUND_WAYS
+from oms_ops.payments.tables import REFUND_DESTINATIONS
 from oms_ops.rules import store
 
 
@@ -44,7 +44,8 @@ class Wanted:
     """A refund as somebody asks for it; amounts are minor units of the order's currency.
 
     ``shipping`` is an amount, or True for what is left of it. ``everything`` is the rest of all
-    lines and of shipping.
+    lines and of shipping. ``destination`` is one of ``REFUND_DESTINATIONS``: what has gone
+    ``elsewhere`` is only recorded.
     """
 
     reason: str
@@ -118,7 +119,8 @@ def refund(
     """
     actor.require(PAYMENTS_WRITE)
     made = plan(connection, actor, order_id, wanted)
-    outstanding.refuse_while_news_wait(connection, [order_id])
+    if wanted.destination != refunds.ELSEWHERE:
+        outstanding.refuse_while_news_wait(connection, [order_id])
     requests = [
         RefundRequest(payment_id, part, wanted.reason, destination=wanted.destination)
         for payment_id, part in made.parts
@@ -171,8 +173,8 @@ def _items(paid: Paid, wanted: Wanted, currency: str) -> list[Item]:
             items.append(Item("shipping", asked))
     if wanted.goodwill is not None:
         items.append(Item("goodwill", wanted.goodwill))
-    if wanted.destination not in REFUND_WAYS:
-        message = f"one of {', '.join(REFUND_WAYS)}"
+    if wanted.destination not in REFUND_DESTINATIONS:
+        message = f"one of {', '.join(REFUND_DESTINATIONS)}"
         faults.append(FieldError("destination", "unknown", message))
     if not items and not faults:
         faults.append(FieldError("lines", "required", "lines, shipping, goodwill or everything"))

@@ -38,18 +38,19 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
 def dismiss(
     connection: Connection, actor: Actor, operation_id: int, amount: int | None = None
 ) -> int:
-    """Put an operation aside that failed, or that was flagged and did nothing; return the payment.
+    """Put an operation aside that failed, or that did nothing; return the payment.
 
-    What a refund that failed was still to give back has then gone back another way: all of it, or
-    ``amount`` minor units. Where less of it was left, its ``problem`` says so.
+    What did nothing was flagged, or its gateway does not answer: it has failed then, and is seen as
+    such. What a refund that failed was still to give back has then gone back another way: all of
+    it, or ``amount`` minor units. Where less of it was left, its ``problem`` says so. Of one that
+    staff made of their own will only an amount that is given has.
 
     Raises:
         NotFound: there is no such operation.
-        ValidationFailed: an amount is given of what is no refund that failed, or of one that staff
-            made of their own will.
-        Conflict: it is neither flagged nor failed, or was retried, or dismissed and an amount is
-            given; or it is a refund and news of another one wait to be read, or a charge back took
-            some of it and no amount is given.
+        ValidationFailed: an amount is given of what is no refund that failed.
+        Conflict: it is settled, or the gateway was asked only lately; it was retried, or dismissed
+            and an amount is given; or it is a refund, no amount is given, and news of another one
+            wait to be read or a charge back took some of it.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
@@ -67,14 +68,9 @@ def dismiss(
             )
         if operation["refund_id"] and not is_over:
             order_id = operation["order_id"]
-            outstanding.refuse_while_news_wait(connection, [order_id])
+            if amount is None:
+                outstanding.refuse_while_news_wait(connection, [order_id])
             recorded = outstanding.made_elsewhere(connection, actor, order_id, operation, amount)
-            if recorded is None and amount is not None:
-                fault = FieldError(
-                    "amount", "own_will", "is recorded of what is to go back; of what staff gave of"
-                    " their own will record a refund of a payment, elsewhere",
-                )  # fmt: skip
-                raise ValidationFailed("The dismissal has bad fields.", [fault])
         note = ""
         if recorded == 0:
             note = "; nothing of it was left, and nothing is recorded"
@@ -144,6 +140,8 @@ def count_message(connection: Connection, actor: Actor, message_id: int) -> tupl
     """
     actor.require(PAYMENTS_WRITE)
     order_ids = messages.orders_of(connection, message_id)
+    if not order_ids:
+        raise Conflict(f"Message {message_id} is of no payment that is known.")
     lock_orders(connection, order_ids)
     status = messages.count(connection, message_id, outstanding.is_due)
     collecting.follow(connection, order_ids)

@@ -20,10 +20,9 @@ from oms_ops.payments.ledger import REFUNDED_HERE
 from oms_ops.payments.messages import DISAGREES, WAITS
 from oms_ops.payments.operations import OPEN
 from oms_ops.payments.refunds import ELSEWHERE
+from oms_ops.payments.settling import MANY_ATTEMPTS
 from oms_ops.settings import settings
 
-#: Attempts after which a gateway has not answered for the better part of an hour.
-MANY_ATTEMPTS = 5
 #: A message for a payment that is not known yet is usually early by seconds.
 _UNMATCHED_AFTER = timedelta(minutes=15)
 #: An answer comes in seconds; what waits for one keeps refunds of its order back.
@@ -43,7 +42,8 @@ _OPERATION = (
 _MESSAGE = (
     "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
     f" m.gateway, m.reason AS problem, m.received_at AS since, m.reason LIKE '{DISAGREES}%'"
-    " AS countable FROM gateway_messages AS m"
+    " AND p.id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payment_operations AS x"
+    "  WHERE x.payment_id = p.id AND x.status = 'flagged') AS countable FROM gateway_messages AS m"
     " LEFT JOIN payments AS p ON p.id = m.payment_id"
     " LEFT JOIN orders AS o ON o.id = p.order_id WHERE"
 )
@@ -88,7 +88,13 @@ _BEYOND = (
 #: What is said of what ``waits`` until a message of its order is read.
 _WAITS_FOR_NEWS = (
     "The gateway has told of the order what waits for the answer to another question: it may be"
-    " this. Look again when that is settled; message_waits says what can be done."
+    " this. Look again when that is settled; message_waits says what can be done. What has gone"
+    " back in a way that the payments do not know is recorded with its amount: dismiss this with"
+    " it, or refund it elsewhere."
+)
+#: What is said of a message that waits where its gateway is not set up any more.
+_SHUT = (
+    "It waits for the answer of a gateway that is not set up any more: set it up, or dismiss it."
 )
 
 #: A query, what can be done (the names of routes), and how, in a sentence.
@@ -121,9 +127,10 @@ _KINDS: dict[str, Kind] = {
         f"{_OPERATION} x.status IN ('pending', 'waiting') AND x.attempts >= {MANY_ATTEMPTS}"
         # A customer who has not come back yet is nobody's trouble.
         " AND NOT (x.kind = 'authorise' AND x.status = 'waiting')",
-        ("retry",),
+        ("retry", "dismiss"),
         "The gateway does not answer; it is asked again and again. Look at the problem; retry asks"
-        " at once.",
+        " at once. Where the gateway's own pages say that it did nothing, or where it is gone for"
+        " good, dismiss it: it has failed then, and counts if it is told of after all.",
     ),
     "message_flagged": (
         f"{_MESSAGE} m.status = 'flagged'",
@@ -151,8 +158,7 @@ _KINDS: dict[str, Kind] = {
         ("count", "retry"),
         "It may be the answer to what the gateway was asked, which it has not given yet: nothing of"
         " the order is refunded until then. Look at the gateway's own pages: where somebody made it"
-        " there, count it; retry asks for the answer at once. It is dismissed only"
-        " where its gateway is not set up any more.",
+        " there, count it; retry asks for the answer at once.",
     ),
     "events_beyond_payment": (
         f"{_BEYOND} SELECT p.id AS payment, o.number, b.kind AS what, b.amount, p.currency,"
@@ -229,7 +235,9 @@ def _rows(connection: Connection, query: str, parameters: dict[str, Any]) -> Ite
 def _shown(kind: str, row: dict[str, Any], can: tuple[str, ...], how: str) -> dict[str, Any]:
     amount, currency = row.get("amount"), row.get("currency")
     if row.get("waits"):
-        can, how = (), _WAITS_FOR_NEWS
+        can, how = tuple(each for each in can if each == "dismiss"), _WAITS_FOR_NEWS
+    if kind == "message_waits" and registry.problem(row["gateway"]) is not None:
+        can, how = ("dismiss",), _SHUT
     if not row.get("countable", True):
         can = tuple(each for each in can if each != "count")
     return {

@@ -7,7 +7,7 @@ kept and tried again; what disagrees with what was asked for is flagged and neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -27,9 +27,6 @@ from oms_ops.payments.refunds import MADE_AT_THE_GATEWAY, RefundRequest
 #: Seconds until a message is looked at again, doubled with every attempt.
 _PATIENCE = 60
 _LONGEST_WAIT = 6 * 3600
-
-#: Tells whether all of a refund that failed is still to go back.
-IsDue = Callable[[Connection, int], bool]
 
 #: Why a message waits that may be the news of what is asked of the gateway just now.
 WAITS = "waits for what was asked"
@@ -171,7 +168,7 @@ def fold(
     connection: Connection,
     message: Claimed,
     found: Match,
-    is_due: IsDue,
+    is_due: settling.IsDue,
     *,
     may_wait: bool = True,
 ) -> bool:
@@ -330,7 +327,7 @@ def orders_of(connection: Connection, message_id: int) -> list[int]:
     return [] if found[0] is None else [int(found[0])]
 
 
-def count(connection: Connection, message_id: int, is_due: IsDue) -> str:
+def count(connection: Connection, message_id: int, is_due: settling.IsDue) -> str:
     """Fold a message that waits, or disagrees, as what was made at the gateway; return its status.
 
     The caller holds the row of the order.
@@ -373,7 +370,7 @@ def _done_after_all(
     found: Match,
     operation: dict[str, Any],
     outcome: Outcome,
-    is_due: IsDue,
+    is_due: settling.IsDue,
 ) -> bool:
     """Count what the gateway did though it was taken for failed, or given up, before.
 
@@ -405,7 +402,9 @@ def _happened_elsewhere(connection: Connection, message: Claimed, found: Match) 
         return _flag(connection, message, found, why)
     if new and notice.kind == "refunded":
         # What it is for follows from what is known of the order, when it is looked at.
-        request = RefundRequest(found.payment_id, notice.amount_minor, MADE_AT_THE_GATEWAY)
+        request = RefundRequest(
+            found.payment_id, notice.amount_minor, MADE_AT_THE_GATEWAY, reference=notice.reference
+        )
         refunds.record(connection, message.gateway, [request], at=notice.occurred_at)
     _settle(connection, message, "applied", None, found.payment_id)
     # While it waited nothing was asked of the gateway for the order.

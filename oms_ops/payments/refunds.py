@@ -47,7 +47,8 @@ class RefundRequest:
 
     ``destination`` is ``original``, ``store_credit`` for money that stays with the shop, or
     ``elsewhere`` for what a person says has gone back another way: that is only recorded.
-    ``lowers_cost``: units were cancelled, and the order costs so much less.
+    ``lowers_cost``: units were cancelled, and the order costs so much less. ``reference`` is the
+    gateway's of one that was made there.
     """
 
     payment_id: int
@@ -56,6 +57,7 @@ class RefundRequest:
     return_id: int | None = None
     destination: str = "original"
     lowers_cost: bool = False
+    reference: str | None = None
 
 
 def refund(connection: Connection, actor: Actor, requests: Sequence[RefundRequest]) -> list[int]:
@@ -267,6 +269,7 @@ def _insert(
         "return_id": "bigint",
         "destination": "text",
         "lowers_cost": "boolean",
+        "reference": "text",
     }
     rows = as_rows(
         {
@@ -276,6 +279,7 @@ def _insert(
             "return_id": r.return_id,
             "destination": r.destination,
             "lowers_cost": r.lowers_cost,
+            "reference": r.reference,
         }
         for r in requests
     )
@@ -283,11 +287,11 @@ def _insert(
     stored = execute(
         connection,
         "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
-        " currency, amount_minor, lowers_cost, requested_at, refunded_at, version, changed_by,"
-        " changed_at)"
+        " currency, amount_minor, lowers_cost, gateway_reference, requested_at, refunded_at,"
+        " version, changed_by, changed_at)"
         " SELECT p.id, p.order_id, r.return_id, :status, r.destination, r.reason, p.currency,"
-        f" r.amount, r.lowers_cost, :at, CASE WHEN :is_settled = 1 THEN {settled} END, 1,"
-        " :by, :now"
+        f" r.amount, r.lowers_cost, r.reference, :at,"
+        f" CASE WHEN :is_settled = 1 THEN {settled} END, 1, :by, :now"
         f" FROM ({rowset(connection, 'rows', columns)}) AS r"
         " JOIN payments AS p ON p.id = r.payment_id"
         " RETURNING id, payment_id, amount_minor, return_id, destination, reason",

@@ -7,8 +7,9 @@ under that lock: an answer, a look-up and an event may all bring the same news.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy.engine import Connection
 
@@ -24,27 +25,51 @@ from oms_ops.payments.ledger import Event
 from oms_ops.payments.refunds import MADE_AT_THE_GATEWAY, RefundRequest
 
 _EVENT_OF = {"authorise": "authorised", "capture": "captured", "refund": "refunded"}
+#: SQL on an operation ``o``: what was told before of the act with a reference.
+_TOLD_BEFORE = (
+    "SELECT e.amount_minor FROM payment_events AS e WHERE e.payment_id = o.payment_id AND e.kind ="
+    " CASE o.kind WHEN 'capture' THEN 'captured' WHEN 'refund' THEN 'refunded' END"
+    " AND e.gateway_reference = :reference"
+)
 #: The column of a payment that holds what an operation reserved.
 _RESERVED = {"capture": "capturing_minor", "refund": "refunding_minor"}
 #: Seconds after which a gateway is asked again what became of what waits.
 _ASK_AGAIN = 60
 #: What an operation still waits for news in; any other has had its last.
 OPEN_STATUSES = ("pending", "waiting")
+#: Tells whether all of a refund that failed is still to go back.
+IsDue: TypeAlias = Callable[[Connection, int], bool]
+#: Attempts after which a gateway has not answered for the better part of an hour.
+MANY_ATTEMPTS = 5
 #: The code of what failed by an event of the gateway's, not by its answer.
 FAILED_AT_GATEWAY = "failed_at_gateway"
 #: The code of what a gateway said it had done, and a person found it had not.
 NOTHING_DONE = "nothing_done"
+_GIVEN_UP = (NOTHING_DONE, "dismissed")
 
 
-def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome) -> bool:
+def settle(
+    connection: Connection,
+    by: str,
+    operation_id: int,
+    outcome: Outcome,
+    *,
+    is_due: IsDue | None = None,
+) -> bool:
     """Bring an operation to what ``outcome`` says; tell whether that was news.
 
-    ``by`` is who says so: the gateway's name. An amount that is not the one that was asked for is
-    never applied: the operation is flagged and keeps what it reserved until a person decides.
+    ``by`` is who says so: the gateway's name. An amount that is not the one that was asked for, or
+    that was told of the same act before, is never applied: the operation is flagged and keeps what
+    it reserved until a person decides. With ``is_due``, the answer to a question that a person had
+    given up is counted, as :func:`revive` does.
     """
-    operation = _locked(connection, operation_id)
+    operation = _locked(connection, operation_id, outcome.reference)
     if operation["status"] not in OPEN_STATUSES:
-        return False
+        given_up = operation["status"] == "failed" and operation["code"] in _GIVEN_UP
+        if is_due is None or not given_up or outcome.state != "done":
+            return False
+        revive(connection, by, operation_id, outcome, is_due=is_due)
+        return True
     _know_payment(connection, operation, outcome)
     if outcome.state == "waiting":
         _wait(connection, operation, outcome)
@@ -53,6 +78,9 @@ def settle(connection: Connection, by: str, operation_id: int, outcome: Outcome)
         _fail(connection, by, operation, outcome.code, outcome.message)
     elif _disagrees(operation, outcome):
         _flag(connection, by, operation, outcome)
+    elif operation["told_before"] not in (None, operation["amount_minor"]):
+        told = replace(outcome, amount_minor=operation["told_before"], currency=None)
+        _flag(connection, by, operation, told)
     else:
         reference = outcome.reference or operation["key"]
         _do(connection, by, operation, operation["amount_minor"], reference)
@@ -66,7 +94,7 @@ def revive(
     operation_id: int,
     outcome: Outcome,
     *,
-    is_due: Callable[[Connection, int], bool],
+    is_due: IsDue,
 ) -> None:
     """Settle an operation that failed, or was given up, and that the gateway did after all.
 
@@ -113,15 +141,26 @@ def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
 
 
 def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
-    """Treat a flagged operation as not done and let go of what it reserved: it has failed.
+    """Treat an operation as not done and let go of what it reserved: it has failed.
+
+    It is flagged, or its gateway has not answered for long and perhaps never will. Should that
+    have done it after all, it is counted when it says so.
 
     Raises:
-        Conflict: the operation is not flagged.
+        Conflict: the operation is neither.
         Forbidden: the role may not write payments.
     """
     actor.require(PAYMENTS_WRITE)
-    operation = _flagged(connection, operation_id)
+    operation = _locked(connection, operation_id)
+    if operation["status"] in OPEN_STATUSES and operation["attempts"] < MANY_ATTEMPTS:
+        raise Conflict(
+            f"Operation {operation_id} is {operation['status']}: the gateway is asked again by"
+            f" itself, and it can be given up after {MANY_ATTEMPTS} attempts."
+        )
+    if operation["status"] not in ("flagged", *OPEN_STATUSES):
+        raise Conflict(f"Operation {operation_id} is {operation['status']}: it has ended.")
     _fail(connection, actor.name, operation, NOTHING_DONE, f"dismissed by {actor.name}")
+    _wake_messages(connection, operation["payment_id"])
 
 
 def _resize_items(connection: Connection, actor: Actor, refund_id: int, told: int) -> None:
@@ -164,8 +203,13 @@ def _flagged(connection: Connection, operation_id: int) -> dict[str, Any]:
     return operation
 
 
-def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
-    """Lock the payment of an operation and return the operation's columns as they are then."""
+def _locked(
+    connection: Connection, operation_id: int, reference: str | None = None
+) -> dict[str, Any]:
+    """Lock the payment of an operation and return the operation's columns as they are then.
+
+    ``told_before`` is the amount that was told before of what it did, by its ``reference``.
+    """
     found = execute(
         connection,
         "SELECT payment_id FROM payment_operations WHERE id = :id",
@@ -175,7 +219,10 @@ def _locked(connection: Connection, operation_id: int) -> dict[str, Any]:
         raise NotFound(f"There is no payment operation {operation_id}.")
     ledger.lock(connection, [found[0]])
     cursor = execute(
-        connection, "SELECT * FROM payment_operations WHERE id = :id", {"id": operation_id}
+        connection,
+        f"SELECT o.*, ({_TOLD_BEFORE}) AS told_before FROM payment_operations AS o"
+        " WHERE o.id = :id",
+        {"id": operation_id, "reference": reference or ""},
     )
     names = [column[0] for column in cursor.description]
     return dict(zip(names, cursor.fetchone(), strict=True))
@@ -206,6 +253,9 @@ def _wait(connection: Connection, operation: dict[str, Any], outcome: Outcome) -
             "reference": outcome.reference,
         },
     )
+    if outcome.reference and operation["gateway_reference"] is None:
+        # What names another act is not the news of this one.
+        _wake_messages(connection, operation["payment_id"])
 
 
 def _disagrees(operation: dict[str, Any], outcome: Outcome) -> bool:
@@ -242,21 +292,26 @@ def _do(
     if kind in _EVENT_OF:
         event = Event(operation["payment_id"], _EVENT_OF[kind], amount, reference,
                       target=operation["target"])  # fmt: skip
-        ledger.record(connection, by, [event])
-    if kind == "refund":
-        _give_back(connection, by, operation, amount)
+        is_new = ledger.record(connection, by, [event]) > 0
+        if kind == "refund":
+            _give_back(connection, by, operation, amount, is_new=is_new)
     if kind == "void":
         _give_up_authorising(connection, by, operation["payment_id"])
 
 
-def _give_back(connection: Connection, by: str, operation: dict[str, Any], amount: int) -> None:
+def _give_back(
+    connection: Connection, by: str, operation: dict[str, Any], amount: int, *, is_new: bool
+) -> None:
     """Settle the refund of an operation, or keep one beside it.
 
     A refund that is asked for again is settled by the first of its operations that the gateway did.
+    What was told before has its refund.
     """
     refund_id = operation["refund_id"]
     if refund_id is not None and _refund(connection, by, refund_id, "settled"):
         tell_refunded(connection, [refund_id])
+        return
+    if not is_new:
         return
     request = RefundRequest(operation["payment_id"], amount, MADE_AT_THE_GATEWAY)
     refunds.record(connection, by, [request], at=clock.now())

@@ -21,10 +21,9 @@ EVENT_KINDS = (
     "charge_back_reversed",
 )  # fmt: skip
 REFUND_STATUSES = ("pending", "settled", "failed")
-#: Where money can be sent: back to where it came from, or into the customer's credit.
-REFUND_WAYS = ("original", "store_credit")
-#: Where the money of a refund went; ``elsewhere`` is by no way that the shop's payments know.
-REFUND_DESTINATIONS = (*REFUND_WAYS, "elsewhere")
+#: Where the money of a refund goes: back to where it came from, into the customer's credit, or
+#: ``elsewhere``, by no way that the shop's payments know.
+REFUND_DESTINATIONS = ("original", "store_credit", "elsewhere")
 #: What money goes back for: units of a line, what sending cost, or nothing but good will.
 REFUND_ITEM_KINDS = ("line", "shipping", "goodwill")
 OPERATION_KINDS = ("authorise", "capture", "void", "refund")
@@ -118,6 +117,10 @@ class Refund(Tracked, Base):
     """Money that goes back to the customer, with the return that caused it, if one did.
 
     ``lowers_cost``: units of the order were cancelled, and it costs so much less.
+    ``gateway_reference`` is the gateway's id of one that was made there and that nobody asked for.
+    Where such a one was for nothing yet when a person next acted, ``horizon_refund_id`` is the
+    newest refund that the order had then, and ``horizon_owed_minor`` what it cost: it is for
+    nothing that came later.
     """
 
     __tablename__ = "refunds"
@@ -134,6 +137,9 @@ class Refund(Tracked, Base):
     requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
     refunded_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lowers_cost: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
+    gateway_reference: Mapped[str | None] = mapped_column(sa.Text)
+    horizon_refund_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    horizon_owed_minor: Mapped[int | None] = mapped_column(sa.BigInteger)
 
     __table_args__ = (
         one_of("status", REFUND_STATUSES),

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 from oms_ops import clock
 from oms_ops.database import run
 from oms_ops.errors import Conflict
+from oms_ops.money import to_text
 from oms_ops.orders import collecting
 from oms_ops.payments import messages
 from oms_ops.payments.gateways import registry
 from oms_ops.returns import exchange
-from tests.oms_ops.payments.desk import Desk, codes, number
+from oms_ops.returns.requests import Asked
+from tests.oms_ops.payments.desk import Desk, number
 from tests.oms_ops.payments.test_unread_news import (
     UNITS,
     inspected,
@@ -64,15 +66,56 @@ def test_what_is_asked_for_again_is_not_dismissed(desk: Desk) -> None:
     assert settled(desk) == [(199, True)]
 
 
-def test_a_transfer_for_what_staff_gave_themselves_is_a_refund_elsewhere(desk: Desk) -> None:
+def failed_refund_of_lines(desk: Desk, *, units: int = 3) -> tuple[int, int, str]:
+    """Let a refund of units fail that staff gave; return order, payment, how to dismiss it."""
     order_id = desk.till.sell(("SKU-1", 3))
     payment_id = desk.pay(order_id)
     desk.till.fake.break_next("refund", "declined")
-    wanted = {"reason": "x", "lines": [{"line_no": 1, "quantity": 3}]}
+    wanted = {"reason": "x", "lines": [{"line_no": 1, "quantity": units}]}
     desk.post(f"/orders/{number(order_id)}/refunds", wanted)
     (failed,) = needs(desk)
-    dismiss = f"/payment-operations/{failed['operation']}/dismiss"
-    assert codes(desk.post(dismiss, {"amount": "5.97"})) == {"amount": "own_will"}
+    return order_id, payment_id, f"/payment-operations/{failed['operation']}/dismiss"
+
+
+@pytest.mark.parametrize(
+    ("amount", "kept"),
+    [("3.98", [("line", 2, 398)]), ("1.00", [("line", 0, 100)]), ("9.00", [("line", 2, 398)])],
+)
+def test_what_staff_gave_and_sent_by_bank_is_for_what_it_was_for(
+    desk: Desk, amount: str, kept: list[tuple[str, int, int]]
+) -> None:
+    order_id, _, dismiss = failed_refund_of_lines(desk, units=2)
+    assert desk.post(dismiss, {"amount": amount}).is_success
+    items = desk.till.shop.rows(
+        "SELECT i.kind, i.quantity, i.amount_minor FROM refund_items AS i JOIN refunds AS f"
+        " ON f.id = i.refund_id WHERE f.destination = 'elsewhere' AND f.status = 'settled'"
+    )
+    assert [tuple(row) for row in items] == kept
+    assert listed(desk) == []
+    # Of the line no more goes back than it was paid for.
+    rest = desk.post(f"/orders/{number(order_id)}/refunds", {"reason": "x", "everything": True})
+    assert rest.json()["amount"] == to_text(597 - kept[0][2], "USD")
+
+
+def test_what_was_given_for_a_line_elsewhere_is_not_given_for_its_return(desk: Desk) -> None:
+    till, returns = desk.till, Returns(desk.till.shop)
+    order_id = till.sell(("SKU-1", 3))
+    desk.pay(order_id)
+    till.ship(order_id)
+    body = {
+        "reason": "by bank", "destination": "elsewhere",
+        "lines": [{"line_no": 1, "quantity": 3, "amount": "5.00"}],
+    }  # fmt: skip
+    assert desk.post(f"/orders/{number(order_id)}/refunds", body).status_code == 201
+    assert till.operations().count(("refund", "settled")) == 0
+    returns.back(order_id, Asked(1, 3, "damaged"))
+    collecting.perform(till.engine)
+    assert sum(amount for amount, _ in settled(desk)) == 597
+    assert listed(desk) == []
+
+
+def test_a_transfer_for_what_staff_gave_themselves_is_a_refund_elsewhere(desk: Desk) -> None:
+    order_id, payment_id, dismiss = failed_refund_of_lines(desk)
     body = {"amount": "5.97", "reason": "by bank", "elsewhere": True}
     assert desk.post(f"/payments/{payment_id}/refunds", body).is_success
     assert [each["can"] for each in needs(desk)] == [["dismiss"]]

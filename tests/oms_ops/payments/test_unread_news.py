@@ -153,8 +153,26 @@ def test_a_failed_refund_says_that_it_has_to_wait(desk: Desk) -> None:
     assert [each["can"] for each in failed] == [["retry", "dismiss"]]
     on_the_pages(desk, payment_id, 100)
     (failed,) = [each for each in needs(desk) if each["kind"] == "refund_failed"]
-    assert (failed["can"], "message_waits" in failed["how"]) == ([], True)
-    assert desk.post(f"/payment-operations/{failed['operation']}/dismiss").status_code == 409
+    assert (failed["can"], "message_waits" in failed["how"]) == (["dismiss"], True)
+    dismiss = f"/payment-operations/{failed['operation']}/dismiss"
+    assert desk.post(dismiss).status_code == 409
+    # What she has got by bank is true whatever the gateway tells.
+    assert desk.post(dismiss, {"amount": "1.99"}).is_success
+    assert settled(desk) == [(199, True)]
+
+
+def test_what_has_gone_back_elsewhere_is_recorded_while_news_wait(desk: Desk) -> None:
+    """Or it would be asked of the gateway as soon as they are read."""
+    order_id, payment_id, _ = unanswered(desk, "declined", "lost_before")
+    body = {"reason": "x", "goodwill": "1.00"}
+    assert desk.post(f"/orders/{number(order_id)}/refunds", body).status_code == 201
+    on_the_pages(desk, payment_id, 100)
+    body = {"amount": "1.99", "reason": "by bank", "elsewhere": True}
+    assert desk.post(f"/payments/{payment_id}/refunds", body).status_code == 201
+    (message,) = desk.till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'unmatched'")
+    assert desk.post(f"/gateway-messages/{message.id}/count").is_success
+    later(desk, hours=2)
+    assert settled(desk) == [(100, False), (100, False), (199, True)]
 
 
 def test_no_refund_of_an_order_is_made_while_its_news_wait(desk: Desk) -> None:
