@@ -160,7 +160,7 @@ class _Horizon(NamedTuple):
 class _There:
     """A refund that was made at the gateway, and the parts of its amount by what they are for.
 
-    ``is_ours``: the gateway was asked for it, and has said so since. ``horizon`` is the newest
+    ``is_ours``: it is named as something that the gateway was asked for. ``horizon`` is the newest
     refund there was when a person first acted after it was known, and what the order cost then.
     """
 
@@ -187,11 +187,13 @@ class _Order:
     """The refunds of an order that were made at gateways, the oldest first.
 
     ``counted`` is how much of them its payments count as refunded, per payment: the rest gave back
-    what was captured there beyond the payment, or has no room yet.
+    what was captured there beyond the payment, or has no room yet. ``twice`` is how much of them
+    the gateway told of once, as of what it was asked for.
     """
 
     refunds: list[_There] = field(default_factory=list)
     counted: dict[int, int] = field(default_factory=dict)
+    twice: dict[int, int] = field(default_factory=dict)
 
     def free(self) -> dict[int, int]:
         """Return per payment what is counted and not for anything yet."""
@@ -209,10 +211,10 @@ def attribute(connection: Connection, actor: Actor, order_ids: Sequence[int]) ->
     found = _made_there(connection, order_ids)
     if not any(
         rest < 0
-        or any(each.is_ours for each in order.refunds)
+        or order.twice[payment_id] > 0
         or (rest > 0 and any(None in each.parts for each in order.refunds))
         for order in found.values()
-        for rest in order.free().values()
+        for payment_id, rest in order.free().items()
     ):
         return False
     rests = _rests(connection, list(found))
@@ -229,9 +231,10 @@ def _drop_counted_before(order: _Order, rests: _Rests) -> bool:
     reopened = False
     for each in order.refunds:
         for use in list(each.parts) if each.is_ours else ():
-            part = each.parts[use]
-            each.move(part, use, "counted_before")
-            reopened = rests.reopen(each, use, part) or reopened
+            if part := min(order.twice[each.payment_id], each.parts[use]):
+                order.twice[each.payment_id] -= part
+                each.move(part, use, "counted_before")
+                reopened = rests.reopen(each, use, part) or reopened
     return reopened
 
 
@@ -415,7 +418,9 @@ def _made_there(connection: Connection, order_ids: Collection[int]) -> dict[int,
         " EXISTS (SELECT 1 FROM refund_items AS i WHERE i.refund_id = f.id), EXISTS (SELECT 1"
         "  FROM payment_operations AS x WHERE x.payment_id = f.payment_id AND x.kind = 'refund'"
         "  AND x.status = 'settled' AND x.gateway_reference = f.gateway_reference),"
-        f" f.horizon_refund_id, f.horizon_owed_minor, p.refunded_minor, {_SETTLED}"
+        f" f.horizon_refund_id, f.horizon_owed_minor, p.refunded_minor, {_SETTLED}, (SELECT"
+        "  CAST(sum(e.amount_minor) AS bigint) FROM payment_events AS e"
+        "  WHERE e.payment_id = p.id AND e.kind = 'refunded')"
         " FROM refunds AS f JOIN payments AS p ON p.id = f.payment_id"
         f" WHERE f.order_id IN ({ids(connection, 'ids')}) AND {MADE_THERE} ORDER BY f.id",
         {"ids": as_ids(order_ids)},
@@ -424,12 +429,13 @@ def _made_there(connection: Connection, order_ids: Collection[int]) -> dict[int,
     for order_id, payment_id, refund_id, amount, return_id, lowers_cost, has_item, *rest in rows:
         order = found.setdefault(order_id, _Order())
         use: _Use = "surplus" if lowers_cost else return_id or ("goodwill" if has_item else None)
-        is_ours, newest, owed, refunded, settled = rest
+        is_ours, newest, owed, refunded, settled, told = rest
         horizon = None if newest is None else _Horizon(newest, owed)
         there = _There(refund_id, payment_id, use, {use: amount}, bool(is_ours), horizon)
         order.refunds.append(there)
         # What was made here counts first.
         order.counted[payment_id] = order.counted.get(payment_id, refunded - settled) + amount
+        order.twice[payment_id] = settled - told
     for order in found.values():
         order.counted = {payment_id: max(0, n) for payment_id, n in order.counted.items()}
     return found

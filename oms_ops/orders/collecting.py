@@ -22,7 +22,7 @@ from oms_ops.database import as_ids, execute, ids, run, unavailable
 from oms_ops.orders import claims, outstanding, return_refunds, tenders
 from oms_ops.orders.amounts import earned_sql
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import calling, ledger, messages, operations, settling
+from oms_ops.payments import calling, folding, ledger, matching, messages, operations, settling
 from oms_ops.payments import commands as payments
 from oms_ops.payments.calling import Lost
 from oms_ops.payments.gateways.interface import Outcome
@@ -214,13 +214,15 @@ def hear(engine: Engine, *, batch: int = 200) -> int:
 
 def _fold(connection: Connection, heard: Sequence[messages.Claimed]) -> list[messages.Claimed]:
     """Fold messages together; return those whose payment is not known."""
-    found = [(message, messages.match(connection, message)) for message in heard]
+    found = [(message, matching.match(connection, message)) for message in heard]
     known = [(message, match) for message, match in found if match is not None]
     lock_orders(connection, {match.order_id for _, match in known})
+    open_ids = messages.still_open(connection, [message.id for message, _ in known])
+    known = [(message, match) for message, match in known if message.id in open_ids]
     news = {
         match.order_id
         for message, match in known
-        if messages.fold(connection, message, match, outstanding.is_due)
+        if folding.fold(connection, message, match, outstanding.is_due)
     }
     # One that is no news may have told that a refund failed.
     _follow_all(connection, news, {match.order_id for _, match in known} - news)

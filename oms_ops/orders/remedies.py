@@ -17,7 +17,7 @@ from oms_ops.errors import Conflict, FieldError, NotFound, ValidationFailed
 from oms_ops.money import to_text
 from oms_ops.orders import claims, collecting, outstanding, return_refunds
 from oms_ops.orders.locks import lock_orders
-from oms_ops.payments import attention, ledger, messages, operations, refunds, settling
+from oms_ops.payments import attention, folding, ledger, messages, operations, refunds, settling
 
 
 def accept(connection: Connection, actor: Actor, operation_id: int) -> int:
@@ -143,7 +143,7 @@ def count_message(connection: Connection, actor: Actor, message_id: int) -> tupl
     if not order_ids:
         raise Conflict(f"Message {message_id} is of no payment that is known.")
     lock_orders(connection, order_ids)
-    status = messages.count(connection, message_id, outstanding.is_due)
+    status = folding.count(connection, message_id, outstanding.is_due)
     collecting.follow(connection, order_ids)
     return status, _payments(connection, order_ids)
 

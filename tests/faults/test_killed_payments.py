@@ -43,12 +43,12 @@ RECEIVED = [
 ]
 FOLDED = [
     Point("payments.messages", "claim"),
-    Point("payments.messages", "match", "before"),
-    Point("payments.messages", "match"),
+    Point("payments.matching", "match", "before"),
+    Point("payments.matching", "match"),
     Point("payments.settling", "_close"),
     Point("payments.settling", "settle"),
-    Point("payments.messages", "_settle"),
-    Point("payments.messages", "fold"),
+    Point("payments.messages", "settle"),
+    Point("payments.folding", "fold"),
     Point("orders.collecting", "follow"),
     Point("orders.collecting", "run", count=2),
 ]

@@ -14,7 +14,7 @@ down_revision = "0016"
 branch_labels = None
 depends_on = None
 
-#: What was told of a refund ``f`` when it was recorded: the parts of one share its moment.
+#: What was told of a refund when it was recorded: the parts of one share its moment.
 _TOLD = (
     "FROM payment_events AS e WHERE e.payment_id = refunds.payment_id AND e.kind = 'refunded'"
     " AND e.occurred_at = refunds.requested_at AND NOT EXISTS (SELECT 1 FROM payment_operations"

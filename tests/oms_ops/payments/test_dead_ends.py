@@ -15,7 +15,7 @@ from oms_ops.database import run
 from oms_ops.errors import Conflict
 from oms_ops.money import to_text
 from oms_ops.orders import collecting
-from oms_ops.payments import messages
+from oms_ops.payments import folding, matching, messages
 from oms_ops.payments.gateways import registry
 from oms_ops.returns import exchange
 from oms_ops.returns.requests import Asked
@@ -95,6 +95,18 @@ def test_what_staff_gave_and_sent_by_bank_is_for_what_it_was_for(
     # Of the line no more goes back than it was paid for.
     rest = desk.post(f"/orders/{number(order_id)}/refunds", {"reason": "x", "everything": True})
     assert rest.json()["amount"] == to_text(597 - kept[0][2], "USD")
+
+
+def test_what_was_sent_for_what_has_gone_back_since_is_good_will(desk: Desk) -> None:
+    order_id, _, dismiss = failed_refund_of_lines(desk)
+    wanted = {"reason": "x", "lines": [{"line_no": 1, "quantity": 2}]}
+    assert desk.post(f"/orders/{number(order_id)}/refunds", wanted).status_code == 201
+    assert desk.post(dismiss, {"amount": "5.97"}).is_success
+    items = desk.till.shop.rows(
+        "SELECT i.kind, i.quantity, i.amount_minor FROM refund_items AS i JOIN refunds AS f"
+        " ON f.id = i.refund_id WHERE f.destination = 'elsewhere' ORDER BY i.id"
+    )
+    assert [tuple(row) for row in items] == [("line", 0, 199), ("goodwill", 0, 398)]
 
 
 def test_what_was_given_for_a_line_elsewhere_is_not_given_for_its_return(desk: Desk) -> None:
@@ -229,7 +241,7 @@ def test_a_message_that_waits_goes_on_waiting_whatever_comes_between(
         raise registry.NotFound("gone") if why == "shut" else RuntimeError("breaks")
 
     with monkeypatch.context() as patch, desk.till.later(minutes=10):
-        patch.setattr(messages, "gateway" if why == "shut" else "fold", breaks)
+        patch.setattr(*((matching, "gateway") if why == "shut" else (folding, "fold")), breaks)
         collecting.hear(desk.till.engine)
     with desk.till.later(minutes=12):
         shown = [each for each in needs(desk) if each["message"] == message.id]
@@ -320,8 +332,20 @@ def test_a_message_is_not_counted_before_what_it_disagrees_with_is_decided(desk:
     desk.post(f"/orders/{number(order_id)}/refunds", {"reason": "x", "goodwill": "1.00"})
     till.deliver_events()
     (told,) = [each for each in needs(desk) if each["message"]]
+    assert told["can"] == ["dismiss"]
     assert desk.post(f"/gateway-messages/{told['message']}/count").status_code == 409
     assert settled(desk) == []
+
+
+def test_a_message_of_no_payment_that_is_known_is_not_counted(desk: Desk) -> None:
+    till = desk.till
+    desk.pay(till.sell(("SKU-1", 3)))
+    with till.fake.books() as books:
+        books.execute("UPDATE events SET body = replace(body, '\"kind\"', '\"nonsense\"')")
+    till.deliver_events()
+    flagged = till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'flagged'")
+    assert flagged
+    assert desk.post(f"/gateway-messages/{flagged[0][0]}/count").status_code == 409
 
 
 def test_who_counts_a_message_before_the_worker_folds_it_has_counted_it(desk: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oms_ops.database import run
-from oms_ops.orders import collecting, queries, tenders
+from oms_ops.orders import claims, collecting, queries, tenders
 from oms_ops.orders.capture import capture
 from oms_ops.payments import commands as payments
 from oms_ops.payments import operations
@@ -102,6 +102,35 @@ def test_it_may_still_be_for_what_was_being_collected(desk: Desk) -> None:
     assert differences(till.shop, till.fake) == []
 
 
+def test_it_may_still_be_for_a_return_that_was_unanswered(desk: Desk) -> None:
+    """Units are cancelled meanwhile, and theirs is declined as well: that she has not got."""
+    till = desk.till
+    till.shop.stock("SKU-1", 1, "ATL")
+    till.shop.stock("SKU-2", 1, "NYC")
+    wanted = order(("SKU-1", 1), ("SKU-2", 1), allow_split=True)
+    order_id = queries.id_of(capture(till.engine, CLERK, wanted)["number"], "SO")
+    payment_id = desk.pay(order_id)
+    rows = till.shop.rows(
+        "SELECT w.code FROM shipments AS s JOIN warehouses AS w ON w.id = s.warehouse_id"
+        " ORDER BY s.id"
+    )
+    till.ship(order_id, [row[0] for row in rows].index("ATL"))
+    till.deliver_events()
+    till.fake.break_next("refund", "lost_before")
+    Returns(till.shop).back(order_id, Asked(1, 1, "damaged"))
+    collecting.perform(till.engine)
+    on_the_pages(desk, payment_id, 199)
+    assert desk.post(f"/gateway-messages/{waiting_message(desk)}/count").is_success
+    units = {"reason": "x", "lines": [{"line_no": 2, "quantity": 1}]}
+    assert desk.post(f"/orders/{number(order_id)}/cancel", units).is_success
+    with till.later(hours=2):
+        answered(desk, "declined")
+        assert listed(desk) == []
+        answered(desk, "declined")
+    assert owed(desk) == 398
+    assert till.shop.rows("SELECT status FROM returns")[0][0] == "refunded"
+
+
 def test_older_good_will_stays_where_another_was_counted_before(desk: Desk) -> None:
     """The one that was the answer after all is taken out, not one that resembles it."""
     till = desk.till
@@ -130,6 +159,36 @@ def test_older_good_will_stays_where_another_was_counted_before(desk: Desk) -> N
         collecting.perform(till.engine)
         assert listed(desk) == [("refund_failed", "1.99")]
     assert broken(desk) == []
+
+
+def test_what_was_counted_for_another_claim_opens_it_again(desk: Desk) -> None:
+    """And what was good will only meanwhile is for it at once."""
+    till = desk.till
+    order_id, payment_id, _ = unanswered(desk, "declined", "lost_after")
+    body = {"reason": "x", "goodwill": "1.00"}
+    assert desk.post(f"/orders/{number(order_id)}/refunds", body).status_code == 201
+    with till.fake.books() as books:
+        books.execute("UPDATE events SET body = replace(body, '\"key\"', '\"nothing\"')")
+    till.deliver_events()
+    assert desk.post(f"/gateway-messages/{waiting_message(desk)}/count").is_success
+    on_the_pages(desk, payment_id, 100)
+    assert desk.post(f"/gateway-messages/{waiting_message(desk)}/count").is_success
+    # What is left of the claim is asked for anew, after what is not answered yet.
+    later(desk, hours=2)
+    assert sorted(settled(desk)) == [(99, True), (100, False), (100, True)]
+    assert (listed(desk), broken(desk)) == ([], [])
+
+
+def test_what_came_before_is_met_once() -> None:
+    """Of two claims that fail at once, only the older one is met by what was given before."""
+    then = claims._Horizon(7, 597)
+    order = claims._Order(
+        [claims._There(each, 1, None, {None: 100}, horizon=then) for each in (5, 6)],
+        {1: 200},
+        {1: 0},
+    )
+    claims._attribute(order, claims._Rests(surplus=299, room=299, before={then: 100}))
+    assert [each.parts for each in order.refunds] == [{"surplus": 100}, {None: 100}]
 
 
 @pytest.mark.parametrize("decision", ["accept", "dismiss"])
@@ -213,16 +272,51 @@ def test_an_answer_that_comes_after_all_counts(desk: Desk, *, is_paid_again: boo
     assert differences(desk.till.shop, desk.till.fake) == []
 
 
+def test_what_was_done_after_all_and_was_told_before_counts_once(desk: Desk) -> None:
+    """A gateway tells of what it had declined: first without the key, then with it."""
+    till = desk.till
+    _, payment_id, failed = unanswered(desk, "declined")
+    (row,) = till.shop.rows("SELECT key FROM payment_operations WHERE id = :i", i=failed)
+    (payment,) = till.shop.rows(
+        "SELECT gateway_reference FROM payments WHERE id = :i", i=payment_id
+    )
+    for key in (None, row[0]):
+        with till.fake.books() as books:
+            till.fake.send(books, kind="refunded", key=key, payment=payment[0], reference="late",
+                           target=None, amount=199, currency="USD")  # fmt: skip
+        till.deliver_events()
+    assert settled(desk) == [(199, True)]
+    assert broken(desk) == []
+
+
 def test_a_message_that_waits_is_read_when_the_gateway_names_what_it_was_asked(desk: Desk) -> None:
     """Another name is another act: nothing has to wait for the end of what was asked."""
     _, payment_id, _ = unanswered(desk, "lost_before", "waiting")
     on_the_pages(desk, payment_id, 100)
     waiting_message(desk)
-    with desk.till.later(minutes=5):
+    # It is looked at less and less often.
+    for minutes in (2, 5):
+        with desk.till.later(minutes=minutes):
+            collecting.hear(desk.till.engine)
+    with desk.till.later(minutes=6):
         collecting.perform(desk.till.engine)
         assert ("refund", "waiting") in desk.till.operations()
         collecting.hear(desk.till.engine)
     assert settled(desk) == [(100, False)]
+
+
+def test_a_message_that_waits_is_read_when_what_was_asked_is_given_up(desk: Desk) -> None:
+    _, operation = stuck(desk)
+    (payment,) = desk.till.shop.rows("SELECT id FROM payments")
+    on_the_pages(desk, payment[0], 100)
+    for minutes in (2, 5):
+        with desk.till.later(minutes=minutes):
+            collecting.hear(desk.till.engine)
+    with desk.till.later(minutes=6):
+        assert desk.post(f"/payment-operations/{operation}/dismiss").is_success
+        collecting.hear(desk.till.engine)
+    assert [amount for amount, _ in settled(desk)] == [100]
+    assert listed(desk) == [("refund_failed", "0.99")]
 
 
 def test_what_waits_for_a_gateway_that_is_shut_is_only_dismissed(

@@ -9,7 +9,7 @@ import pytest
 from oms_ops.database import run
 from oms_ops.errors import Conflict
 from oms_ops.orders import collecting, outstanding
-from oms_ops.payments import messages, settling
+from oms_ops.payments import matching, settling
 from oms_ops.payments.gateways.interface import Outcome
 from tests.oms_ops.payments.desk import Desk, number
 from tests.oms_ops.payments.till import Till
@@ -441,7 +441,7 @@ def test_news_that_wait_go_on_waiting_while_their_gateway_cannot_be_opened(
         raise Conflict(f"{name} has no secret")
 
     with till.later(hours=7), monkeypatch.context() as patch:
-        patch.setattr(messages, "gateway", shut)
+        patch.setattr(matching, "gateway", shut)
         collecting.hear(till.engine)
     body = {"amount": "1.00", "reason": "x"}
     assert desk.post(f"/payments/{payment_id}/refunds", body).status_code == 409
