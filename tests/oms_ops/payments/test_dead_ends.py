@@ -338,14 +338,18 @@ def test_a_message_is_not_counted_before_what_it_disagrees_with_is_decided(desk:
 
 
 def test_a_message_of_no_payment_that_is_known_is_not_counted(desk: Desk) -> None:
-    till = desk.till
-    desk.pay(till.sell(("SKU-1", 3)))
-    with till.fake.books() as books:
-        books.execute("UPDATE events SET body = replace(body, '\"kind\"', '\"nonsense\"')")
-    till.deliver_events()
-    flagged = till.shop.rows("SELECT id FROM gateway_messages WHERE status = 'flagged'")
-    assert flagged
-    assert desk.post(f"/gateway-messages/{flagged[0][0]}/count").status_code == 409
+    with desk.till.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO gateway_messages (id, gateway, external_id, topic, body, status,"
+                " reason, attempts, received_at) VALUES (7, 'fake', 'e', 't', '{}', 'flagged',"
+                " 'asked to refund', 1, '2026-11-01T00:00:00Z')"
+            )
+        )
+    (shown,) = needs(desk)
+    assert (shown["message"], shown["can"]) == (7, ["dismiss"])
+    refused = desk.post("/gateway-messages/7/count")
+    assert (refused.status_code, "no payment" in refused.json()["detail"]) == (409, True)
 
 
 def test_who_counts_a_message_before_the_worker_folds_it_has_counted_it(desk: Desk) -> None:
