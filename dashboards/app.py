@@ -1,4 +1,4 @@
-"""Entry point: ``streamlit run dashboards/app.py`` from the repository root.
+"""What ``python -m dashboards`` serves: the pages, and the frame around them.
 
 The pages are in ``app_pages/``, not ``pages/``: Streamlit runs a file of a folder of that name by
 itself when a link to it is the first request after a start, without this frame around it.

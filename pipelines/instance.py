@@ -20,6 +20,16 @@ from pipelines.lib.files import replace_text
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+#: The variable that holds the URL of a PostgreSQL database for Dagster's own store; without, it is
+#: SQLite files in the instance's folder. The settings name the variable: the password stays out.
+STORE = "OMS_DAGSTER_DATABASE_URL"
+_DRIVER = "postgresql+psycopg2://"
+_STORAGE = f"""
+storage:
+  postgres:
+    postgres_url:
+      env: {STORE}
+"""
 #: Marks runs that live in a command's own process, and names that process.
 PROCESS = "oms/process"
 
@@ -29,6 +39,10 @@ def prepare() -> Path:
     folder = settings().home / "dagster"
     folder.mkdir(parents=True, exist_ok=True)
     wanted = (Path(__file__).parent / "dagster.yaml").read_text(encoding="utf-8")
+    if url := os.environ.get(STORE):
+        if not url.startswith(_DRIVER):
+            raise SystemExit(f"{STORE} has to begin with {_DRIVER}, for that is Dagster's driver")
+        wanted += _STORAGE
     path = folder / "dagster.yaml"
     if not path.exists() or path.read_text(encoding="utf-8") != wanted:
         replace_text(path, wanted)

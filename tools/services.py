@@ -57,7 +57,7 @@ def plan(home: Path, keys: Mapping[str, str]) -> Served:
     dashboards = Service(
         "dashboards",
         [
-            sys.executable, "-m", "streamlit", "run", str(ROOT / "dashboards" / "app.py"),
+            sys.executable, "-m", "dashboards",
             "--server.headless=true", f"--server.address={HOST}",
             f"--server.port={ports['dashboards']}", "--server.fileWatcherType=none",
             "--browser.gatherUsageStats=false",

@@ -292,26 +292,21 @@ def _do(
     if kind in _EVENT_OF:
         event = Event(operation["payment_id"], _EVENT_OF[kind], amount, reference,
                       target=operation["target"])  # fmt: skip
-        is_new = ledger.record(connection, by, [event]) > 0
-        if kind == "refund":
-            _give_back(connection, by, operation, amount, is_new=is_new)
+        ledger.record(connection, by, [event])
+    if kind == "refund":
+        _give_back(connection, by, operation, amount)
     if kind == "void":
         _give_up_authorising(connection, by, operation["payment_id"])
 
 
-def _give_back(
-    connection: Connection, by: str, operation: dict[str, Any], amount: int, *, is_new: bool
-) -> None:
+def _give_back(connection: Connection, by: str, operation: dict[str, Any], amount: int) -> None:
     """Settle the refund of an operation, or keep one beside it.
 
     A refund that is asked for again is settled by the first of its operations that the gateway did.
-    What was told before has its refund.
     """
     refund_id = operation["refund_id"]
     if refund_id is not None and _refund(connection, by, refund_id, "settled"):
         tell_refunded(connection, [refund_id])
-        return
-    if not is_new:
         return
     request = RefundRequest(operation["payment_id"], amount, MADE_AT_THE_GATEWAY)
     refunds.record(connection, by, [request], at=clock.now())

@@ -94,7 +94,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     }  # fmt: skip
     api = [sys.executable, "-m", "oms_ops", "serve", "--port", str(api_port)]
     pages = [
-        sys.executable, "-m", "streamlit", "run", "dashboards/app.py", "--server.headless=true",
+        sys.executable, "-m", "dashboards", "--server.headless=true",
         "--server.address=127.0.0.1", f"--server.port={page_port}", "--server.fileWatcherType=none",
     ]  # fmt: skip
     answer = Served(home, f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{page_port}", key)

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
 from pipelines import instance
+from tests.conftest import administer, named
 
 
 @dg.op
@@ -49,3 +50,27 @@ def test_a_run_writes_each_file_of_its_log_through_one_engine(
     assert len(quick) >= 2
     assert {len(engines) for engines in quick.values()} == {1}
     assert max(len(engines) for engines in _engines().values()) > 1
+
+
+def test_dagster_can_keep_its_store_in_postgresql(
+    postgres_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administer(postgres_server, "CREATE DATABASE dagster_store")
+    url = named(postgres_server, "dagster_store")
+    monkeypatch.setenv("DAGSTER_HOME", "")  # put back afterwards
+    monkeypatch.setenv(instance.STORE, url)
+    with pytest.raises(SystemExit, match="psycopg2"):
+        instance.prepare()
+    url = url.replace("postgresql://", "postgresql+psycopg2://")
+    monkeypatch.setenv(instance.STORE, url)
+    folder = instance.prepare()
+    try:
+        with instance.quick_log(), dg.DagsterInstance.get() as dagster:
+            assert idle.execute_in_process(instance=dagster).success
+            (run,) = dagster.get_runs()
+            assert dagster.all_logs(run.run_id)
+        assert not list(folder.rglob("*.db"))
+        # Whoever reads the settings learns no password.
+        assert url not in (folder / "dagster.yaml").read_text(encoding="utf-8")
+    finally:
+        administer(postgres_server, "DROP DATABASE dagster_store WITH (FORCE)")
