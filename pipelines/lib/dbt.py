@@ -32,7 +32,10 @@ class BuildFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """How one node ended: ``status`` is dbt's (success, pass, warn, fail, error, skipped)."""
+    """How one node ended: ``status`` is dbt's (success, pass, warn, fail, error, skipped).
+
+    ``rows`` is how many a model wrote.
+    """
 
     unique_id: str
     kind: str
@@ -40,6 +43,7 @@ class NodeResult:
     seconds: float
     message: str
     done: int
+    rows: int
 
     @property
     def ok(self) -> bool:
@@ -134,9 +138,11 @@ def build(
 def _result(data: Any, done: int) -> NodeResult:
     run = data.run_result
     node = data.node_info
+    rows = dict(run.adapter_response).get("rows_affected") or 0
     return NodeResult(
-        node.unique_id, node.resource_type, run.status, run.execution_time, run.message, done
-    )
+        node.unique_id, node.resource_type, run.status, run.execution_time, run.message, done,
+        int(rows),
+    )  # fmt: skip
 
 
 def _invoke(arguments: Sequence[str], listener: Any = None, parsed: Any = None) -> Any:
@@ -148,7 +154,7 @@ def _invoke(arguments: Sequence[str], listener: Any = None, parsed: Any = None) 
     where += ["--target-path", home() / "target", "--log-path", home() / "logs"]
     quiet = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
     quiet += ["--log-level-file", "info", "--no-version-check"]
-    with _environment(), _old_objects_left_alone():
+    with _environment(), _old_objects_left_alone(), _rows_counted():
         outcome = dbtRunner(parsed, callbacks=[listener] if listener else []).invoke(
             [*quiet, *arguments, *map(str, where)]
         )
@@ -156,6 +162,29 @@ def _invoke(arguments: Sequence[str], listener: Any = None, parsed: Any = None) 
     if outcome.exception is not None:
         raise BuildFailed(str(outcome.exception)) from outcome.exception
     return outcome
+
+
+@contextmanager
+def _rows_counted() -> Iterator[None]:
+    """Let results say how many rows were written: dbt's adapter leaves DuckDB's answer unread."""
+    from dbt.adapters.contracts.connection import AdapterResponse
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    def response(_: Any, cursor: Any) -> AdapterResponse:
+        rows = None
+        if [column[0] for column in cursor.description or ()] == ["Count"]:
+            # dbt asks twice, and the answer can be read once.
+            answer = cursor.fetchone()
+            rows = cursor.rows_written = answer[0] if answer else vars(cursor).get("rows_written")
+        return AdapterResponse(_message="OK", rows_affected=rows)
+
+    manager: Any = DuckDBConnectionManager
+    original = manager.__dict__["get_response"]
+    manager.get_response = classmethod(response)
+    try:
+        yield
+    finally:
+        manager.get_response = original
 
 
 @contextmanager

@@ -92,8 +92,10 @@ def dbt_models(
                 yield _check(run, checks[result.unique_id].key, result)
             elif result.unique_id in keys and result.ok:
                 models += 1
+                stage.rows_written += result.rows
                 yield dg.MaterializeResult(
-                    asset_key=keys[result.unique_id], metadata={"seconds": result.seconds}
+                    asset_key=keys[result.unique_id],
+                    metadata={"seconds": result.seconds, "rows_written": result.rows},
                 )
         stage.bytes = warehouse.stat().st_size
         stage.note = f"{models} models built, {tests} tests"
