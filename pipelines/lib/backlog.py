@@ -12,50 +12,55 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.engine import Connection, Engine
 
-from oms_ops.feed.reader import Cursor, ahead, between_sql, newest
+from oms_ops.feed.reader import COLUMNS, Cursor, ahead, between_sql, newest
 from pipelines.lib import lake
+from pipelines.lib.parquet import ROW_GROUP
 
 #: The changes after a place, up to another.
 Range: TypeAlias = tuple[Cursor, Cursor]
 
 
-def ranges(connection: Connection, cursor: Cursor, batch: int, least: int) -> list[Range]:
-    """Return all that can be read after ``cursor`` in ranges of ``batch`` changes at most.
+def waits(connection: Connection, cursor: Cursor, least: int) -> bool:
+    """Tell whether more than ``least`` changes can be read after ``cursor``.
 
-    Nothing where fewer than ``least`` changes wait: the scanners would take longer to start.
+    With fewer of them the scanners would take longer to start.
     """
     end = newest(connection)
-    if not cursor < end or ahead(connection, cursor, least) == end:
-        return []
-    found: list[Range] = []
+    return cursor < end and ahead(connection, cursor, least) != end
+
+
+def ranges(connection: Connection, cursor: Cursor, batch: int) -> Iterator[Range]:
+    """Yield all that can be read after ``cursor`` in ranges of ``batch`` changes at most."""
+    end = newest(connection)
     while cursor < end:
         upto = ahead(connection, cursor, batch)
-        found.append((cursor, upto))
+        yield cursor, upto
         cursor = upto
-    return found
 
 
 @contextmanager
-def copied(engine: Engine, folder: Path, wanted: Sequence[Range]) -> Iterator[Iterator[int]]:
+def copied(
+    engine: Engine, folder: Path, wanted: Iterable[Range]
+) -> Iterator[tuple[list[Range], Iterator[int]]]:
     """Have each range copied to where :func:`pipelines.lib.lake.write` wants it.
 
-    The block gets the numbers of their rows, each when its file is complete.
+    The block gets the ranges, and the numbers of their rows, each when its file is complete. The
+    process is begun before the ranges are asked for: they are found while it starts.
     """
     dialect = engine.dialect.name
-    task = {
+    head = {
         "kind": "sqlite" if dialect == "sqlite" else "postgres",
         "place": _place(engine),
-        "ranges": [
-            (between_sql(dialect, *one), str(lake.aside(folder, *one).resolve())) for one in wanted
-        ],
+        "columns": COLUMNS,
+        "row_group": ROW_GROUP,
     }
     with tempfile.TemporaryFile() as errors:
         child = subprocess.Popen(
@@ -76,11 +81,20 @@ def copied(engine: Engine, folder: Path, wanted: Sequence[Range]) -> Iterator[It
             said = errors.read().decode(errors="replace").strip()
             raise RuntimeError(f"the scan of the change log failed: {said[-2000:]}")
 
+        def tell(line: Any) -> None:
+            # A scan that has ended says why when it is asked for its counts.
+            with suppress(BrokenPipeError):
+                print(json.dumps(line), file=child.stdin, flush=True)
+
         try:
             # Not as an argument: the place may have a password in it.
-            child.stdin.write(json.dumps(task) + "\n")
-            child.stdin.flush()
-            yield counts()
+            tell(head)
+            found: list[Range] = []
+            for one in wanted:
+                tell([between_sql(dialect, *one), str(lake.aside(folder, *one).resolve())])
+                found.append(one)
+            tell(None)
+            yield found, counts()
         finally:
             child.kill()
             child.communicate()

@@ -138,8 +138,9 @@ def _take(
         )
 
     landed: list[tuple[LakeFile, int]] = []
-    if wanted := backlog.ranges(connection, before, batch, least):
-        with backlog.copied(connection.engine, folder, wanted) as copied:
+    if backlog.waits(connection, before, least):
+        ranges = backlog.ranges(connection, before, batch)
+        with backlog.copied(connection.engine, folder, ranges) as (wanted, copied):
             cursor = wanted[-1][1]
             counted = count(cursor)
             for one in wanted:

@@ -10,8 +10,9 @@ import polars as pl
 
 from oms_ops.feed.reader import Cursor
 
-#: Rows in a row group: small enough that a reader of one entity skips the others' payloads.
-ROW_GROUP = 50_000
+#: Rows in a row group: so few that a reader of one entity skips the others' payloads, and that a
+#: writer holds little: payloads lie in its memory several times.
+ROW_GROUP = 25_000
 
 #: The columns as they come from the database; ``occurred_at`` becomes a moment.
 SCHEMA = {

@@ -13,10 +13,9 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import duckdb
-
-from oms_ops.feed.reader import COLUMNS
 
 _TYPES = {
     "epoch": "INTEGER",
@@ -41,43 +40,62 @@ def extension(name: str) -> Path:
 
 
 def main() -> None:
-    """Read the task from standard input; print each file's rows, in order, when it is written.
+    """Read from standard input where the log is, then what to copy where, a line each; then null.
 
-    Whoever waits for them keeps standard input open: when it closes, nobody does any more.
+    Prints each file's rows, in order, when it is written. Whoever waits for them keeps standard
+    input open: when it closes, nobody does any more.
     """
-    task = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_when_alone, daemon=True).start()
+    head = _told()
+    kind, layout = head["kind"], _layout(head["columns"], head["row_group"])
     # A thread of ours for each range is what works: DuckDB's own would wait for one another.
     with (
         duckdb.connect(config={"threads": 1}) as connection,
-        ThreadPoolExecutor(_AT_ONCE[task["kind"]]) as pool,
+        ThreadPoolExecutor(_AT_ONCE[kind]) as pool,
     ):
-        connection.execute(f"LOAD '{extension(task['kind'] + '_scanner')}'")
-        connection.execute(
-            f"ATTACH '{_quoted(task['place'])}' AS oms (TYPE {task['kind']}, READ_ONLY)"
-        )
-        for rows in pool.map(lambda one: _copy(connection, task["kind"], *one), task["ranges"]):
+        connection.execute(f"LOAD '{extension(kind + '_scanner')}'")
+        connection.execute(f"ATTACH '{_quoted(head['place'])}' AS oms (TYPE {kind}, READ_ONLY)")
+
+        def copy(task: tuple[str, str]) -> int:
+            query, path = map(_quoted, task)
+            scan = f"{kind}_query('oms', '{query}')"
+            return _copy(connection, layout.format(scan=scan, path=path))
+
+        # Each is begun as soon as it is read.
+        counts = pool.map(copy, iter(_told, None))
+        threading.Thread(target=_leave_when_alone, daemon=True).start()
+        for rows in counts:
             print(rows, flush=True)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, kind: str, query: str, path: str) -> int:
-    """Write what ``query`` gives as a file of the lake; return how many rows it has."""
+def _layout(columns: list[str], row_group: int) -> str:
+    """Return the statement that writes what ``{scan}`` gives as a file of the lake."""
     # A moment that is none must not keep the others from landing.
-    casts = {name: "TRY_CAST" if name == "occurred_at" else "CAST" for name in COLUMNS}
-    columns = ", ".join(
-        f"{casts[name]}({name} AS {_TYPES.get(name, 'VARCHAR')}) AS {name}" for name in COLUMNS
+    casts = {name: "TRY_CAST" if name == "occurred_at" else "CAST" for name in columns}
+    selected = ", ".join(
+        f"{casts[name]}({name} AS {_TYPES.get(name, 'VARCHAR')}) AS {name}" for name in columns
     )
+    return (
+        f"COPY (SELECT {selected} FROM {{scan}} ORDER BY entity, epoch, xid, seq) TO '{{path}}'"
+        f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
+    )
+
+
+def _copy(connection: duckdb.DuckDBPyConnection, statement: str) -> int:
+    """Carry out a COPY on a connection of its own; return how many rows it wrote."""
     with connection.cursor() as cursor:
-        copied = cursor.execute(
-            f"COPY (SELECT {columns} FROM {kind}_query('oms', '{_quoted(query)}')"
-            f" ORDER BY entity, epoch, xid, seq) TO '{_quoted(path)}'"
-            " (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
-        ).fetchone()
+        copied = cursor.execute(statement).fetchone()
     return int(copied[0]) if copied else 0
 
 
 def _quoted(text: str) -> str:
     return text.replace("'", "''")
+
+
+def _told() -> Any:
+    """Return what the next line says."""
+    if not (line := sys.stdin.readline()):
+        os._exit(1)
+    return json.loads(line)
 
 
 def _leave_when_alone() -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine, make_url
 from oms_ops.database import make_engine, transaction
 from oms_ops.feed.reader import COLUMNS
 from pipelines.lib import backlog, lake, landing
+from pipelines.lib.parquet import ROW_GROUP
 from tests.pipelines.test_landing import add_customers, in_flight, landed, log, rename
 
 
@@ -83,22 +84,26 @@ def test_a_scan_that_fails_leaves_a_lake_to_go_on_with(
     assert not list(folder.glob(".*.tmp"))
 
 
-def test_a_scan_ends_with_the_landing_that_wants_it(sqlite_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [[None], []], ids=["told", "being told"])
+def test_a_scan_ends_with_the_landing_that_wants_it(
+    sqlite_url: str, tmp_path: Path, end: list[None]
+) -> None:
     """Else it would write on to files that the next landing has begun again."""
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
     columns = ", ".join(f"i AS {name}" for name in COLUMNS)
-    task = {
-        "kind": "sqlite",
-        "place": make_url(sqlite_url).database,
-        "ranges": [[f"{endless} SELECT {columns} FROM n", str(tmp_path / "file")]],
-    }
+    place = make_url(sqlite_url).database
+    said = [
+        {"kind": "sqlite", "place": place, "columns": COLUMNS, "row_group": ROW_GROUP},
+        [f"{endless} SELECT {columns} FROM n", str(tmp_path / "file")],
+        *end,
+    ]
     child = subprocess.Popen(
         [sys.executable, "-m", "pipelines.lib.scan"], stdin=subprocess.PIPE, text=True
     )
     assert child.stdin is not None
     try:
-        child.stdin.write(json.dumps(task) + "\n")
-        child.stdin.flush()
+        for line in said:
+            print(json.dumps(line), file=child.stdin, flush=True)
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(timeout=2)
         child.stdin.close()

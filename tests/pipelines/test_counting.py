@@ -6,10 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from oms_ops import clock
 from oms_ops.database import make_engine, reading, transaction
+from oms_ops.orders.amounts import kept
 from pipelines.lib import counting, landing, ledger, past
 from tests.dbt.trade import Trade, changed_days, first_days
 
@@ -48,6 +50,22 @@ def whole_at(folder: Path) -> object:
     kept = counting.Count.load(folder)
     assert kept is not None
     return kept.whole_at
+
+
+@pytest.mark.parametrize("amount", [7, -7, 0])
+def test_a_line_is_summed_with_what_it_keeps(database: Engine, amount: int) -> None:
+    quantity = 3
+    lines = " UNION ALL ".join(
+        f"SELECT CAST({amount} AS bigint) AS amount, CAST({quantity} AS bigint) AS quantity,"
+        f" CAST({cancelled} AS bigint) AS cancelled"
+        for cancelled in range(quantity + 1)
+    )
+    with reading(database) as connection:
+        found = connection.execute(
+            sa.text(f"SELECT {ledger.share('l.amount')} FROM ({lines}) AS l ORDER BY l.cancelled")
+        )
+        shares = list(found.scalars())
+    assert shares == [kept(amount, quantity, units) for units in range(quantity, -1, -1)]
 
 
 @pytest.mark.usefixtures("small_parts")
