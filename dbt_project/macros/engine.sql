@@ -63,10 +63,10 @@
     json_transform({{ column }}, '{{ tojson(types) }}')
 {%- endmacro %}
 
-{#- The landed changes, with the name of the file that each came in. -#}
+{#- The landed changes, with the name of the file that each came in and its number therein. -#}
 {% macro lake_changes() -%}{{ adapter.dispatch('lake_changes')() }}{%- endmacro %}
 {% macro default__lake_changes() -%}
-    read_parquet('{{ lake_folder() }}/*.parquet', filename = true)
+    read_parquet('{{ lake_folder() }}/*.parquet', filename = true, file_row_number = true)
 {%- endmacro %}
 
 {#- The same columns without a row, where there is no new file to read. -#}
@@ -83,20 +83,38 @@
             cast(null as integer) as version,
             cast(null as varchar) as payload,
             cast(null as timestamptz) as occurred_at,
-            cast(null as varchar) as filename
+            cast(null as varchar) as filename,
+            cast(null as bigint) as file_row_number
         where false
     )
 {%- endmacro %}
 
 {#-
-    Before every build: keep in mind which file is the newest, see landed_up_to, and which changes
-    are in quarantine, see is_set_aside. A lake without such changes has no list of them.
+    Of a group of `landed` changes the landing of the newest: that of the greatest (epoch, seq), and
+    of copies the one in the first file. It compares one number, so nothing is sorted, and what a
+    group needs has one size, so millions of groups can be spilled.
+-#}
+{% macro newest_landing() -%}{{ adapter.dispatch('newest_landing')() }}{%- endmacro %}
+{% macro default__newest_landing() -%}
+    {#- 20 bits for the epoch (a file's name has six digits for it), 63 for seq, 44 for the file. -#}
+    arg_max(
+        landing,
+        (cast(epoch as hugeint) * 9223372036854775808 + seq) * 17592186044416 - file_number
+    )
+{%- endmacro %}
+
+{#-
+    Before every build: keep in mind which files there are, by number in the order of their names,
+    and which changes are in quarantine, see landed. A lake without such changes has no list of them.
 -#}
 {% macro note_horizon() -%}{{ adapter.dispatch('note_horizon')() }}{%- endmacro %}
 {% macro default__note_horizon() -%}
     create schema if not exists intermediate;
-    create or replace table intermediate.lake_horizon as
-    select coalesce(max(replace(file, '{{ lake_folder() }}/', '')), '') as file_name
+    create or replace table intermediate.lake_files as
+    select
+        file as path,
+        replace(file, '{{ lake_folder() }}/', '') as file_name,
+        row_number() over (order by file) as number
     from glob('{{ lake_folder() }}/*.parquet');
     {%- set list = lake_folder() ~ '/quarantine.json' -%}
     {%- set listed = execute and run_query("select count(*) from glob('" ~ list ~ "')").columns[0][0] %}

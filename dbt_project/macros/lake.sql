@@ -17,24 +17,48 @@
 
 {#-
     The name of the newest file that was there when this build began, '' for an empty lake. All
-    models read up to it: a file that lands while a build runs waits for the next one, or some of
-    the models would have seen it, and it would count as processed for the others.
+    models read the files that were there then: one that lands while a build runs waits for the next
+    one, or some of the models would have seen it, and it would count as processed for the others.
 -#}
 {% macro landed_up_to() -%}
     {%- if execute -%}
-        {{- run_query('select file_name from intermediate.lake_horizon').columns[0][0] -}}
+        {%- set newest = "select coalesce(max(file_name), '') from intermediate.lake_files" -%}
+        {{- run_query(newest).columns[0][0] -}}
     {%- endif -%}
 {%- endmacro %}
 
+{#- What there is to read after the file `since`: the lake, or nothing. -#}
+{% macro changes_after(since) -%}
+    {{- lake_changes() if landed_up_to() > since or not execute else no_changes() -}}
+{%- endmacro %}
+
 {#-
-    Whether a change is in quarantine: it broke a rule, and is neither mended nor released. The
-    table is made from the lake's list before every build (note_horizon).
+    Columns of those `changes` of an entity that came in files after `since`, but for the ones in
+    quarantine: they broke a rule, and are neither mended nor released. `only` is a condition more.
+
+    Every change has a `landing`: where it lies in the lake, a number that no other has; it grows
+    with the file. Of many changes with large payloads find the landings first, then read these:
+    whatever sorts or keeps whole rows of a great history needs more memory than there is. So does a
+    correlated `exists`, which is why the quarantine is joined.
 -#}
-{% macro is_set_aside(change) -%}
-    exists (
-        select 1 from intermediate.quarantined as aside
-        where aside.epoch = {{ change }}.epoch and aside.seq = {{ change }}.seq
-    )
+{% macro landed(changes, entity, since, columns, only='') %}
+    select
+        {%- for column in columns %}
+        {{ column }},
+        {%- endfor %}
+        files.number as file_number,
+        files.number * 4294967296 + changes.file_row_number as landing
+    from {{ changes }} as changes
+    inner join intermediate.lake_files as files on changes.filename = files.path
+    left join intermediate.quarantined as aside
+        on changes.epoch = aside.epoch and changes.seq = aside.seq
+    where
+        changes.entity = '{{ entity }}'
+        and changes.filename > '{{ lake_folder() }}/{{ since }}'
+        and aside.seq is null
+        {%- if only %}
+        and {{ only }}
+        {%- endif %}
 {%- endmacro %}
 
 {#-
@@ -52,46 +76,47 @@
 {%- set own = var('own_columns') -%}
 {%- set fields = dict(declared, **(own.get(entity, {}) if own is mapping else {})) -%}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
-{%- set upto = landed_up_to() -%}
-with landed as (
-    select
-        entity_id,
-        op as _op,
-        epoch as _epoch,
-        xid as _xid,
-        seq as _seq,
-        filename as _path,
-        {#- Of a few states a row all are taken apart at once: whole payloads would fill the memory. #}
-        {{ json_fields('payload', fields) ~ ' as fields' if only else 'payload' }}
-    from {{ lake_changes() if upto > since or not execute else no_changes() }} as changes
-    where
-        entity = '{{ entity }}'
-        and not {{ is_set_aside('changes') }}
-        and filename > '{{ lake_folder() }}/{{ since }}'
-        and filename <= '{{ lake_folder() }}/{{ upto }}'
-        {%- if only %}
-        and {{ only }}
-        {%- endif %}
+{%- set changes = changes_after(since) -%}
+with brought as (
+    {{- landed(changes, entity, since, ['changes.entity_id', 'changes.epoch', 'changes.seq'], only) }}
 ),
 
-ranked as (
-    select
-        *,
-        row_number() over (
-            partition by entity_id order by _epoch desc, _seq desc, _path
-        ) as recency
-    from landed
+newest as (
+    select {{ newest_landing() }} as landing
+    from brought
+    {%- if is_incremental() %}
+    where
+        not exists (
+            select 1 from {{ this }} as known
+            where
+                known.id = brought.entity_id
+                and (
+                    known._epoch > brought.epoch
+                    or (known._epoch = brought.epoch and known._seq >= brought.seq)
+                )
+        )
+    {%- endif %}
+    group by entity_id
+),
+
+whole as (
+    {{- landed(changes, entity, since, [
+        'changes.op as _op',
+        'changes.epoch as _epoch',
+        'changes.xid as _xid',
+        'changes.seq as _seq',
+        'files.file_name as _file',
+        'changes.payload'
+    ], only) }}
 ),
 
 -- Only what stays is taken apart: a row changes several times in its life.
-newest as (
+kept as (
     select
-        *
-        {%- if not only %},
+        whole.*,
         {{ json_fields('payload', fields) }} as fields
-        {%- endif %}
-    from ranked
-    where recency = 1
+    from whole
+    where landing in (select newest.landing from newest)
 )
 
 select
@@ -102,20 +127,8 @@ select
     _epoch,
     _xid,
     _seq,
-    replace(_path, '{{ lake_folder() }}/', '') as _file
-from newest
-{%- if is_incremental() %}
-where
-    not exists (
-        select 1 from {{ this }} as known
-        where
-            known.id = newest.entity_id
-            and (
-                known._epoch > newest._epoch
-                or (known._epoch = newest._epoch and known._seq >= newest._seq)
-            )
-    )
-{%- endif %}
+    _file
+from kept
 {% endmacro %}
 
 {#-
@@ -127,23 +140,45 @@ where
 -#}
 {% macro versions(entity, fields) %}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
-{%- set upto = landed_up_to() -%}
-with landed as (
-    select
-        entity_id,
-        op as _op,
-        epoch as _epoch,
-        seq as _seq,
-        occurred_at as changed_at,
-        filename as _path,
-        {{ json_fields('payload', fields) }} as fields,
-        row_number() over (partition by entity_id, epoch, seq order by filename) as repetition
-    from {{ lake_changes() if upto > since or not execute else no_changes() }} as changes
+{%- set changes = changes_after(since) -%}
+with brought as (
+    {{- landed(changes, entity, since, ['changes.entity_id', 'changes.epoch', 'changes.seq']) }}
+),
+
+firsts as (
+    select min(landing) as landing
+    from brought
+    {%- if is_incremental() %}
     where
-        entity = '{{ entity }}'
-        and not {{ is_set_aside('changes') }}
-        and filename > '{{ lake_folder() }}/{{ since }}'
-        and filename <= '{{ lake_folder() }}/{{ upto }}'
+        not exists (
+            select 1 from {{ this }} as known
+            where
+                known.entity_id = brought.entity_id
+                and known._epoch = brought.epoch
+                and known._seq = brought.seq
+        )
+    {%- endif %}
+    group by entity_id, epoch, seq
+),
+
+whole as (
+    {{- landed(changes, entity, since, [
+        'changes.entity_id',
+        'changes.op as _op',
+        'changes.epoch as _epoch',
+        'changes.seq as _seq',
+        'changes.occurred_at as changed_at',
+        'files.file_name as _file',
+        'changes.payload'
+    ]) }}
+),
+
+kept as (
+    select
+        whole.*,
+        {{ json_fields('payload', fields) }} as fields
+    from whole
+    where landing in (select firsts.landing from firsts)
 )
 
 select
@@ -155,17 +190,6 @@ select
     _op,
     _epoch,
     _seq,
-    replace(_path, '{{ lake_folder() }}/', '') as _file
-from landed
-where
-    repetition = 1
-{%- if is_incremental() %}
-    and not exists (
-        select 1 from {{ this }} as known
-        where
-            known.entity_id = landed.entity_id
-            and known._epoch = landed._epoch
-            and known._seq = landed._seq
-    )
-{%- endif %}
+    _file
+from kept
 {% endmacro %}

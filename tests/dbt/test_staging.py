@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
+import yaml
 
 from oms_ops.feed.reader import START, Cursor
 from pipelines.lib import dbt, lake
@@ -50,8 +52,11 @@ class Lake:
         self.folder.mkdir(parents=True)
         self.upto = START
 
-    def land(self, *changes: tuple[str, int, int, str, dict[str, Any]], xid: int = 0) -> None:
-        """Land (entity, id, seq, op, columns) as one batch, which ends one cursor further on."""
+    def land(self, *changes: tuple[str, int, int, str, dict[str, Any]], xid: int = 0) -> str:
+        """Land (entity, id, seq, op, columns) as one batch; return the name of its file.
+
+        It ends one cursor further on, whatever it has.
+        """
         frame = pl.DataFrame(
             [
                 (1, xid, seq, entity, row, op, 1, json.dumps({"id": row, **columns}), "t", PLACED)
@@ -65,8 +70,9 @@ class Lake:
             orient="row",
         )  # fmt: skip
         upto = Cursor(1, xid, self.upto.seq + 1)
-        lake.write(self.folder, self.upto, upto, frame.write_parquet)
+        file = lake.write(self.folder, self.upto, upto, frame.write_parquet)
         self.upto = upto
+        return file.path.name
 
 
 @contextmanager
@@ -84,13 +90,17 @@ def _when_the_first_model_is_built(act: Any) -> Iterator[None]:
         yield
 
 
+def make(home: Path, *chosen: str) -> None:
+    """Build the chosen models; tests across layers fail, for nothing else is built."""
+    with living_in(home):
+        for result in dbt.build({"business_date": "2026-03-31"}, select=chosen):
+            assert result.ok or result.kind == "test", result.message
+
+
 def stage(home: Path) -> None:
     """Build staging, then note how far it went, which a whole build does at its end."""
-    with living_in(home):
-        for chosen in ("staging", "processed_files"):
-            for result in dbt.build({"business_date": "2026-03-31"}, select=[chosen]):
-                # Tests across layers fail: nothing else is built.
-                assert result.ok or result.kind == "test", result.message
+    make(home, "staging")
+    make(home, "processed_files")
 
 
 def skus(home: Path) -> list[tuple[Any, ...]]:
@@ -145,3 +155,56 @@ def test_staging_holds_the_newest_state_of_every_row(tmp_path: Path) -> None:
     assert counts(home) == before
     stage(home)
     assert counts(home, "id = 1000") == dict.fromkeys(STAGED, 1)
+
+
+#: A model of each macro that reads the lake, and of the one with a condition.
+READERS = ("stg_orders", "int_order_versions", "int_lines_at_capture")
+
+
+def test_a_change_that_landed_twice_is_taken_once_and_the_newest_wins(tmp_path: Path) -> None:
+    """Whether the copies come with one build or with two: a crashed merge leaves both files."""
+    home = tmp_path / "home"
+    feed = Lake(home)
+    states = [("orders", 1, seq, op, {"status": f"after {seq}"}) for seq, op in enumerate("IUU", 1)]
+    line = ("order_lines", 7, 4, "I", {"quantity": 5, "allocated": 2})
+    first = feed.land(states[0], states[2], line)
+    # The second file has the state between, copies of all that the first has, and one of its own.
+    second = feed.land(*states, states[1], line)
+
+    def states_and_lines() -> tuple[list[tuple[Any, ...]], ...]:
+        make(home, *READERS)
+        return (
+            query(home, "SELECT id, status, _seq, _file FROM staging.stg_orders"),
+            query(
+                home, "SELECT entity_id, status, _seq, _file FROM intermediate.int_order_versions"
+                " ORDER BY _seq"
+            ),
+            query(home, "SELECT id, quantity, _file FROM intermediate.int_lines_at_capture"),
+        )  # fmt: skip
+
+    expected = (
+        [(1, "after 3", 3, first)],
+        [(1, "after 1", 1, first), (1, "after 2", 2, second), (1, "after 3", 3, first)],
+        [(7, 5, first)],
+    )
+    assert states_and_lines() == expected
+    feed.land(*states, line)
+    assert states_and_lines() == expected
+
+
+def test_a_first_build_does_not_hold_whole_rows(tmp_path: Path) -> None:
+    """What stands on all rows at once, payloads included, does not end after a great history."""
+    home = tmp_path / "home"
+    Lake(home).land(*((entity, 1, seq, "I", {}) for seq, entity in enumerate(STAGED)))
+    make(home, "staging", *READERS)
+    compiled = [path.read_text() for path in (home / "dbt").rglob("compiled/**/*.sql")]
+    readers = [statement for statement in compiled if "read_parquet" in statement]
+    assert len(readers) == len(STAGED) + len(READERS) - 1
+    profile = yaml.safe_load((dbt.DBT_PROJECT / "profiles.yml").read_text())["order_platform"]
+    options = profile["outputs"]["dev"]["config_options"] | {"temp_directory": str(home)}
+    with duckdb.connect(home / "warehouse" / "warehouse.duckdb", config=options) as connection:
+        for statement in readers:
+            plan = connection.sql(f"EXPLAIN {statement}").fetchall()[0][1]
+            assert "READ_PARQUET" in plan
+            for operator in ("WINDOW", "DELIM_JOIN", "CTE"):
+                assert operator not in plan, statement
