@@ -113,6 +113,47 @@ def test_a_fit_finds_the_parameters_that_customers_were_made_with_in_any_unit_of
     )
 
 
+def test_customers_who_bought_alike_are_forecast_each_as_if_alone() -> None:
+    frequency = np.array([2.0, 0.0, 2.0, 5.0, 2.0])
+    recency = np.array([30.0, 0.0, 10.0, 20.0, 30.0])
+    age = np.array([40.0, 40.0, 40.0, 40.0, 41.0])
+    together = CDNOW.expected(frequency, recency, age, 39)
+    alone = [CDNOW.expected(one(f), one(r), one(t), 39)[0]
+             for f, r, t in zip(frequency, recency, age, strict=True)]  # fmt: skip
+    assert together == pytest.approx(alone)
+    assert len(set(together)) == 5
+
+
+def test_a_fit_to_a_part_of_many_customers_is_that_of_all_and_whoever_asks_gets_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frequency, recency, age = simulated(40_000)
+    worth = np.random.default_rng(7).gamma(6, 5, 40_000)
+    bought = pl.DataFrame(
+        {
+            "customer_id": np.arange(1, 40_001), "frequency": frequency, "recency": recency,
+            "age": age, "value": np.where(frequency > 0, worth, np.nan),
+        }
+    ).with_columns(pl.col("value").fill_nan(None))  # fmt: skip
+    whole, _ = customer_value.fit(bought)
+    seen: list[int] = []
+    fit = clv.fit_bg_nbd
+
+    def noted(*arrays: Array) -> BgNbd | None:
+        seen.append(int(arrays[-1].sum()))
+        return fit(*arrays)
+
+    monkeypatch.setattr(customer_value, "ENOUGH", 10_000)
+    monkeypatch.setattr(clv, "fit_bg_nbd", noted)
+    part, _ = customer_value.fit(bought)
+    again, _ = customer_value.fit(bought.reverse())
+    assert whole is not None and part is not None
+    assert part == again
+    assert seen[0] == pytest.approx(10_000, rel=0.02)
+    ahead = [each.expected(one(3), one(20), one(30), 10)[0] for each in (whole, part)]
+    assert ahead[1] == pytest.approx(ahead[0], rel=0.05)
+
+
 def test_few_customers_give_no_forecast_and_the_table_says_so_by_empty_cells() -> None:
     warehouse = orders((1, "2026-03-01", 10), (1, "2026-03-05", 20), (2, "2026-03-04", 5))
     bought = customer_value.history(warehouse, date(2026, 3, 11))
