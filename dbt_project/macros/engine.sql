@@ -106,10 +106,21 @@
 {#-
     Before every build: keep in mind which files there are, by number in the order of their names,
     and which changes are in quarantine, see landed. A lake without such changes has no list of them.
+    Of the build itself: which one began before it, so that whoever copies what a build changed
+    knows whether he has seen all others.
 -#}
 {% macro note_horizon() -%}{{ adapter.dispatch('note_horizon')() }}{%- endmacro %}
 {% macro default__note_horizon() -%}
     create schema if not exists intermediate;
+    create table if not exists intermediate.builds (
+        id uuid, before uuid, is_full boolean, begun_at timestamptz
+    );
+    insert into intermediate.builds
+    select
+        uuid(),
+        (select arg_max(builds.id, builds.begun_at) from intermediate.builds),
+        {{ 'true' if flags.FULL_REFRESH else 'false' }},
+        now();
     create or replace table intermediate.lake_files as
     select
         file as path,

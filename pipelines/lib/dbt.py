@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from oms_ops.settings import settings
 from pipelines.lib import status
 from pipelines.lib.files import exclusive, replace_text
 from pipelines.lib.status import DBT_PROJECT, code_version
+
+#: How a model says which rows it forgets: the macro `forget` of the project.
+_FORGETS = re.compile(r"forget\('(\w+)', ref\('(\w+)'\)\)")
 
 
 class BuildFailed(RuntimeError):
@@ -133,6 +137,20 @@ def build(
             raise event
         yield event
     worker.join()
+
+
+def increments() -> dict[str, tuple[str, str]]:
+    """Return, of each model that forgets rows before it brings some anew, by which key it does.
+
+    And the name of the model that has the keys which a build touches: nothing else changes.
+    """
+    nodes = json.loads(manifest().read_text(encoding="utf-8"))["nodes"].values()
+    found = {}
+    for node in nodes:
+        for hook in node["config"].get("pre-hook") or ():
+            if told := _FORGETS.search(hook["sql"]):
+                found[node["name"]] = (told[1], told[2])
+    return found
 
 
 def _result(data: Any, done: int) -> NodeResult:

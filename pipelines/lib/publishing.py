@@ -2,12 +2,16 @@
 
 Readers open ``current.duckdb``, a symlink, by its real path: a run that publishes never disturbs
 one who reads, and nobody ever opens the file that the pipeline writes.
+
+A great history is not copied again for a few orders. Where the last snapshot shows all that the
+build before this one left, a copy of its file gets the rows of the keys that this build touched.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -26,7 +30,7 @@ CREATE SCHEMA snapshot.meta;
 CREATE TABLE snapshot.meta.snapshot (
     list_id VARCHAR NOT NULL, run_id VARCHAR NOT NULL, published_at TIMESTAMPTZ NOT NULL,
     as_of TIMESTAMPTZ NOT NULL, business_date DATE NOT NULL, cursor VARCHAR NOT NULL,
-    currency VARCHAR NOT NULL, timezone VARCHAR NOT NULL
+    currency VARCHAR NOT NULL, timezone VARCHAR NOT NULL, build UUID
 );
 CREATE TABLE snapshot.meta.check_results (
     check_name VARCHAR NOT NULL, asset VARCHAR NOT NULL, severity VARCHAR NOT NULL,
@@ -66,14 +70,25 @@ class Snapshot:
     bytes: int
 
 
-def publish(warehouse: Path, published: Path, facts: Facts, journal: Journal) -> Snapshot:
-    """Copy schema ``marts`` of ``warehouse``, add schema ``meta``, and make it the current one."""
+def publish(
+    warehouse: Path,
+    published: Path,
+    facts: Facts,
+    journal: Journal,
+    increments: Mapping[str, tuple[str, str]] | None = None,
+) -> Snapshot:
+    """Copy schema ``marts`` of ``warehouse``, add schema ``meta``, and make it the current one.
+
+    ``increments`` has the key of each mart of which a build changes only what a model touches, and
+    the name of that (:func:`pipelines.lib.dbt.increments`).
+    """
     published.mkdir(parents=True, exist_ok=True)
     for leftover in published.glob(".*.tmp*"):
         leftover.unlink()
     path = published / f"warehouse-{facts.run_id}.duckdb"
     aside = published / f".{path.name}.tmp"
-    rows = _copy(warehouse, aside, facts, journal)
+    last = published / "current.duckdb"
+    rows = _copy(warehouse, aside, facts, journal, last.resolve(), increments or {})
     sync_file(aside)
     aside.replace(path)
     sync_folder(published)
@@ -84,27 +99,41 @@ def publish(warehouse: Path, published: Path, facts: Facts, journal: Journal) ->
     return Snapshot(path, rows, path.stat().st_size)
 
 
-def _copy(warehouse: Path, aside: Path, facts: Facts, journal: Journal) -> int:
-    rows = 0
+def _copy(
+    warehouse: Path,
+    aside: Path,
+    facts: Facts,
+    journal: Journal,
+    last: Path,
+    increments: Mapping[str, tuple[str, str]],
+) -> int:
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{warehouse}' AS warehouse (READ_ONLY)")
+        follows = bool(increments) and _follows(connection, last, facts.business_date)
+        if follows:
+            shutil.copyfile(last, aside)
         connection.execute(f"ATTACH '{aside}' AS snapshot")
-        connection.execute("CREATE SCHEMA snapshot.marts")
-        tables = connection.execute(
-            "SELECT table_name FROM information_schema.tables"
-            " WHERE table_catalog = 'warehouse' AND table_schema = 'marts' ORDER BY table_name"
-        ).fetchall()
-        for (table,) in tables:
-            copied = connection.execute(
-                f'CREATE TABLE snapshot.marts."{table}" AS FROM warehouse.marts."{table}"'
-            ).fetchone()
-            rows += copied[0] if copied else 0
+        if follows:
+            connection.execute("DROP SCHEMA snapshot.meta CASCADE")
+        connection.execute("CREATE SCHEMA IF NOT EXISTS snapshot.marts")
+        marts = _columns(connection, "warehouse")
+        before = _columns(connection, "snapshot")
+        for table in before.keys() - marts.keys():
+            connection.execute(f'DROP TABLE snapshot.marts."{table}"')
+        rows = 0
+        for table, columns in marts.items():
+            rows += _bring(
+                connection, table, increments.get(table) if before.get(table) == columns else None
+            )
         connection.execute(_META)
         moments = (facts.published_at, facts.as_of, facts.business_date)
         connection.execute(
-            "INSERT INTO snapshot.meta.snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [facts.run_id, facts.run_id, *moments, facts.cursor, facts.currency, facts.timezone],
-        )
+            "INSERT INTO snapshot.meta.snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                facts.run_id, facts.run_id, *moments, facts.cursor, facts.currency, facts.timezone,
+                _build(connection)[0],
+            ],
+        )  # fmt: skip
         _insert(
             connection,
             "check_results",
@@ -126,6 +155,75 @@ def _copy(warehouse: Path, aside: Path, facts: Facts, journal: Journal) -> int:
         )  # fmt: skip
         connection.execute("DETACH snapshot")
     return rows
+
+
+def _build(connection: duckdb.DuckDBPyConnection) -> tuple[object, object]:
+    """Return the warehouse's last build and the one before it; that is None if it made all anew."""
+    known = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'warehouse'"
+        " AND schema_name = 'intermediate' AND table_name = 'builds'"
+    ).fetchone()
+    if not known or not known[0]:
+        return None, None
+    row = connection.execute(
+        "SELECT id, CASE WHEN NOT is_full THEN before END FROM warehouse.intermediate.builds"
+        " ORDER BY begun_at DESC LIMIT 1"
+    ).fetchone()
+    return row or (None, None)
+
+
+def _follows(connection: duckdb.DuckDBPyConnection, last: Path, today: date) -> bool:
+    """Tell whether the last snapshot shows the warehouse as the build before this one left it.
+
+    The first of a day is made whole: what rows leave behind in a file is not given back to others.
+    """
+    before = _build(connection)[1]
+    if before is None or not last.exists():
+        return False
+    try:
+        connection.execute(f"ATTACH '{last}' AS last (READ_ONLY)")
+        row = connection.execute("SELECT build, business_date FROM last.meta.snapshot").fetchone()
+    except duckdb.Error:
+        # It is of an older release, or damaged.
+        return False
+    finally:
+        connection.execute("DETACH DATABASE IF EXISTS last")
+    return row == (before, today)
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, database: str) -> dict[str, list[object]]:
+    """Return the marts of a database, each with its columns and their types."""
+    return dict(
+        connection.execute(
+            "SELECT table_name, list(struct_pack(column_name, data_type) ORDER BY column_index)"
+            " FROM duckdb_columns() WHERE database_name = $database AND schema_name = 'marts'"
+            " GROUP BY table_name ORDER BY table_name",
+            {"database": database},
+        ).fetchall()
+    )
+
+
+def _bring(
+    connection: duckdb.DuckDBPyConnection, table: str, increment: tuple[str, str] | None
+) -> int:
+    """Make a mart of the snapshot what it is in the warehouse; return its rows."""
+    mine, theirs = f'snapshot.marts."{table}"', f'warehouse.marts."{table}"'
+    if increment is not None:
+        key, touched = increment
+        those = f"WHERE {key} IN (SELECT {key} FROM warehouse.intermediate.{touched})"
+        connection.execute(f"DELETE FROM {mine} {those}")
+        connection.execute(f"INSERT INTO {mine} BY NAME FROM {theirs} {those}")
+        have, want = (_count(connection, name) for name in (mine, theirs))
+        if have == want:
+            return have
+    # It was made anew, or is not made by increments.
+    connection.execute(f"CREATE OR REPLACE TABLE {mine} AS FROM {theirs}")
+    return _count(connection, mine)
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _insert(

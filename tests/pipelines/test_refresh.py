@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import sqlalchemy as sa
 
 from oms_ops.database import transaction
@@ -79,6 +80,29 @@ def test_a_run_after_new_orders_takes_in_just_those(world: World) -> None:
     assert len(list((world.home / "lake" / "changes").glob("*.parquet"))) == 3
     assert world.query("SELECT count(*) FROM marts.fct_orders") == [(120,)]
     assert world.query("SELECT bool_and(is_reconciled) FROM marts.reconciliation") == [(True,)]
+    assert _differences(world) == {}
+
+
+def _differences(world: World) -> dict[str, int]:
+    """Return how many rows of each mart are in the warehouse or in the snapshot alone."""
+    found = {}
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{world.home / 'warehouse/warehouse.duckdb'}' AS mine")
+        connection.execute(f"ATTACH '{world.snapshot}' AS shown (READ_ONLY)")
+        marts = connection.execute(
+            "SELECT table_name FROM information_schema.tables"
+            " WHERE table_catalog = 'mine' AND table_schema = 'marts'"
+        ).fetchall()
+        assert len(marts) > 30
+        for (mart,) in marts:
+            one, other = f"mine.marts.{mart}", f"shown.marts.{mart}"
+            row = connection.execute(
+                f"SELECT count(*) FROM ((FROM {one} EXCEPT ALL FROM {other})"
+                f" UNION ALL (FROM {other} EXCEPT ALL FROM {one}))"
+            ).fetchone()
+            if row and row[0]:
+                found[mart] = row[0]
+    return found
 
 
 def _cook_the_books(world: World, captured: str) -> None:

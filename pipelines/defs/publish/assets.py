@@ -10,7 +10,7 @@ from pipelines.defs.customers.assets import CUSTOMER_VALUE
 from pipelines.defs.freshness import DAILY
 from pipelines.defs.replenishment.assets import REORDER_LINES
 from pipelines.defs.warehouse.assets import dbt_models
-from pipelines.lib import alerts, publishing, reconcile, status
+from pipelines.lib import alerts, dbt, publishing, reconcile, status
 from pipelines.lib.landing import Horizon
 from pipelines.resources import PipelineRun
 
@@ -84,7 +84,9 @@ def snapshot(context: dg.AssetExecutionContext, run: PipelineRun) -> dg.Material
             currency=shop.currency,
             timezone=shop.timezone,
         )
-        made = publishing.publish(shop.warehouse, shop.published, facts, run.journal)
+        made = publishing.publish(
+            shop.warehouse, shop.published, facts, run.journal, dbt.increments()
+        )
         stage.rows_written = made.rows
         stage.bytes = made.bytes
         stage.note = f"{made.path.name}, {made.rows:,} rows"
