@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import duckdb
+import pytest
 import sqlalchemy as sa
 
 from oms_ops.database import transaction
 from pipelines import lake
-from pipelines.lib import idle, screening
+from pipelines.lib import idle, publishing, screening
 from tests.pipelines.world import World
 
 
@@ -61,10 +63,19 @@ def _state(world: World) -> list[Path]:
     return [path for path in files if path.is_file() and path.name != "status.json"]
 
 
-def test_a_run_after_new_orders_takes_in_just_those(world: World) -> None:
+def test_a_run_after_new_orders_takes_in_just_those(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = len(world.log())
+    copied: list[str] = []
+    copy = shutil.copyfile
+    monkeypatch.setattr(
+        publishing.shutil, "copyfile", lambda a, b: (copied.append(a.name), copy(a, b))
+    )
+    last = world.snapshot.name
     world.sell(100)
     world.publish()
+    assert copied == [last]
     changes = world.log()
     assert world.landed() == changes
     stages = world.query(
@@ -87,15 +98,15 @@ def _differences(world: World) -> dict[str, int]:
     """Return how many rows of each mart are in the warehouse or in the snapshot alone."""
     found = {}
     with duckdb.connect() as connection:
-        connection.execute(f"ATTACH '{world.home / 'warehouse/warehouse.duckdb'}' AS mine")
+        connection.execute(f"ATTACH '{world.home / 'warehouse/warehouse.duckdb'}' (READ_ONLY)")
         connection.execute(f"ATTACH '{world.snapshot}' AS shown (READ_ONLY)")
         marts = connection.execute(
             "SELECT table_name FROM information_schema.tables"
-            " WHERE table_catalog = 'mine' AND table_schema = 'marts'"
+            " WHERE table_catalog = 'warehouse' AND table_schema = 'marts'"
         ).fetchall()
         assert len(marts) > 30
         for (mart,) in marts:
-            one, other = f"mine.marts.{mart}", f"shown.marts.{mart}"
+            one, other = f"warehouse.marts.{mart}", f"shown.marts.{mart}"
             row = connection.execute(
                 f"SELECT count(*) FROM ((FROM {one} EXCEPT ALL FROM {other})"
                 f" UNION ALL (FROM {other} EXCEPT ALL FROM {one}))"
