@@ -150,9 +150,10 @@ _Use: TypeAlias = int | Literal["surplus", "goodwill", "counted_before"] | None
 
 
 class _Horizon(NamedTuple):
-    """The newest refund of an order at a moment, and what the order cost then, in minor units."""
+    """The newest refund and payment of an order when a person acted, and what it cost then."""
 
     refund_id: int
+    payment_id: int
     owed: int
 
 
@@ -246,14 +247,13 @@ def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[i
     asked to give back or has collected what it was asked to, is left to be decided by its answer,
     and is for none of the claims that come now.
     """
+    made = _made_there(connection, order_ids)
     found = {
         order_id: order
-        for order_id, order in _made_there(connection, order_ids).items()
+        for order_id, order in made.items()
         if any(None in each.parts for each in order.refunds)
     }
-    if not found:
-        return
-    may_need = _may_need(connection, list(found))
+    may_need = _may_need(connection, list(found)) if found else {}
     for order_id, order in found.items():
         free = order.free()
         rest = sum(max(0, part) for part in free.values()) - may_need.get(order_id, 0)
@@ -264,30 +264,26 @@ def settle_good_will(connection: Connection, actor: Actor, order_ids: Sequence[i
                 free[each.payment_id] -= part
                 each.move(part, None, "goodwill")
     _keep(connection, actor, found.values())
-    _note_horizon(connection, actor, found.values())
+    # Good will as well: it may be open again, when what met a claim in its stead counts no more.
+    fresh = [n for n, order in made.items() if any(not each.horizon for each in order.refunds)]
+    if fresh:
+        _note_horizon(connection, actor, fresh)
 
 
-def _note_horizon(connection: Connection, actor: Actor, orders: Collection[_Order]) -> None:
-    """Note where orders stand on what of their refunds is for nothing yet, the first time."""
-    open_ids = [
-        each.id
-        for order in orders
-        for each in order.refunds
-        if None in each.parts and each.horizon is None
-    ]
-    if not open_ids:
-        return
-    chosen = f"SELECT order_id FROM refunds WHERE id IN ({ids(connection, 'ids')})"
+def _note_horizon(connection: Connection, actor: Actor, order_ids: Collection[int]) -> None:
+    """Note where orders stand on their refunds that were made at gateways, the first time."""
+    chosen = f"IN ({ids(connection, 'ids')})"
     execute(
         connection,
-        "UPDATE refunds AS f SET horizon_refund_id = h.newest, horizon_owed_minor = h.owed,"
-        " version = f.version + 1, changed_by = :by, changed_at = :now"
-        " FROM (SELECT o.id, (SELECT max(g.id) FROM refunds AS g WHERE g.order_id = o.id)"
-        f"  AS newest, {owed_by_order_sql(f'IN ({chosen})')} AS owed FROM orders AS o"
-        f"  WHERE o.id IN ({chosen})) AS h"
-        f" WHERE h.id = f.order_id AND f.id IN ({ids(connection, 'ids')})",
+        "UPDATE refunds AS f SET horizon_refund_id = h.refund, horizon_payment_id = h.payment,"
+        " horizon_owed_minor = h.owed, version = f.version + 1, changed_by = :by,"
+        " changed_at = :now FROM (SELECT o.id, (SELECT max(g.id) FROM refunds AS g"
+        "  WHERE g.order_id = o.id) AS refund, (SELECT max(p.id) FROM payments AS p"
+        f"  WHERE p.order_id = o.id) AS payment, {owed_by_order_sql(chosen)} AS owed"
+        f"  FROM orders AS o WHERE o.id {chosen}) AS h"
+        f" WHERE h.id = f.order_id AND f.horizon_refund_id IS NULL AND {MADE_THERE}",
         {
-            "ids": as_ids(open_ids),
+            "ids": as_ids(order_ids),
             "by": actor.name,
             "now": as_time(connection, clock.now()),
         },
@@ -418,7 +414,8 @@ def _made_there(connection: Connection, order_ids: Collection[int]) -> dict[int,
         " EXISTS (SELECT 1 FROM refund_items AS i WHERE i.refund_id = f.id), EXISTS (SELECT 1"
         "  FROM payment_operations AS x WHERE x.payment_id = f.payment_id AND x.kind = 'refund'"
         "  AND x.status = 'settled' AND x.gateway_reference = f.gateway_reference),"
-        f" f.horizon_refund_id, f.horizon_owed_minor, p.refunded_minor, {_SETTLED}, (SELECT"
+        " f.horizon_refund_id, f.horizon_payment_id, f.horizon_owed_minor, p.refunded_minor,"
+        f" {_SETTLED}, (SELECT"
         "  CAST(sum(e.amount_minor) AS bigint) FROM payment_events AS e"
         "  WHERE e.payment_id = p.id AND e.kind = 'refunded')"
         " FROM refunds AS f JOIN payments AS p ON p.id = f.payment_id"
@@ -429,8 +426,8 @@ def _made_there(connection: Connection, order_ids: Collection[int]) -> dict[int,
     for order_id, payment_id, refund_id, amount, return_id, lowers_cost, has_item, *rest in rows:
         order = found.setdefault(order_id, _Order())
         use: _Use = "surplus" if lowers_cost else return_id or ("goodwill" if has_item else None)
-        is_ours, newest, owed, refunded, settled, told = rest
-        horizon = None if newest is None else _Horizon(newest, owed)
+        is_ours, *noted, refunded, settled, told = rest
+        horizon = None if noted[0] is None else _Horizon(*noted)
         there = _There(refund_id, payment_id, use, {use: amount}, bool(is_ours), horizon)
         order.refunds.append(there)
         # What was made here counts first.
@@ -465,8 +462,9 @@ def _add_horizons(connection: Connection, rests: dict[int, _Rests]) -> None:
     """Say of orders which claims came before the horizons that are noted on their refunds."""
     rows = execute(
         connection,
-        "SELECT f.order_id, f.horizon_refund_id, f.horizon_owed_minor, (SELECT CAST("
-        "  sum(p.captured_minor) AS bigint) FROM payments AS p WHERE p.order_id = f.order_id)"
+        "SELECT f.order_id, f.horizon_refund_id, f.horizon_payment_id, f.horizon_owed_minor,"
+        " (SELECT CAST(sum(p.captured_minor) AS bigint) FROM payments AS p"
+        "  WHERE p.order_id = f.order_id AND p.id <= f.horizon_payment_id)"
         " - f.horizon_owed_minor - (SELECT CAST(coalesce(sum(g.amount_minor), 0) AS bigint)"
         "  FROM refunds AS g WHERE g.order_id = f.order_id AND g.lowers_cost"
         "  AND g.status <> 'failed' AND (g.id <= f.horizon_refund_id"
@@ -475,8 +473,8 @@ def _add_horizons(connection: Connection, rests: dict[int, _Rests]) -> None:
         " AND f.horizon_refund_id IS NOT NULL",
         {"ids": as_ids(rests)},
     ).fetchall()
-    for order_id, newest, owed, before in rows:
-        rests[order_id].before[_Horizon(newest, owed)] = int(before)
+    for order_id, *noted, before in rows:
+        rests[order_id].before[_Horizon(*noted)] = int(before)
     if not rows:
         return
     first = execute(
@@ -530,10 +528,11 @@ def _keep(connection: Connection, actor: Actor, orders: Collection[_Order]) -> b
             connection,
             "INSERT INTO refunds (payment_id, order_id, return_id, status, destination, reason,"
             " currency, amount_minor, lowers_cost, gateway_reference, horizon_refund_id,"
-            " horizon_owed_minor, requested_at, refunded_at, version, changed_by, changed_at)"
+            " horizon_payment_id, horizon_owed_minor, requested_at, refunded_at, version,"
+            " changed_by, changed_at)"
             " SELECT f.payment_id, f.order_id, r.return_id, r.status, f.destination, f.reason,"
             " f.currency, r.amount, r.lowers_cost, f.gateway_reference, f.horizon_refund_id,"
-            f" f.horizon_owed_minor, f.requested_at, {_MOMENT}, 1,"
+            f" f.horizon_payment_id, f.horizon_owed_minor, f.requested_at, {_MOMENT}, 1,"
             f" :by, :now FROM ({rowset(connection, 'rows', _PART)}) AS r"
             " JOIN refunds AS f ON f.id = r.id RETURNING id, return_id, lowers_cost, status",
             {"rows": as_rows(others), **stamp},

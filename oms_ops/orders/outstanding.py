@@ -176,20 +176,49 @@ def _own_will(connection: Connection, actor: Actor, operation: dict[str, Any], a
     gone: int = min(amount, operation["amount_minor"])
     payment_id = operation["payment_id"]
     payment = ledger.lock(connection, [payment_id])[payment_id]
-    request = RefundRequest(payment_id, gone, _ANOTHER_WAY, destination=refunds.ELSEWHERE)
-    made = refunds.promise(connection, actor, [request])
     room = _room(connection, payment["order_id"])
-    items, rest = [], gone
+    came = _came_back(connection, payment["order_id"])
+    items: list[Item] = []
+    of_returns: dict[int, int] = {}
+    rest = gone
     for item in refund_items.of_refund(connection, operation["refund_id"]):
         if part := min(rest, item.amount, room.get(item.line_id, 0)) if _is_of(item) else 0:
             rest -= part
             room[item.line_id] -= part
             units = item.units if part == item.amount else 0
             items.append(replace(item, amount=part, units=units))
+        left = item.amount - part
+        for return_id in came.get(item.line_id, {}):
+            if share := min(rest, left, came[item.line_id][return_id]):
+                rest, left = rest - share, left - share
+                came[item.line_id][return_id] -= share
+                of_returns[return_id] = of_returns.get(return_id, 0) + share
     if rest:
         items.append(Item("goodwill", rest))
-    refund_items.store(connection, actor, items, made)
+    parts = [(amount, return_id) for return_id, amount in sorted(of_returns.items())]
+    refunds.promise(connection, actor, [
+        RefundRequest(payment_id, amount, _ANOTHER_WAY, return_id, refunds.ELSEWHERE)
+        for amount, return_id in parts
+    ])  # fmt: skip
+    if by_hand := sum(item.amount for item in items):
+        request = RefundRequest(payment_id, by_hand, _ANOTHER_WAY, destination=refunds.ELSEWHERE)
+        refund_items.store(connection, actor, items, refunds.promise(connection, actor, [request]))
     return gone
+
+
+def _came_back(connection: Connection, order_id: int) -> dict[int | None, dict[int, int]]:
+    """Return per line what returns that are not resolved yet are going to give back for it."""
+    rows = execute(
+        connection,
+        "SELECT y.order_line_id, t.id, y.refund_minor FROM return_lines AS y"
+        " JOIN returns AS t ON t.id = y.return_id WHERE t.order_id = :order"
+        " AND t.status IN ('received', 'inspected') AND y.refund_minor > 0 ORDER BY t.id",
+        {"order": order_id},
+    ).fetchall()
+    found: dict[int | None, dict[int, int]] = {}
+    for line_id, return_id, amount in rows:
+        found.setdefault(line_id, {})[return_id] = int(amount)
+    return found
 
 
 def _is_of(item: Item) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from oms_ops.orders.claims import claims_sql
 from oms_ops.payments.attention import Kind
 from oms_ops.payments.messages import WAITING
+from oms_ops.payments.operations import REFUNDABLE
 from oms_ops.payments.refunds import LOWERS_COST
 
 _FAILED = claims_sql(
@@ -28,8 +29,10 @@ KINDS: dict[str, Kind] = {
         f"{_FAILED} SELECT x.id AS operation, x.payment_id AS payment, o.number, x.kind AS what,"
         " a.due AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since,"
         f" {_WAITS},"
-        " a.order_id, CASE WHEN a.return_id IS NULL THEN x.refund_id END AS own_will"
+        " a.order_id, CASE WHEN a.return_id IS NULL THEN x.refund_id END AS own_will,"
+        f" (a.due >= x.amount_minor AND {REFUNDABLE} >= x.amount_minor) AS can_retry"
         " FROM attempts AS a JOIN payment_operations AS x ON x.id = a.operation"
+        " JOIN payments AS p ON p.id = x.payment_id"
         " JOIN orders AS o ON o.id = a.order_id WHERE a.due > 0",
         ("retry", "dismiss"),
         "The customer has not got this money. Retry, or refund it of a payment of the order, which"

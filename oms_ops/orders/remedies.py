@@ -41,9 +41,9 @@ def dismiss(
     """Put an operation aside that failed, or that did nothing; return the payment.
 
     What did nothing was flagged, or its gateway does not answer: it has failed then, and is seen as
-    such. What a refund that failed was still to give back has then gone back another way: all of
-    it, or ``amount`` minor units. Where less of it was left, its ``problem`` says so. Of one that
-    staff made of their own will only an amount that is given has.
+    such. What was done late is seen no more. What a refund that failed was still to give back has
+    then gone back another way: all of it, or ``amount`` minor units. Where less of it was left, its
+    ``problem`` says so. Of one that staff made of their own will only an amount that is given has.
 
     Raises:
         NotFound: there is no such operation.
@@ -78,11 +78,12 @@ def dismiss(
             text = to_text(recorded, operation["currency"])
             note = f"; {text} of it was left, and only that is recorded"
         _mark(connection, actor, operation_id, "dismissed", note)
-    else:
+    elif not settling.seen(connection, actor, operation_id):
         settling.dismiss(connection, actor, operation_id)
         collecting.let_go(connection, [operation["order_id"]])
         claims.attribute(connection, actor, [operation["order_id"]])
-        if not claims.attempt(connection, operation["order_id"], operation_id).is_claim:
+        own_will = not claims.attempt(connection, operation["order_id"], operation_id).is_claim
+        if own_will and operation["status"] == "flagged":
             # It was given back of a person's own will, and she does not want it any more.
             _mark(connection, actor, operation_id, "dismissed")
     return_refunds.follow(connection, actor, [operation["order_id"]])

@@ -110,8 +110,9 @@ _KINDS: dict[str, Kind] = {
 
 #: What is said of a refund that staff made of their own will and that can go back no more.
 _NOT_LEFT = (
-    "It was made of staff's own will and failed; what it was for has gone back since or is"
-    " cancelled. Dismiss it, or refund what is still wanted anew."
+    "It was made of staff's own will and failed; what it was for has gone back since, has come back"
+    " as a return, or is cancelled. Dismiss it, with the amount if she has got it another way; or"
+    " refund what is still wanted anew."
 )
 
 

@@ -20,7 +20,7 @@ from oms_ops.payments.ledger import REFUNDED_HERE
 from oms_ops.payments.messages import DISAGREES, WAITS
 from oms_ops.payments.operations import OPEN
 from oms_ops.payments.refunds import ELSEWHERE
-from oms_ops.payments.settling import MANY_ATTEMPTS
+from oms_ops.payments.settling import GIVEN_UP_AFTER, LATE, MANY_ATTEMPTS
 from oms_ops.settings import settings
 
 #: A message for a payment that is not known yet is usually early by seconds.
@@ -34,7 +34,11 @@ _MOST = 500
 
 _OPERATION = (
     "SELECT x.id AS operation, x.payment_id AS payment, o.number, x.kind AS what,"
-    " x.amount_minor AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since"
+    " x.amount_minor AS amount, x.currency, x.problem, x.code, x.attempts, x.requested_at AS since,"
+    f" (x.kind <> 'capture' OR x.status <> 'failed' OR ({OPEN} >= x.amount_minor"
+    "  AND p.authorised_minor - p.captured_minor - p.capturing_minor >= x.amount_minor))"
+    " AS can_retry, (x.status NOT IN ('pending', 'waiting')"
+    "  OR (x.kind <> 'authorise' AND x.requested_at <= :given_up)) AS can_dismiss"
     " FROM payment_operations AS x JOIN payments AS p ON p.id = x.payment_id"
     " JOIN orders AS o ON o.id = p.order_id WHERE "
 )
@@ -42,8 +46,10 @@ _OPERATION = (
 _MESSAGE = (
     "SELECT m.id AS message, m.payment_id AS payment, o.number, m.topic AS what,"
     f" m.gateway, m.reason AS problem, m.received_at AS since, m.reason LIKE '{DISAGREES}%'"
-    " AND p.id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM payment_operations AS x"
-    "  WHERE x.payment_id = p.id AND x.status = 'flagged') AS countable FROM gateway_messages AS m"
+    " AND EXISTS (SELECT 1 FROM payment_operations AS x WHERE x.payment_id = p.id"
+    "  AND x.status = 'failed') AND NOT EXISTS (SELECT 1 FROM payment_operations AS x"
+    "  WHERE x.payment_id = p.id AND x.status IN ('pending', 'waiting', 'flagged')) AS countable"
+    " FROM gateway_messages AS m"
     " LEFT JOIN payments AS p ON p.id = m.payment_id"
     " LEFT JOIN orders AS o ON o.id = p.order_id WHERE"
 )
@@ -85,6 +91,8 @@ _BEYOND = (
     " LEFT JOIN looked_at AS l ON l.payment_id = u.payment_id AND u.since <= :charged_back)"
 )
 
+#: The columns that say whether an act that a kind has is possible for a row.
+_ONLY_IF = {"count": "countable", "retry": "can_retry", "dismiss": "can_dismiss"}
 #: What is said of what ``waits`` until a message of its order is read.
 _WAITS_FOR_NEWS = (
     "The gateway has told of the order what waits for the answer to another question: it may be"
@@ -122,6 +130,12 @@ _KINDS: dict[str, Kind] = {
         ("retry", "dismiss"),
         "The customer's money is still held. Retry, or let go of it at the gateway and dismiss"
         " this.",
+    ),
+    "operation_late": (
+        f"{_OPERATION} x.status = 'settled' AND x.code = '{LATE}'",
+        ("dismiss",),
+        "It was given up here and the gateway did it after all: it is counted. See whether the same"
+        " was made another way meanwhile, and dismiss this.",
     ),
     "operation_stuck": (
         f"{_OPERATION} x.status IN ('pending', 'waiting') AND x.attempts >= {MANY_ATTEMPTS}"
@@ -213,6 +227,7 @@ def listing(
         "unmatched": as_time(connection, now - _UNMATCHED_AFTER),
         "waits": as_time(connection, now - _WAITS_AFTER),
         "charged_back": as_time(connection, now - timedelta(days=_CHARGE_BACK_DAYS)),
+        "given_up": as_time(connection, now - GIVEN_UP_AFTER),
         "today": now.astimezone(settings().zone).date().isoformat(),
     }
     return [
@@ -238,8 +253,10 @@ def _shown(kind: str, row: dict[str, Any], can: tuple[str, ...], how: str) -> di
         can, how = tuple(each for each in can if each == "dismiss"), _WAITS_FOR_NEWS
     if kind == "message_waits" and registry.problem(row["gateway"]) is not None:
         can, how = ("dismiss",), _SHUT
-    if not row.get("countable", True):
-        can = tuple(each for each in can if each != "count")
+    can = tuple(each for each in can if row.get(_ONLY_IF.get(each, ""), True))
+    if "retry" in can and row.get("operation") is None:
+        # It has its name by now: the message is read at once.
+        can = tuple(each for each in can if each != "retry")
     return {
         "kind": kind,
         "what": row["what"],

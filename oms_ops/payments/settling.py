@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from oms_ops import clock
 from oms_ops.access.actor import PAYMENTS_WRITE, Actor
-from oms_ops.database import as_ids, as_json, as_time, execute, ids
+from oms_ops.database import as_ids, as_json, as_time, execute, ids, read_time
 from oms_ops.errors import Conflict, NotFound
 from oms_ops.money import to_text
 from oms_ops.notifications import outbox
@@ -39,13 +39,17 @@ _ASK_AGAIN = 60
 OPEN_STATUSES = ("pending", "waiting")
 #: Tells whether all of a refund that failed is still to go back.
 IsDue: TypeAlias = Callable[[Connection, int], bool]
-#: Attempts after which a gateway has not answered for the better part of an hour.
+#: Attempts after which a gateway has not answered for long, and the time after which a person may
+#: believe that: she can ask as often as she likes.
 MANY_ATTEMPTS = 5
+GIVEN_UP_AFTER = timedelta(minutes=15)
 #: The code of what failed by an event of the gateway's, not by its answer.
 FAILED_AT_GATEWAY = "failed_at_gateway"
 #: The code of what a gateway said it had done, and a person found it had not.
 NOTHING_DONE = "nothing_done"
-_GIVEN_UP = (NOTHING_DONE, "dismissed")
+_GIVEN_UP = (NOTHING_DONE, "dismissed", "retried")
+#: The code of what was given up and done after all, until a person has looked at it.
+LATE = "late"
 
 
 def settle(
@@ -68,7 +72,11 @@ def settle(
         given_up = operation["status"] == "failed" and operation["code"] in _GIVEN_UP
         if is_due is None or not given_up or outcome.state != "done":
             return False
+        if outcome.currency not in (None, operation["currency"]):
+            return False
         revive(connection, by, operation_id, outcome, is_due=is_due)
+        # Nobody expects it any more, and no message tells of it: a person is to see it.
+        _mark_late(connection, by, operation_id)
         return True
     _know_payment(connection, operation, outcome)
     if outcome.state == "waiting":
@@ -98,20 +106,61 @@ def revive(
 ) -> None:
     """Settle an operation that failed, or was given up, and that the gateway did after all.
 
-    What it had reserved was let go of, so what it did counts as far as there is room for it. A
-    refund of which less is to go back by then (``is_due`` is asked of its id) went back beside it.
+    What it had reserved was let go of, so what it did counts as far as there is room for it: what
+    was told of it before, else what the gateway says now. A refund of which less is to go back by
+    then (``is_due`` is asked of its id), or that is of another amount, went back beside it.
 
     Raises:
         Conflict: the operation is not failed.
     """
-    operation = _locked(connection, operation_id)
+    operation = _locked(connection, operation_id, outcome.reference)
     if operation["status"] != "failed":
         raise Conflict(f"Operation {operation_id} is {operation['status']}, not failed.")
     _know_payment(connection, operation, outcome)
+    amount = operation["told_before"] or outcome.amount_minor or operation["amount_minor"]
+    if amount != operation["amount_minor"]:
+        operation["refund_id"] = None
+        execute(
+            connection,
+            "UPDATE payment_operations SET told_minor = :told WHERE id = :id",
+            {"told": amount, "id": operation_id},
+        )
     if operation["refund_id"] and not is_due(connection, operation["refund_id"]):
         operation["refund_id"] = None
     reference = outcome.reference or operation["key"]
-    _do(connection, by, operation, operation["amount_minor"], reference, reserved=False)
+    _do(connection, by, operation, amount, reference, reserved=False)
+
+
+def _mark_late(connection: Connection, by: str, operation_id: int) -> None:
+    execute(
+        connection,
+        "UPDATE payment_operations SET code = :code, version = version + 1, changed_by = :by,"
+        " changed_at = :now WHERE id = :id",
+        {
+            "id": operation_id,
+            "code": LATE,
+            "by": by,
+            "now": as_time(connection, clock.now()),
+        },
+    )
+
+
+def seen(connection: Connection, actor: Actor, operation_id: int) -> bool:
+    """Put what was done late aside, as a person has looked at it; tell whether it was such."""
+    actor.require(PAYMENTS_WRITE)
+    return bool(
+        execute(
+            connection,
+            "UPDATE payment_operations SET code = NULL, version = version + 1, changed_by = :by,"
+            " changed_at = :now WHERE id = :id AND status = 'settled' AND code = :code",
+            {
+                "id": operation_id,
+                "code": LATE,
+                "by": actor.name,
+                "now": as_time(connection, clock.now()),
+            },
+        ).rowcount
+    )
 
 
 def accept(connection: Connection, actor: Actor, operation_id: int) -> None:
@@ -152,10 +201,19 @@ def dismiss(connection: Connection, actor: Actor, operation_id: int) -> None:
     """
     actor.require(PAYMENTS_WRITE)
     operation = _locked(connection, operation_id)
-    if operation["status"] in OPEN_STATUSES and operation["attempts"] < MANY_ATTEMPTS:
+    if operation["status"] in OPEN_STATUSES and operation["kind"] == "authorise":
+        raise Conflict(
+            f"Operation {operation_id} may yet hold the customer's money: void the payment, which"
+            " lets go of it when the gateway answers, and add another one."
+        )
+    asked_at = read_time(operation["requested_at"])
+    is_lately = asked_at is None or asked_at > clock.now() - GIVEN_UP_AFTER
+    is_stuck = operation["attempts"] >= MANY_ATTEMPTS and not is_lately
+    if operation["status"] in OPEN_STATUSES and not is_stuck:
         raise Conflict(
             f"Operation {operation_id} is {operation['status']}: the gateway is asked again by"
-            f" itself, and it can be given up after {MANY_ATTEMPTS} attempts."
+            f" itself. It can be given up after {MANY_ATTEMPTS} attempts and"
+            f" {GIVEN_UP_AFTER.seconds // 60} minutes."
         )
     if operation["status"] not in ("flagged", *OPEN_STATUSES):
         raise Conflict(f"Operation {operation_id} is {operation['status']}: it has ended.")
@@ -254,8 +312,9 @@ def _wait(connection: Connection, operation: dict[str, Any], outcome: Outcome) -
         },
     )
     if outcome.reference and operation["gateway_reference"] is None:
-        # What names another act is not the news of this one.
+        # What names another act is not the news of this one, and what was told of it is ours.
         _wake_messages(connection, operation["payment_id"])
+        ledger.refold(connection, operation["changed_by"], [operation["payment_id"]])
 
 
 def _disagrees(operation: dict[str, Any], outcome: Outcome) -> bool:
@@ -292,21 +351,26 @@ def _do(
     if kind in _EVENT_OF:
         event = Event(operation["payment_id"], _EVENT_OF[kind], amount, reference,
                       target=operation["target"])  # fmt: skip
-        ledger.record(connection, by, [event])
-    if kind == "refund":
-        _give_back(connection, by, operation, amount)
+        is_new = ledger.record(connection, by, [event]) > 0
+        if kind == "refund":
+            _give_back(connection, by, operation, amount, is_new=is_new)
     if kind == "void":
         _give_up_authorising(connection, by, operation["payment_id"])
 
 
-def _give_back(connection: Connection, by: str, operation: dict[str, Any], amount: int) -> None:
+def _give_back(
+    connection: Connection, by: str, operation: dict[str, Any], amount: int, *, is_new: bool
+) -> None:
     """Settle the refund of an operation, or keep one beside it.
 
     A refund that is asked for again is settled by the first of its operations that the gateway did.
+    What was told before has a refund of its own.
     """
     refund_id = operation["refund_id"]
     if refund_id is not None and _refund(connection, by, refund_id, "settled"):
         tell_refunded(connection, [refund_id])
+        return
+    if not is_new:
         return
     request = RefundRequest(operation["payment_id"], amount, MADE_AT_THE_GATEWAY)
     refunds.record(connection, by, [request], at=clock.now())
@@ -349,6 +413,8 @@ def _flag(connection: Connection, by: str, operation: dict[str, Any], outcome: O
             "now": as_time(connection, clock.now()),
         },
     )
+    # What was told of it by this name is what was asked for.
+    ledger.refold(connection, by, [operation["payment_id"]])
 
 
 def _close(

@@ -118,9 +118,9 @@ class Refund(Tracked, Base):
 
     ``lowers_cost``: units of the order were cancelled, and it costs so much less.
     ``gateway_reference`` is the gateway's id of one that was made there and that nobody asked for.
-    Where such a one was for nothing yet when a person next acted, ``horizon_refund_id`` is the
-    newest refund that the order had then, and ``horizon_owed_minor`` what it cost: it is for
-    nothing that came later.
+    When a person next acted after such a one, ``horizon_refund_id`` was the newest refund of the
+    order, ``horizon_payment_id`` its newest payment, and ``horizon_owed_minor`` what it cost: it is
+    for nothing that came later.
     """
 
     __tablename__ = "refunds"
@@ -139,6 +139,7 @@ class Refund(Tracked, Base):
     lowers_cost: Mapped[bool] = mapped_column(default=False, server_default=sa.false())
     gateway_reference: Mapped[str | None] = mapped_column(sa.Text)
     horizon_refund_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    horizon_payment_id: Mapped[int | None] = mapped_column(sa.BigInteger)
     horizon_owed_minor: Mapped[int | None] = mapped_column(sa.BigInteger)
 
     __table_args__ = (

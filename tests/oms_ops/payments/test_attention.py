@@ -154,7 +154,9 @@ def test_a_gateway_that_does_not_answer_is_seen_and_asked_at_once(desk: Desk) ->
     for hours in range(6):
         with clock.at(now + timedelta(hours=hours)):
             collecting.perform(desk.till.engine)
-    assert needs(desk) == [("operation_stuck", ["retry", "dismiss"])]
+    assert needs(desk) == [("operation_stuck", ["retry"])], "asked only a moment ago, by its clock"
+    with clock.at(now + timedelta(hours=5)):
+        assert needs(desk) == [("operation_stuck", ["retry", "dismiss"])]
     assert desk.post(f"/payment-operations/{operation(desk)}/retry").json()["captured"] == "3.98"
     assert needs(desk) == []
 
