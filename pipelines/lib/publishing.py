@@ -10,11 +10,11 @@ build before this one left, a copy of its file gets the rows of the keys that th
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from shutil import copyfile
 
 import duckdb
 
@@ -111,7 +111,7 @@ def _copy(
         connection.execute(f"ATTACH '{warehouse}' AS warehouse (READ_ONLY)")
         follows = bool(increments) and _follows(connection, last, facts.business_date)
         if follows:
-            shutil.copyfile(last, aside)
+            copyfile(last, aside)
         connection.execute(f"ATTACH '{aside}' AS snapshot")
         if follows:
             connection.execute("DROP SCHEMA snapshot.meta CASCADE")

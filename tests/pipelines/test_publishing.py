@@ -141,7 +141,7 @@ def copies(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(source.name)
         return copy(source, target)
 
-    monkeypatch.setattr(publishing.shutil, "copyfile", noted)
+    monkeypatch.setattr(publishing, "copyfile", noted)
     return names
 
 

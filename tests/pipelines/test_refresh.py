@@ -69,9 +69,7 @@ def test_a_run_after_new_orders_takes_in_just_those(
     before = len(world.log())
     copied: list[str] = []
     copy = shutil.copyfile
-    monkeypatch.setattr(
-        publishing.shutil, "copyfile", lambda a, b: (copied.append(a.name), copy(a, b))
-    )
+    monkeypatch.setattr(publishing, "copyfile", lambda a, b: (copied.append(a.name), copy(a, b)))
     last = world.snapshot.name
     world.sell(100)
     world.publish()
