@@ -181,6 +181,8 @@ def test_a_late_answer_counts_as_what_was_told_of_it_before(desk: Desk) -> None:
         without_keys(desk, "replace(body, '\"amount\": 199', '\"amount\": 100')")
         settle(desk, claimed, answer)
     assert [amount for amount, _ in settled(desk)] == [100]
+    rows = desk.till.shop.rows("SELECT told_minor FROM payment_operations WHERE kind = 'refund'")
+    assert [row[0] for row in rows] == [100]
     assert broken(desk) == []
 
 
