@@ -195,10 +195,9 @@ def _own_will(connection: Connection, actor: Actor, operation: dict[str, Any], a
                 of_returns[return_id] = of_returns.get(return_id, 0) + share
     if rest:
         items.append(Item("goodwill", rest))
-    parts = [(amount, return_id) for return_id, amount in sorted(of_returns.items())]
     refunds.promise(connection, actor, [
         RefundRequest(payment_id, amount, _ANOTHER_WAY, return_id, refunds.ELSEWHERE)
-        for amount, return_id in parts
+        for return_id, amount in sorted(of_returns.items())
     ])  # fmt: skip
     if by_hand := sum(item.amount for item in items):
         request = RefundRequest(payment_id, by_hand, _ANOTHER_WAY, destination=refunds.ELSEWHERE)

@@ -76,7 +76,7 @@ def settle(
             return False
         revive(connection, by, operation_id, outcome, is_due=is_due)
         # Nobody expects it any more, and no message tells of it: a person is to see it.
-        _mark_late(connection, by, operation_id)
+        _recode(connection, by, operation_id, None, LATE)
         return True
     _know_payment(connection, operation, outcome)
     if outcome.state == "waiting":
@@ -131,32 +131,27 @@ def revive(
     _do(connection, by, operation, amount, reference, reserved=False)
 
 
-def _mark_late(connection: Connection, by: str, operation_id: int) -> None:
-    execute(
-        connection,
-        "UPDATE payment_operations SET code = :code, version = version + 1, changed_by = :by,"
-        " changed_at = :now WHERE id = :id",
-        {
-            "id": operation_id,
-            "code": LATE,
-            "by": by,
-            "now": as_time(connection, clock.now()),
-        },
-    )
-
-
 def seen(connection: Connection, actor: Actor, operation_id: int) -> bool:
     """Put what was done late aside, as a person has looked at it; tell whether it was such."""
     actor.require(PAYMENTS_WRITE)
+    return _recode(connection, actor.name, operation_id, LATE, None)
+
+
+def _recode(
+    connection: Connection, by: str, operation_id: int, old: str | None, new: str | None
+) -> bool:
+    """Set the code of a settled operation from ``old`` to ``new``; tell whether it had that."""
     return bool(
         execute(
             connection,
-            "UPDATE payment_operations SET code = NULL, version = version + 1, changed_by = :by,"
-            " changed_at = :now WHERE id = :id AND status = 'settled' AND code = :code",
+            "UPDATE payment_operations SET code = :new, version = version + 1, changed_by = :by,"
+            " changed_at = :now WHERE id = :id AND status = 'settled'"
+            " AND coalesce(code, '') = :old",
             {
                 "id": operation_id,
-                "code": LATE,
-                "by": actor.name,
+                "old": old or "",
+                "new": new,
+                "by": by,
                 "now": as_time(connection, clock.now()),
             },
         ).rowcount
