@@ -104,10 +104,14 @@ def fit_gamma_gamma(
         return None
     scale = float(value.mean())
     value = value / scale
-    best = _search(
-        lambda logs: -_gamma_gamma(np.exp(logs), frequency, value, weights),
-        [(1.0, 1.0, 1.0), (2.0, 1.5, 0.0)],
-    )
+    times = np.unique(frequency, return_inverse=True)
+
+    def cost(logs: Array) -> tuple[float, Array]:
+        parameters = np.exp(logs)
+        likelihood, slope = _gamma_gamma(parameters, frequency, value, weights, times)
+        return -likelihood, -slope * parameters
+
+    best = _search(cost, [(1.0, 1.0, 1.0), (2.0, 1.5, 0.0)], jac=True)
     if best is None:
         return None
     p, q, v = np.exp(best)
@@ -135,31 +139,58 @@ def _bg_nbd(
     return float((weights * terms).sum())
 
 
-def _gamma_gamma(parameters: Array, frequency: Array, value: Array, weights: Array) -> float:
-    from scipy.special import gammaln
+def _gamma_gamma(
+    parameters: Array,
+    frequency: Array,
+    value: Array,
+    weights: Array,
+    times: tuple[Array, npt.NDArray[np.intp]],
+) -> tuple[float, Array]:
+    """Return the log likelihood, and how it grows with each of the parameters.
+
+    ``times`` are the frequencies that there are, and which of them each one has: what needs gamma
+    functions is the same for all who came as often.
+    """
+    from scipy.special import digamma, gammaln
 
     p, q, v = parameters
-    whole = p * frequency
+    counts, mine = times
+    whole, spent = p * frequency, frequency * value
+    within = np.log(spent + v)
+    above = digamma(p * counts + q)
     terms = (
-        gammaln(whole + q)
-        - gammaln(whole)
+        (gammaln(p * counts + q) - gammaln(p * counts))[mine]
         - gammaln(q)
         + q * np.log(v)
-        + (whole - 1) * np.log(value)
-        + whole * np.log(frequency)
-        - (whole + q) * np.log(frequency * value + v)
+        - np.log(value)
+        + whole * np.log(spent)
+        - (whole + q) * within
     )
-    return float((weights * terms).sum())
+    slopes = (
+        frequency * ((above - digamma(p * counts))[mine] + np.log(spent) - within),
+        above[mine] - digamma(q) + np.log(v) - within,
+        q / v - (whole + q) / (spent + v),
+    )
+    return float((weights * terms).sum()), np.array([(weights * each).sum() for each in slopes])
 
 
-def _search(cost: Any, starts: list[tuple[float, ...]]) -> Array | None:
-    """Return the logarithms of the parameters of the least cost, from the first start that ends."""
+def _search(cost: Any, starts: list[tuple[float, ...]], *, jac: bool = False) -> Array | None:
+    """Return the logarithms of the parameters of the least cost, from the first start that ends.
+
+    With ``jac`` the cost comes with its slope by each of them.
+    """
     from scipy.optimize import minimize
 
-    size = float(max(1.0, abs(cost(np.array(starts[0])))))
+    first = cost(np.array(starts[0]))
+    size = float(max(1.0, abs(first[0] if jac else first)))
+
+    def sized(logs: Array) -> Any:
+        found = cost(logs)
+        return (found[0] / size, found[1] / size) if jac else found / size
+
     for start in starts:
         found = minimize(
-            lambda logs: cost(logs) / size, start, method="L-BFGS-B",
+            sized, start, method="L-BFGS-B", jac=jac,
             bounds=[(-12.0, 12.0)] * len(start), options={"ftol": 1e-13, "gtol": 1e-8},
         )  # fmt: skip
         if found.success and np.isfinite(found.fun):
