@@ -22,18 +22,22 @@ from sqlalchemy.engine import Connection
 from oms_ops.feed.reader import Cursor, after_sql
 from oms_ops.orders.amounts import kept_sql
 
+#: An order ``o`` whose amounts are not in the base currency with its two decimal places.
+_FOREIGN = "(o.exchange_rate <> '1' OR o.currency IN ('JPY', 'KWD'))"
+
 
 def base(amount: str) -> str:
     """Return SQL for an amount (no less than 0) of an order ``o`` in the base currency.
 
     Both in minor units; the base currency has two decimal places. At the order's own rate, halves
-    rounded up, as the marts have it.
+    rounded up, as the marts have it. Where ``o`` was joined only if it is foreign, an order that is
+    not there is none.
     """
     rate = "CAST(round(CAST(o.exchange_rate AS DOUBLE PRECISION) * 100000000) AS BIGINT)"
     whole = "CASE o.currency WHEN 'JPY' THEN 1000000 WHEN 'KWD' THEN 1000000000 ELSE 100000000 END"
     return (
-        f"CASE WHEN o.exchange_rate = '1' AND o.currency NOT IN ('JPY', 'KWD') THEN {amount}"
-        f" ELSE (({amount}) * {rate} + ({whole}) / 2) / ({whole}) END"
+        f"CASE WHEN {_FOREIGN} THEN (({amount}) * {rate} + ({whole}) / 2) / ({whole})"
+        f" ELSE {amount} END"
     )
 
 
@@ -93,7 +97,9 @@ CLAUSES = (
     Clause(
         "order_lines",
         "l.id",
-        "order_lines AS l JOIN orders AS o ON o.id = l.order_id",
+        # Of most lines nothing in their order matters: of those it is not looked for.
+        "order_lines AS l LEFT JOIN orders AS o ON o.id = l.order_id"
+        f" AND ({_FOREIGN} OR o.tax_included)",
         {
             "order_lines": "count(*)",
             "units_ordered": "sum(l.quantity)",
@@ -108,7 +114,7 @@ CLAUSES = (
     Clause(
         "payments",
         "p.id",
-        "payments AS p JOIN orders AS o ON o.id = p.order_id",
+        f"payments AS p LEFT JOIN orders AS o ON o.id = p.order_id AND {_FOREIGN}",
         {
             "captured": f"sum({base('p.captured_minor')})",
             "refunded": f"sum({base('p.refunded_minor + p.credited_minor')})",
