@@ -39,6 +39,15 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#-
+    That a moment lies on a day of the shop or later. Asked of a column of moments it is cheap: the
+    first half is true of all such moments wherever the shop is, and lets old rows be skipped unread.
+-#}
+{% macro on_or_after(moment, day) -%}
+    {{ moment }} >= cast({{ add_days(day, -1) }} as timestamp) at time zone 'UTC'
+    and {{ shop_day(moment) }} >= {{ day }}
+{%- endmacro %}
+
 {#- A share of a whole as a double, empty where there is no whole. -#}
 {% macro rate(part, whole) -%}
     cast({{ part }} as double) / nullif(cast({{ whole }} as double), 0)

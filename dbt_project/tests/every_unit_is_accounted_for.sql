@@ -1,3 +1,3 @@
 select order_line_id
-from {{ ref('fct_order_lines') }}
+from {{ brought(ref('fct_order_lines')) }}
 where quantity <> allocated + backordered + shipped + cancelled or returned > shipped

@@ -9,7 +9,7 @@ with versions as (
         until_at,
         lead(from_at) over (partition by order_id order by version) as next_from,
         lag(version) over (partition by order_id order by version) as version_before
-    from {{ ref('order_history') }}
+    from {{ brought(ref('order_history')) }}
 )
 
 select

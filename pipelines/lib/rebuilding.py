@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -15,24 +17,51 @@ def reason(warehouse: Path, folder: Path) -> str | None:
     """Return why the warehouse file has to be built anew, None where increments will do."""
     if not warehouse.exists():
         return None
-    noted = _note(warehouse)
-    code, _, times = noted.read_text("utf-8").partition(" ") if noted.exists() else ("", "", "")
-    if code != status.code_version(status.DBT_PROJECT):
+    noted = _Note.of(warehouse)
+    if noted.code != status.code_version(status.DBT_PROJECT):
         return "the models changed"
-    if int(times or 0) != past.number(folder):
+    if noted.past != past.number(folder):
         return "the lake's past was made anew"
     if _is_overtaken(warehouse, folder):
         return "it is older than the merged files of the lake"
     return None
 
 
-def remember(warehouse: Path, folder: Path) -> None:
-    """Note what the warehouse was built with, after a whole build."""
+def is_tested(warehouse: Path, today: date) -> bool:
+    """Tell whether a whole build on the business date ``today`` tested all that the marts have."""
+    return _Note.of(warehouse).tested == today.isoformat()
+
+
+def remember(warehouse: Path, folder: Path, today: date) -> None:
+    """Note what the warehouse was built with and tested, after a whole build without a failure.
+
+    It tested all of the marts, or what it touched after one that did on the same business date.
+    """
     code = status.code_version(status.DBT_PROJECT)
-    replace_text(_note(warehouse), f"{code} {past.number(folder)}")
+    _Note(code, past.number(folder), today.isoformat()).save(warehouse)
 
 
-def _note(warehouse: Path) -> Path:
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is noted beside a warehouse: its code, its lake's past, the day of its tests."""
+
+    code: str = ""
+    past: int = 0
+    tested: str = ""
+
+    @classmethod
+    def of(cls, warehouse: Path) -> _Note:
+        path = _path(warehouse)
+        if not path.exists():
+            return cls()
+        code, times, tested = [*path.read_text("utf-8").split(), "", ""][:3]
+        return cls(code, int(times or 0), tested)
+
+    def save(self, warehouse: Path) -> None:
+        replace_text(_path(warehouse), f"{self.code} {self.past} {self.tested}")
+
+
+def _path(warehouse: Path) -> Path:
     return warehouse.with_suffix(".code")
 
 

@@ -1,10 +1,10 @@
 {{ config(materialized='view') }}
 -- Units that customers wait for, per warehouse and SKU.
 select
-    orders.warehouse_id,
+    warehouses.warehouse_id,
     lines.sku_id,
     cast(sum(lines.backordered) as bigint) as backordered
-from {{ ref('stg_order_lines') }} as lines
-inner join {{ ref('stg_orders') }} as orders on lines.order_id = orders.id
-where lines._op <> 'D' and orders._op <> 'D' and lines.backordered > 0
-group by orders.warehouse_id, lines.sku_id
+from {{ ref('fct_order_lines') }} as lines
+inner join {{ ref('dim_warehouses') }} as warehouses on lines.warehouse = warehouses.warehouse
+where lines.backordered > 0
+group by warehouses.warehouse_id, lines.sku_id

@@ -11,6 +11,6 @@ inner join {{ ref('stg_orders') }} as orders on lines.order_id = orders.id
 where
     lines._op <> 'D'
     and orders._op <> 'D'
-    and {{ shop_day('orders.placed_at') }} >= {{ add_days(business_date(), -28) }}
+    and {{ on_or_after('orders.placed_at', add_days(business_date(), -28)) }}
     and {{ shop_day('orders.placed_at') }} < {{ business_date() }}
 group by 1, 2, 3

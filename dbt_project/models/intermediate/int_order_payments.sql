@@ -1,5 +1,5 @@
 {{ config(materialized='view') }}
--- What was authorised, captured, refunded and voided of each order: in minor units of its own
+-- What was authorised, captured, refunded and voided of each touched order: in minor units of its own
 -- currency, and of the base currency at its rate. What went into the customer's credit is refunded;
 -- what was given up since it was authorised is not authorised any more.
 select
@@ -28,6 +28,7 @@ select
         ) as bigint
     ) as base_refunded_minor
 from {{ ref('stg_payments') }} as payments
+inner join {{ ref('int_touched_orders') }} as touched on payments.order_id = touched.order_id
 inner join {{ ref('stg_orders') }} as orders on payments.order_id = orders.id
 where payments._op <> 'D'
 group by payments.order_id

@@ -1,9 +1,18 @@
-{{ config(materialized='view') }}
+{{
+    config(
+        materialized='incremental',
+        incremental_strategy='append',
+        pre_hook="{{ forget('move_id', ref('int_touched_moves')) }}"
+    )
+}}
 -- Every move as its effect on a warehouse's stock: units into it or out of it. What is in its bins
 -- is on hand as what is on its floor; what is in quarantine or travels is not. A move within the
 -- stock of one warehouse changes nothing here.
 with moves as (
-    select * from {{ ref('stg_stock_moves') }} where _op <> 'D'
+    select staged.*
+    from {{ ref('stg_stock_moves') }} as staged
+    inner join {{ ref('int_touched_moves') }} as touched on staged.id = touched.move_id
+    where staged._op <> 'D'
 ),
 
 places as (

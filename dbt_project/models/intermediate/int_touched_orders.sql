@@ -1,15 +1,7 @@
 {{ config(materialized='table') }}
 -- Orders that this build has to do again: something of them changed, or a SKU on them, or the
 -- warehouse that they went to.
-with payments as (
-    select id, order_id from {{ ref('stg_payments') }}
-),
-
-shipments as (
-    select id, order_id from {{ ref('stg_shipments') }}
-),
-
-changed as (
+with changed as (
     select id as order_id, _file from {{ ref('stg_orders') }}
     union all
     select order_id, _file from {{ ref('stg_order_lines') }}
@@ -30,11 +22,11 @@ changed as (
     union all
     select payments.order_id, events._file
     from {{ ref('stg_payment_events') }} as events
-    inner join payments on events.payment_id = payments.id
+    inner join {{ ref('stg_payments') }} as payments on events.payment_id = payments.id
     union all
     select payments.order_id, operations._file
     from {{ ref('stg_payment_operations') }} as operations
-    inner join payments on operations.payment_id = payments.id
+    inner join {{ ref('stg_payments') }} as payments on operations.payment_id = payments.id
     union all
     select refunds.order_id, items._file
     from {{ ref('stg_refund_items') }} as items
@@ -42,11 +34,11 @@ changed as (
     union all
     select shipments.order_id, lines._file
     from {{ ref('stg_shipment_lines') }} as lines
-    inner join shipments on lines.shipment_id = shipments.id
+    inner join {{ ref('stg_shipments') }} as shipments on lines.shipment_id = shipments.id
     union all
     select shipments.order_id, picks._file
     from {{ ref('stg_picks') }} as picks
-    inner join shipments on picks.shipment_id = shipments.id
+    inner join {{ ref('stg_shipments') }} as shipments on picks.shipment_id = shipments.id
     union all
     select orders.id as order_id, warehouses._file
     from {{ ref('stg_orders') }} as orders

@@ -72,12 +72,15 @@ def dbt_models(
     failed: list[str] = []
     with run.journal.stage("warehouse") as stage:
         warehouse, folder = settings().warehouse, settings().lake / "changes"
-        variables: dict[str, Any] = {"business_date": run.business_date.isoformat()}
-        if own := upstream.staged(folder):
-            variables["own_columns"] = own
         select = _selection(context) if context.is_subset else ()
         why = rebuilding.reason(warehouse, folder)
         full = FULL_REFRESH in context.run.tags or why is not None
+        tested = rebuilding.is_tested(warehouse, run.business_date)
+        variables = {
+            "business_date": run.business_date.isoformat(),
+            "own_columns": upstream.staged(folder),
+            "test_rows": "all" if full or context.is_subset or not tested else "touched",
+        }
         stage.rows_read = rebuilding.to_read(warehouse, folder, anew=full)
         total = len(keys) + len(checks)
         models = tests = 0
@@ -98,13 +101,13 @@ def dbt_models(
                     metadata={"seconds": result.seconds, "rows_written": result.rows},
                 )
         stage.bytes = warehouse.stat().st_size
-        stage.note = f"{models} models built, {tests} tests"
+        stage.note = f"{models} models built, {tests} tests of {variables['test_rows']} rows"
         if why:
             stage.note += f"; built anew: {why}"
     if failed:
         raise dg.Failure("dbt: " + "; ".join(failed))
     if not context.is_subset:
-        rebuilding.remember(warehouse, folder)
+        rebuilding.remember(warehouse, folder, run.business_date)
 
 
 def _check(run: PipelineRun, key: dg.AssetCheckKey, result: dbt.NodeResult) -> dg.AssetCheckResult:

@@ -17,9 +17,9 @@ last_sales as (
     select
         warehouse,
         sku_id,
-        max(ordered_on) as last_sold_on
-    from {{ ref('fct_order_lines') }}
-    where cancelled < quantity
+        max(day) as last_sold_on
+    from {{ ref('sku_sales_daily') }}
+    where units > 0
     group by warehouse, sku_id
 ),
 

@@ -6,7 +6,7 @@ with waiting as (
         {{ days_between('lines.ordered_on', business_date()) }} as age_days
     from {{ ref('fct_order_lines') }} as lines
     inner join {{ ref('stg_order_lines') }} as staged on lines.order_line_id = staged.id
-    where lines.backordered > 0
+    where lines.backordered > 0 and staged.backordered > 0
 )
 
 select

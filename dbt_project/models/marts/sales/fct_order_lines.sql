@@ -18,7 +18,10 @@ lines as (
 ),
 
 orders as (
-    select * from {{ ref('stg_orders') }} where _op <> 'D'
+    select orders.*
+    from {{ ref('stg_orders') }} as orders
+    inner join touched on orders.id = touched.order_id
+    where orders._op <> 'D'
 ),
 
 skus as (

@@ -35,11 +35,12 @@ lines as (
 
 returns as (
     select
-        order_id,
-        sum(returned_sales) as returns
-    from {{ ref('fct_returns') }}
-    where refunded_on is not null
-    group by order_id
+        returns.order_id,
+        sum(returns.returned_sales) as returns
+    from {{ ref('fct_returns') }} as returns
+    inner join touched on returns.order_id = touched.order_id
+    where returns.refunded_on is not null
+    group by returns.order_id
 ),
 
 forgiven as (
@@ -66,13 +67,14 @@ owed as (
 
 shipments as (
     select
-        order_id,
-        min(shipped_at) as first_shipped_at,
-        max(delivered_at) as last_delivered_at,
-        min(case when status = 'delivered' then 1 else 0 end) as is_delivered
-    from {{ ref('stg_shipments') }}
-    where _op <> 'D' and status <> 'cancelled'
-    group by order_id
+        shipments.order_id,
+        min(shipments.shipped_at) as first_shipped_at,
+        max(shipments.delivered_at) as last_delivered_at,
+        min(case when shipments.status = 'delivered' then 1 else 0 end) as is_delivered
+    from {{ ref('stg_shipments') }} as shipments
+    inner join touched on shipments.order_id = touched.order_id
+    where shipments._op <> 'D' and shipments.status <> 'cancelled'
+    group by shipments.order_id
 )
 
 select

@@ -10,6 +10,13 @@ with touched as (
     select order_id from {{ ref('int_touched_orders') }}
 ),
 
+orders as (
+    select orders.*
+    from {{ ref('stg_orders') }} as orders
+    inner join touched on orders.id = touched.order_id
+    where orders._op <> 'D'
+),
+
 returned as (
     select
         lines.id,
@@ -41,19 +48,19 @@ returned as (
         ) as refunded_tax_minor
     from {{ ref('stg_return_lines') }} as lines
     inner join {{ ref('stg_returns') }} as returns on lines.return_id = returns.id
-    inner join {{ ref('stg_orders') }} as orders on returns.order_id = orders.id
+    inner join orders on returns.order_id = orders.id
     inner join {{ ref('stg_order_lines') }} as order_lines on lines.order_line_id = order_lines.id
-    inner join touched on returns.order_id = touched.order_id
     where lines._op <> 'D' and returns._op <> 'D'
 ),
 
 refunds as (
     select
-        return_id,
-        min({{ shop_day('refunded_at') }}) as refunded_on
-    from {{ ref('stg_refunds') }}
-    where _op <> 'D' and status = 'settled' and return_id is not null
-    group by return_id
+        refunds.return_id,
+        min({{ shop_day('refunds.refunded_at') }}) as refunded_on
+    from {{ ref('stg_refunds') }} as refunds
+    inner join touched on refunds.order_id = touched.order_id
+    where refunds._op <> 'D' and refunds.status = 'settled' and refunds.return_id is not null
+    group by refunds.return_id
 )
 
 -- Tax goes back with the price, and it was never part of the sales.
@@ -84,8 +91,7 @@ select
     coalesce(refunds.refunded_on, returned.settled_on) as refunded_on,
     {{ shop_day('returned.received_at') }} as received_on
 from returned
-inner join {{ ref('stg_orders') }} as orders
-    on returned.order_id = orders.id and orders._op <> 'D'
+inner join orders on returned.order_id = orders.id
 inner join {{ ref('dim_skus') }} as skus on returned.sku_id = skus.sku_id
 inner join {{ ref('dim_warehouses') }} as warehouses
     on orders.warehouse_id = warehouses.warehouse_id
