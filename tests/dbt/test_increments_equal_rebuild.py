@@ -12,6 +12,7 @@ from oms_ops.database import make_engine
 from pipelines.lib import lake, landing
 from tests.dbt.trade import Trade, changed_days, first_days, last_days
 from tests.dbt.warehouse import (
+    ORDER_DAMAGE,
     build,
     build_half,
     differences,
@@ -19,6 +20,7 @@ from tests.dbt.warehouse import (
     query,
     rebuilt_marts,
     unseen_damage,
+    unseen_order_damage,
 )
 
 
@@ -46,17 +48,32 @@ def test_increments_give_the_marts_that_a_rebuild_gives(sqlite_url: str, tmp_pat
     landing.land(engine, folder)
     # A build that stops half way is done again as if it had never begun.
     build_half(home, "2026-03-04", ["fct_order_lines", "fct_returns"])
-    build(home, "2026-03-04")
+    build(home, "2026-03-04", test_rows="touched")
     assert query(home, "SELECT count(*) FROM marts.fct_orders")[0][0] == orders
 
     last_days(trade, sold)
     landing.land(engine, folder)
     repeat_the_past(folder)
-    build(home, "2026-03-06")
+    build(home, "2026-03-06", test_rows="touched")
+    other = _an_order_that_the_tests_left_alone(home)
     assert differences(marts(home), rebuilt_marts(home, "2026-03-06")) == {}
     _everything_was_there_to_differ(home)
     assert query(home, "SELECT count(*) FROM intermediate.int_touched_orders")[0][0] < orders
+    # The rebuild had them look at everything.
+    assert unseen_order_damage(home, other) == []
     engine.dispose()
+
+
+def _an_order_that_the_tests_left_alone(home: Path) -> int:
+    """Tests of what a build touched see all that may be wrong with that, and nothing else."""
+    assert unseen_damage(home) == []
+    changed = "SELECT min(order_id) FROM marts.order_history WHERE version > 1 AND order_id"
+    touched = "IN (SELECT order_id FROM intermediate.int_touched_orders)"
+    [(mine,)] = query(home, f"{changed} {touched}")
+    [(other,)] = query(home, f"{changed} NOT {touched}")
+    assert unseen_order_damage(home, mine) == []
+    assert unseen_order_damage(home, other) == list(ORDER_DAMAGE)
+    return int(other)
 
 
 def _everything_was_there_to_differ(home: Path) -> None:

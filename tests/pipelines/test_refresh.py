@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 import sqlalchemy as sa
 
+from oms_ops import clock
 from oms_ops.database import transaction
 from pipelines import lake
 from pipelines.lib import idle, publishing, screening
@@ -151,6 +153,42 @@ def test_a_failed_check_publishes_nothing_and_is_told(shop_on_sqlite: World) -> 
     assert "published" in world.publish()
     assert world.status["state"] == "published"
     assert world.snapshot != good
+
+
+def test_what_fails_a_data_test_fails_it_again_until_it_is_mended(shop_on_sqlite: World) -> None:
+    world = shop_on_sqlite
+    good = world.snapshot
+    engine = world.engine()
+
+    def say(method: str) -> None:
+        with transaction(engine) as connection:
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+            connection.exec_driver_sql(f"UPDATE payments SET method = '{method}' WHERE id = 1")
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+
+    [[was]] = world.query("SELECT method FROM marts.fct_payments WHERE payment_id = 1")
+    say("odd")
+    # The day's first run tested everything; these look at what they touched, and touch it again.
+    for _ in range(2):
+        code, printed = world.run()
+        assert code == 1
+        assert "tests of touched rows" in printed
+        assert any("fct_payments_method" in check for check in world.status["failed_checks"])
+        assert world.snapshot == good
+    say(was)
+    assert "tests of touched rows" in world.publish()
+    engine.dispose()
+
+
+def test_the_first_run_of_a_day_tests_all_that_there_is(shop_on_sqlite: World) -> None:
+    world = shop_on_sqlite
+    world.sell(1)
+    assert "tests of touched rows" in world.publish()
+    with clock.at(clock.now() + timedelta(days=1)):
+        assert "tests of all rows" in world.publish()
+        world.sell(1)
+        assert "tests of touched rows" in world.publish()
+    assert "tests of all rows" in world.publish("--full-refresh")
 
 
 def test_a_batch_with_too_many_bad_changes_stops_before_the_warehouse(
