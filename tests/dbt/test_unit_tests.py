@@ -29,6 +29,7 @@ TESTED = {
     "fct_stock_moves",
     "fct_tickets",
     "feedback_daily",
+    "int_daily_demand",
     "int_demand_statistics",
     "int_stock_daily",
     "inventory_health",

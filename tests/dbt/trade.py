@@ -158,6 +158,9 @@ def first_days(trade: Trade) -> dict[str, int]:
         sku=trade.shop.sku_ids["SKU-5"], atl=trade.shop.warehouse_ids["ATL"],
         at=trade.at("2026-03-02"),
     )  # fmt: skip
+    # Out of a warehouse that will have another name, while its SKU keeps its own.
+    _move(trade, "SKU-3", -1, "2026-03-01")
+    _level(trade, "SKU-3", -1)
     trade.send_back("2026-03-02", sold["late"], 1)
     _first_questions(trade, sold)
     return sold
@@ -226,10 +229,7 @@ def changed_days(trade: Trade, sold: dict[str, int]) -> None:
     _delete(trade, sold["deleted"])
     # Units that were found on an earlier day.
     _move(trade, "SKU-3", 7, "2026-03-01")
-    trade.by_sql(
-        "UPDATE stock_levels SET on_hand = on_hand + 7 WHERE sku_id = :sku AND warehouse_id = :atl",
-        sku=trade.shop.sku_ids["SKU-3"], atl=trade.shop.warehouse_ids["ATL"],
-    )  # fmt: skip
+    _level(trade, "SKU-3", 7)
 
 
 def last_days(trade: Trade, sold: dict[str, int]) -> None:
@@ -244,6 +244,8 @@ def last_days(trade: Trade, sold: dict[str, int]) -> None:
         "UPDATE refunds SET status = 'failed', refunded_at = NULL WHERE return_id IN"
         " (SELECT id FROM returns WHERE order_id = :delivered)",
         "DELETE FROM supplier_terms WHERE sku_id = :sku",
+        # Nothing but its moves shows this one.
+        "UPDATE skus SET code = 'THING-5', version = version + 1 WHERE code = 'SKU-5'",
         # What hangs on a ticket and is not it.
         "INSERT INTO ticket_messages (ticket_id, author, step, is_internal, body, sent_at,"
         " changed_by) SELECT id, 'customer', 'reply', false, 'x', opened_at, 'sql' FROM tickets"
@@ -296,12 +298,22 @@ def _delete(trade: Trade, order_id: int) -> None:
 
 
 def _move(trade: Trade, sku: str, units: int, day: str) -> None:
-    """Book units into Atlanta on some other day, behind the back of the levels."""
+    """Book units into Atlanta, or out of it, on some other day, behind the back of the levels."""
+    ends = "o.id, s.id" if units > 0 else "s.id, o.id"
     trade.by_sql(
         "INSERT INTO stock_moves (sku_id, from_location_id, to_location_id, quantity, reason,"
-        " occurred_at, changed_by) SELECT :sku, o.id, s.id, :units, 'adjustment', :at, 'sql'"
+        f" occurred_at, changed_by) SELECT :sku, {ends}, :units, 'adjustment', :at, 'sql'"
         " FROM locations AS o, locations AS s WHERE o.kind = 'adjustment'"
         " AND s.kind = 'storage' AND s.warehouse_id = :atl",
-        sku=trade.shop.sku_ids[sku], atl=trade.shop.warehouse_ids["ATL"], units=units,
+        sku=trade.shop.sku_ids[sku], atl=trade.shop.warehouse_ids["ATL"], units=abs(units),
         at=trade.at(day),
+    )  # fmt: skip
+
+
+def _level(trade: Trade, sku: str, units: int) -> None:
+    """Let Atlanta's level have so many units more."""
+    trade.by_sql(
+        "UPDATE stock_levels SET on_hand = on_hand + :units WHERE sku_id = :sku"
+        " AND warehouse_id = :atl",
+        sku=trade.shop.sku_ids[sku], atl=trade.shop.warehouse_ids["ATL"], units=units,
     )  # fmt: skip

@@ -11,6 +11,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import gammaln
 
 from pipelines.lib import clv, customer_value
 from pipelines.lib.clv import Array, BgNbd, GammaGamma
@@ -111,6 +112,33 @@ def test_a_fit_finds_the_parameters_that_customers_were_made_with_in_any_unit_of
     assert weeks.expected(one(3), one(20), one(30), 10) == pytest.approx(
         days.expected(one(3), one(140), one(210), 70), rel=0.001
     )
+
+
+def test_a_fit_of_the_worth_ends_where_the_likelihood_grows_no_more() -> None:
+    rng = np.random.default_rng(11)
+    frequency = rng.integers(1, 9, 20_000).astype(float)
+    rate = rng.gamma(CDNOW_SPENDING.q, 1 / CDNOW_SPENDING.v, frequency.size)
+    value = rng.gamma(CDNOW_SPENDING.p * frequency, 1 / rate) / frequency
+    found = clv.fit_gamma_gamma(frequency, value)
+    assert found is not None
+    assert found.p == pytest.approx(CDNOW_SPENDING.p, rel=0.05)
+    assert found.q == pytest.approx(CDNOW_SPENDING.q, rel=0.05)
+    assert found.v == pytest.approx(CDNOW_SPENDING.v, rel=0.05)
+    at = np.array([found.p, found.q, found.v])
+
+    def likelihood(parameters: Array) -> float:
+        p, q, v = parameters
+        whole = p * frequency
+        return float(
+            (
+                gammaln(whole + q) - gammaln(whole) - gammaln(q) + q * np.log(v)
+                + (whole - 1) * np.log(value) + whole * np.log(frequency)
+                - (whole + q) * np.log(frequency * value + v)
+            ).sum()
+        )  # fmt: skip
+
+    for step in np.diag(0.001 * at):
+        assert likelihood(at) > max(likelihood(at + step), likelihood(at - step))
 
 
 def test_customers_who_bought_alike_are_forecast_each_as_if_alone() -> None:
