@@ -31,7 +31,9 @@ def customer_value(run: PipelineRun) -> dg.MaterializeResult[None]:
             coming, spending = forecasts.fit(bought)
             forecasts.store(warehouse, forecasts.forecast(bought, coming, spending))
         stage.rows_read = stage.rows_written = bought.height
-        stage.note = f"{bought.height:,} customers" if coming else "too few came back to forecast"
+        stage.note = f"{bought.height:,} customers"
+        if coming is None:
+            stage.note += ", no forecast: too few came back, or none fits them"
     fitted = {
         f"{model}_{name}": value
         for model, parameters in (("bg_nbd", coming), ("gamma_gamma", spending))
