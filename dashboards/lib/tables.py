@@ -50,7 +50,7 @@ COLUMNS = {
     "purchase_order": Column("Purchase order", width=120, pinned=True),
     "day": Column("Day", "date"),
     "expected_on": Column("Expected", "date"),
-    "next_expected_on": Column("Next delivery", "date"),
+    "next_expected_on": Column("Next delivery due", "date"),
     "last_sold_on": Column("Last sold", "date"),
     "first_order_on": Column("First order", "date"),
     "last_order_on": Column("Last order", "date"),
