@@ -70,9 +70,11 @@
     a transaction that began first can commit its change of a row last, and a file may be landed
     again.
 
-    `only` is a condition on the changes, where not all of them are states of interest.
+    `only` is a condition on the changes, where not all of them are states of interest. `days` names
+    columns that have the shop's day of a moment, where models look for the rows of a day: to work
+    it out for all rows of a great history takes seconds.
 -#}
-{% macro stage(entity, declared, only='') %}
+{% macro stage(entity, declared, only='', days={}) %}
 {%- set own = var('own_columns') -%}
 {%- set fields = dict(declared, **(own.get(entity, {}) if own is mapping else {})) -%}
 {%- set since = processed_up_to() if is_incremental() else '' -%}
@@ -122,6 +124,9 @@ kept as (
 select
     {%- for name, type in fields.items() %}
     cast(fields.{{ name }} as {{ type }}) as {{ name }},
+    {%- endfor %}
+    {%- for name, moment in days.items() %}
+    {{ shop_day('cast(fields.' ~ moment ~ ' as timestamptz)') }} as {{ name }},
     {%- endfor %}
     _op,
     _epoch,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,17 @@ def test_a_change_that_landed_twice_is_taken_once_and_the_newest_wins(tmp_path: 
     assert states_and_lines() == expected
     feed.land(*states, line)
     assert states_and_lines() == expected
+
+
+def test_an_event_is_of_the_shops_day_on_which_it_occurred(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    moments = ("2026-03-02T04:59:59.999999Z", "2026-03-02T05:00:00+00:00", None)
+    Lake(home).land(
+        *(("payment_events", n, n, "I", {"occurred_at": at}) for n, at in enumerate(moments))
+    )
+    make(home, "stg_payment_events")
+    days = query(home, "SELECT occurred_on FROM staging.stg_payment_events ORDER BY id")
+    assert days == [(date(2026, 3, 1),), (date(2026, 3, 2),), (None,)]
 
 
 def test_a_first_build_does_not_hold_whole_rows(tmp_path: Path) -> None:

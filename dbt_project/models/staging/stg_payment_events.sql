@@ -9,4 +9,4 @@
     'gateway_reference': 'varchar',
     'occurred_at': 'timestamptz',
     'changed_by': 'varchar'
-}) }}
+}, days={'occurred_on': 'occurred_at'}) }}

@@ -18,7 +18,7 @@ events as (
         events.kind,
         {{ base_minor('events.amount_minor', 'orders') }} as minor
     from {{ ref('stg_payment_events') }} as events
-    inner join days on {{ shop_day('events.occurred_at') }} = days.day
+    inner join days on events.occurred_on = days.day
     inner join {{ ref('stg_payments') }} as payments
         on events.payment_id = payments.id and payments._op <> 'D'
     inner join {{ ref('stg_orders') }} as orders
