@@ -30,8 +30,7 @@ def base(amount: str) -> str:
     """Return SQL for an amount (no less than 0) of an order ``o`` in the base currency.
 
     Both in minor units; the base currency has two decimal places. At the order's own rate, halves
-    rounded up, as the marts have it. Where ``o`` was joined only if it is foreign, an order that is
-    not there is none.
+    rounded up, as the marts have it. An order that was not joined is in the base currency.
     """
     rate = "CAST(round(CAST(o.exchange_rate AS DOUBLE PRECISION) * 100000000) AS BIGINT)"
     whole = "CASE o.currency WHEN 'JPY' THEN 1000000 WHEN 'KWD' THEN 1000000000 ELSE 100000000 END"
@@ -70,6 +69,9 @@ class Clause:
     ``key`` is the table's id. ``joined`` says of each other table that is read which ids a change
     of it touches, as a statement that lacks its ``IN (changed ids)``; a change of the ``wide`` ones
     may touch any. ``measures`` are minor units or units.
+
+    Where nothing in an order matters unless it meets the condition ``matters``, only such orders
+    are joined on PostgreSQL, which keeps the references; a row without its order is in no sum.
     """
 
     table: str
@@ -79,6 +81,14 @@ class Clause:
     where: str = "true"
     joined: Mapping[str, str] = field(default_factory=dict)
     wide: tuple[str, ...] = ()
+    matters: str = ""
+
+    def read(self, dialect: str) -> str:
+        """Return the tables that are read, with their joins."""
+        if not self.matters or dialect == "sqlite":
+            return self.tables
+        join = self.tables.replace("JOIN orders AS o", "LEFT JOIN orders AS o")
+        return f"{join} AND {self.matters}"
 
 
 #: What is summed, each total in one of them; one scan serves a whole clause.
@@ -97,9 +107,7 @@ CLAUSES = (
     Clause(
         "order_lines",
         "l.id",
-        # Of most lines nothing in their order matters: of those it is not looked for.
-        "order_lines AS l LEFT JOIN orders AS o ON o.id = l.order_id"
-        f" AND ({_FOREIGN} OR o.tax_included)",
+        "order_lines AS l JOIN orders AS o ON o.id = l.order_id",
         {
             "order_lines": "count(*)",
             "units_ordered": "sum(l.quantity)",
@@ -110,16 +118,18 @@ CLAUSES = (
             "discounts": f"sum({base(share('l.discount_minor'))})",
         },
         joined={"orders": "SELECT id FROM order_lines WHERE order_id"},
+        matters=f"({_FOREIGN} OR o.tax_included)",
     ),
     Clause(
         "payments",
         "p.id",
-        f"payments AS p LEFT JOIN orders AS o ON o.id = p.order_id AND {_FOREIGN}",
+        "payments AS p JOIN orders AS o ON o.id = p.order_id",
         {
             "captured": f"sum({base('p.captured_minor')})",
             "refunded": f"sum({base('p.refunded_minor + p.credited_minor')})",
         },
         joined={"orders": "SELECT id FROM payments WHERE order_id"},
+        matters=_FOREIGN,
     ),
     Clause(
         "return_lines",
@@ -217,7 +227,7 @@ def select(
     columns = ", ".join(clause.measures.values())
     grouped = (f"{by}, ", f" GROUP BY {by}") if by else ("", "")
     statement = (
-        f"{before} SELECT {grouped[0]}{columns} FROM {clause.tables}"
+        f"{before} SELECT {grouped[0]}{columns} FROM {clause.read(connection.dialect.name)}"
         f" WHERE ({clause.where}) AND {where}{grouped[1]}"
     )
     # The PostgreSQL driver would take a remainder's sign for a parameter.

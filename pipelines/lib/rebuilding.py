@@ -18,6 +18,8 @@ def reason(warehouse: Path, folder: Path) -> str | None:
     if not warehouse.exists():
         return None
     noted = _Note.of(warehouse)
+    if not noted.code:
+        return "it was not built to its end"
     if noted.code != status.code_version(status.DBT_PROJECT):
         return "the models changed"
     if noted.past != past.number(folder):
@@ -25,6 +27,15 @@ def reason(warehouse: Path, folder: Path) -> str | None:
     if _is_overtaken(warehouse, folder):
         return "it is older than the merged files of the lake"
     return None
+
+
+def begin_anew(warehouse: Path) -> None:
+    """Forget what the warehouse was built with, before it is built anew.
+
+    What a build anew leaves half done no increment can mend, whichever models make it: they know
+    what has changed since the build before, and nothing of what the one between them made.
+    """
+    _path(warehouse).unlink(missing_ok=True)
 
 
 def is_tested(warehouse: Path, today: date) -> bool:

@@ -143,8 +143,9 @@ DAMAGE = {
 ORDER_DAMAGE = {
     "INSERT INTO marts.fct_orders FROM marts.fct_orders WHERE order_id = {order}":
         ("unique_fct_orders", "order_id"),
-    "UPDATE marts.fct_orders SET customer_id = 999 WHERE order_id = {order}":
-        ("relationships_fct_orders", "customer_id"),
+    # Alike to a row that no build touches.
+    "INSERT INTO marts.fct_payments SELECT * REPLACE (0 AS order_id) FROM marts.fct_payments"
+    " WHERE order_id = {order}": ("unique_fct_payments", "payment_id"),
     "UPDATE marts.fct_orders SET status = 'odd' WHERE order_id = {order}":
         ("accepted_values_fct_orders", "   status as"),
     "UPDATE marts.order_history SET version = 1 WHERE order_id = {order}":

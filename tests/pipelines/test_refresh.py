@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from oms_ops import clock
-from oms_ops.database import transaction
+from oms_ops.database import as_time, transaction
 from pipelines import lake
 from pipelines.lib import idle, publishing, screening
 from tests.pipelines.world import World
@@ -189,6 +190,55 @@ def test_the_first_run_of_a_day_tests_all_that_there_is(shop_on_sqlite: World) -
         world.sell(1)
         assert "tests of touched rows" in world.publish()
     assert "tests of all rows" in world.publish("--full-refresh")
+
+
+def test_a_row_that_moved_or_lost_what_it_points_to_is_found_though_nothing_touched_it(
+    shop_on_sqlite: World,
+) -> None:
+    world = shop_on_sqlite
+    good = world.snapshot
+    _without_foreign_keys(world, "UPDATE payments SET order_id = 2 WHERE id = 1")
+    code, printed = world.run()
+    assert (code, world.snapshot) == (1, good)
+    assert "tests of touched rows" in printed
+    assert any("unique_fct_payments" in check for check in world.status["failed_checks"])
+    _without_foreign_keys(
+        world,
+        "UPDATE payments SET order_id = 1 WHERE id = 1",
+        "DELETE FROM customers WHERE id = (SELECT customer_id FROM orders WHERE id = 1)",
+    )
+    code, printed = world.run()
+    assert (code, world.snapshot) == (1, good)
+    assert "tests of touched rows" in printed
+    assert any("relationships_fct_orders" in check for check in world.status["failed_checks"])
+
+
+def _without_foreign_keys(world: World, *statements: str) -> None:
+    engine = world.engine()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.commit()
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+        connection.commit()
+    engine.dispose()
+
+
+def test_what_a_build_anew_left_half_done_is_built_anew(shop_on_sqlite: World) -> None:
+    """An increment on it would have other days than the build before it made."""
+    world = shop_on_sqlite
+    engine = world.engine()
+    with transaction(engine) as connection:
+        earlier = as_time(connection, clock.now() - timedelta(days=20))
+        connection.execute(
+            sa.text("UPDATE orders SET placed_at = :at WHERE id = 1"), {"at": earlier}
+        )
+    engine.dispose()
+    done = world.run_in_child("warehouse: 6 of 10 built", "--full-refresh")
+    assert done.returncode == -signal.SIGKILL
+    assert "built anew: it was not built to its end" in world.publish()
+    world.sell(1)
+    assert "built anew" not in world.publish()
 
 
 def test_a_batch_with_too_many_bad_changes_stops_before_the_warehouse(

@@ -54,7 +54,9 @@ class World:
             yield
         settings.cache_clear()
 
-    def run_in_child(self, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    def run_in_child(
+        self, failpoint: str = "", *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``python -m pipelines.run`` to its end, whatever that is."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("OMS_")},
@@ -63,7 +65,7 @@ class World:
             "OMS_FAILPOINT": failpoint,
         }
         return subprocess.run(
-            [sys.executable, "-m", "pipelines.run"],
+            [sys.executable, "-m", "pipelines.run", *arguments],
             env=environment,
             cwd=ROOT,
             capture_output=True,

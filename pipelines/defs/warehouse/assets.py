@@ -76,6 +76,8 @@ def dbt_models(
         why = rebuilding.reason(warehouse, folder)
         full = FULL_REFRESH in context.run.tags or why is not None
         tested = rebuilding.is_tested(warehouse, run.business_date)
+        if full and not context.is_subset:
+            rebuilding.begin_anew(warehouse)
         variables = {
             "business_date": run.business_date.isoformat(),
             "own_columns": upstream.staged(folder),

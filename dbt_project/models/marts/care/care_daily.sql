@@ -7,7 +7,7 @@
 }}
 -- Times are summed in whole seconds: hours with a fraction would not sum to the same in any order.
 with days as (
-    select day from {{ ref('int_touched_care_days') }}
+    select distinct day from {{ ref('int_touched_care_days') }}
 ),
 
 tickets as (

@@ -6,7 +6,7 @@
     )
 }}
 with days as (
-    select day from {{ ref('int_touched_care_days') }}
+    select distinct day from {{ ref('int_touched_care_days') }}
 ),
 
 feedback as (
