@@ -1,27 +1,16 @@
-{#- By which key a model forgets rows before it brings them anew, and what touches these; or none. -#}
-{% macro forgets(name) -%}
-    {%- set told = namespace(by=none) -%}
-    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.alias == name -%}
-        {%- for hook in node.config['pre-hook'] -%}
-            {%- set told.by = modules.re.search("forget\\('(\\w+)', ref\\('(\\w+)'\\)\\)", hook.sql) -%}
-        {%- endfor -%}
-    {%- endfor -%}
-    {{ return(told.by.groups() if told.by else none) }}
-{%- endmacro %}
-
 {#-
-    Of a mart that is made by increments the rows that this build brought, where the run asks for no
-    more (`test_rows: touched`, after a build that tested all on the same day); else all of it.
+    Of a mart that is made by increments the rows that this build brought, where the run says which
+    those are (`touched_rows`, after a build that tested all on the same day); else all of it.
 
     A rule that holds row by row stays true of what no build touches. What breaks without a build is
     found by the first build of the next day.
 -#}
 {% macro brought(relation) -%}
-    {%- set by = forgets(relation.identifier) if execute and var('test_rows') == 'touched' else none -%}
-    {%- if by is none -%}
+    {%- set known = var('touched_rows') -%}
+    {%- if known is not mapping or relation.identifier not in known -%}
         {{ return(relation) }}
     {%- endif -%}
-    {%- set key, touched = by -%}
+    {%- set key, touched = known[relation.identifier] -%}
     {{ return('(select * from ' ~ relation ~ ' where ' ~ key ~ ' in (select ' ~ key ~ ' from '
         ~ relation.incorporate(path={'schema': 'intermediate', 'identifier': touched})
         ~ ')) as ' ~ relation.identifier) }}
@@ -43,7 +32,7 @@
                 ~ names ~ ') from ' ~ rows ~ ')) as ' ~ relation.identifier -%}
         {%- elif test.name == 'relationships' -%}
             {%- set to = modules.re.search("ref\\('(\\w+)'\\)", test.kwargs.to) -%}
-            {%- if to is none or forgets(to.group(1)) is none -%}
+            {%- if to is none or to.group(1) not in var('touched_rows') -%}
                 {%- set rows = relation -%}
             {%- endif -%}
         {%- endif -%}

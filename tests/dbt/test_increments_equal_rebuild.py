@@ -51,13 +51,13 @@ def test_increments_give_the_marts_that_a_rebuild_gives(sqlite_url: str, tmp_pat
     landing.land(engine, folder)
     # A build that stops half way is done again as if it had never begun.
     build_half(home, "2026-03-04", [*HALF])
-    build(home, "2026-03-04", test_rows="touched")
+    build(home, "2026-03-04", test_touched=True)
     assert query(home, "SELECT count(*) FROM marts.fct_orders")[0][0] == orders
 
     last_days(trade, sold)
     landing.land(engine, folder)
     repeat_the_past(folder)
-    build(home, "2026-03-06", test_rows="touched")
+    build(home, "2026-03-06", test_touched=True)
     other = _an_order_that_the_tests_left_alone(home)
     assert differences(marts(home), rebuilt_marts(home, "2026-03-06")) == {}
     _everything_was_there_to_differ(home)

@@ -36,11 +36,14 @@ def living_in(home: Path) -> Iterator[None]:
 
 
 def build(
-    home: Path, business_date: str, *, full_refresh: bool = False, test_rows: str = "all"
+    home: Path, business_date: str, *, full_refresh: bool = False, test_touched: bool = False
 ) -> None:
     """Build the warehouse of ``home``; every model and data test must succeed."""
-    variables = {"business_date": business_date, "test_rows": test_rows}
     with living_in(home):
+        variables = {
+            "business_date": business_date,
+            "touched_rows": dbt.increments() if test_touched else {},
+        }
         results = list(dbt.build(variables, full_refresh=full_refresh))
     wrong = [f"{r.unique_id}: {r.status} {r.message}" for r in results if not r.ok]
     assert not wrong, "\n".join(wrong)

@@ -81,7 +81,7 @@ def dbt_models(
         variables = {
             "business_date": run.business_date.isoformat(),
             "own_columns": upstream.staged(folder),
-            "test_rows": "all" if full or context.is_subset or not tested else "touched",
+            "touched_rows": {} if full or context.is_subset or not tested else dbt.increments(),
         }
         stage.rows_read = rebuilding.to_read(warehouse, folder, anew=full)
         total = len(keys) + len(checks)
@@ -103,7 +103,8 @@ def dbt_models(
                     metadata={"seconds": result.seconds, "rows_written": result.rows},
                 )
         stage.bytes = warehouse.stat().st_size
-        stage.note = f"{models} models built, {tests} tests of {variables['test_rows']} rows"
+        seen = "touched" if variables["touched_rows"] else "all"
+        stage.note = f"{models} models built, {tests} tests of {seen} rows"
         if why:
             stage.note += f"; built anew: {why}"
     if failed:
