@@ -11,9 +11,8 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from oms_ops.feed.entities import SECRET_COLUMNS
 from oms_ops.feed.reader import Cursor, after_sql
-from oms_ops.feed.triggers import columns_of
+from oms_ops.feed.triggers import columns_of, payload_sql
 
 #: Rows that are in memory at a time.
 _PIECE = 20_000
@@ -40,8 +39,7 @@ def _payload(connection: Connection, entity: str, columns: list[str]) -> str:
     if connection.dialect.name == "sqlite":
         pairs = ", ".join(f"'{column}', t.{column}" for column in columns)
         return f"json_object({pairs})"
-    secret = ", ".join(f"'{name}'" for name in sorted(SECRET_COLUMNS.get(entity, ())))
-    return f"(to_jsonb(t) - ARRAY[{secret}]::text[])::text"
+    return f"{payload_sql(entity, 't')}::text"
 
 
 def undecided(connection: Connection, cursor: Cursor) -> bool:

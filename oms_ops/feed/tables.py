@@ -72,7 +72,7 @@ class Change(Base):
     entity_id: Mapped[int] = mapped_column(sa.BigInteger)
     op: Mapped[str] = mapped_column(sa.String(1))
     version: Mapped[int] = mapped_column(sa.Integer)
-    payload: Mapped[Any] = mapped_column(sa.Text().with_variant(postgresql.JSONB(), "postgresql"))
+    payload: Mapped[Any] = mapped_column(sa.Text().with_variant(postgresql.JSON(), "postgresql"))
     changed_by: Mapped[str | None] = mapped_column(sa.Text)
     occurred_at: Mapped[datetime] = mapped_column(UtcDateTime)
 

@@ -23,13 +23,21 @@ _POSTGRESQL_FUNCTION = """
 CREATE OR REPLACE FUNCTION oms_log_change() RETURNS trigger LANGUAGE plpgsql
 SET timezone = 'UTC' AS $$
 DECLARE
-    row_after jsonb := CASE WHEN TG_OP = 'DELETE' THEN to_jsonb(OLD) ELSE to_jsonb(NEW) END;
+    changed record;
+    version_after int := 1;
+    payload json;
 BEGIN
+    IF TG_OP = 'DELETE' THEN changed := OLD; ELSE changed := NEW; END IF;
+    IF TG_ARGV[0] = 'versioned' THEN version_after := changed.version; END IF;
+    IF TG_NARGS = 1 THEN
+        payload := row_to_json(changed);
+    ELSE
+        payload := (to_jsonb(changed) - TG_ARGV[1:])::json;
+    END IF;
     INSERT INTO change_log (epoch, entity, entity_id, op, version, payload, changed_by, occurred_at)
     VALUES (
-        (SELECT epoch FROM feed_state), TG_TABLE_NAME, (row_after ->> 'id')::bigint,
-        left(TG_OP, 1), coalesce((row_after ->> 'version')::int, 1),
-        row_after - coalesce(TG_ARGV, '{}'::text[]), row_after ->> 'changed_by', clock_timestamp()
+        (SELECT epoch FROM feed_state), TG_TABLE_NAME, changed.id, left(TG_OP, 1), version_after,
+        payload, changed.changed_by, clock_timestamp()
     );
     RETURN NULL;
 END $$
@@ -63,6 +71,12 @@ def shipment_of(dialect: str, alias: str = "") -> str:
     if dialect == "sqlite":
         return f"json_extract({payload}, '$.shipment_id')"
     return f"CAST({payload} ->> 'shipment_id' AS bigint)"
+
+
+def payload_sql(entity: str, row: str) -> str:
+    """Return SQL for the payload of a change of an entity's ``row`` on PostgreSQL, as JSON."""
+    secret = ", ".join(f"'{name}'" for name in sorted(SECRET_COLUMNS.get(entity, ())))
+    return f"(to_jsonb({row}) - ARRAY[{secret}])::json" if secret else f"row_to_json({row})"
 
 
 def columns_of(connection: Connection, entity: str) -> list[str]:
@@ -110,11 +124,18 @@ def _postgresql(connection: Connection) -> Iterator[str]:
     yield "CREATE INDEX IF NOT EXISTS ix_change_log_cursor ON change_log (epoch, xid, seq)"
     yield _POSTGRESQL_FUNCTION
     yield _POSTGRESQL_REFUSAL
+    versioned = connection.exec_driver_sql(
+        "SELECT table_name FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND column_name = 'version'"
+    ).scalars()
+    with_version = frozenset(versioned)
     for entity in ENTITIES:
-        secret = ", ".join(f"'{name}'" for name in sorted(SECRET_COLUMNS.get(entity, ())))
+        first = "versioned" if entity in with_version else ""
+        words = [first, *sorted(SECRET_COLUMNS.get(entity, ()))]
+        told = ", ".join(f"'{word}'" for word in words)
         yield (
             f"CREATE OR REPLACE TRIGGER oms_feed AFTER INSERT OR UPDATE OR DELETE ON {entity}"
-            f" FOR EACH ROW EXECUTE FUNCTION oms_log_change({secret})"
+            f" FOR EACH ROW EXECUTE FUNCTION oms_log_change({told})"
         )
     for ledger in LEDGERS:
         yield (

@@ -266,14 +266,14 @@ def shadows(connection: Connection, cursor: Cursor, states: States) -> str:
         text = json.dumps(found).replace("'", "''")
         parts[0] = parts[0][:-1] + (
             ") UNION ALL SELECT entity, op, payload FROM"
-            f" jsonb_to_recordset('{text}') AS k (entity text, op text, payload jsonb)"
+            f" json_to_recordset('{text}') AS k (entity text, op text, payload json)"
         )
         parts[0] = parts[0].replace("AS (SELECT", "AS ((SELECT", 1) + ")"
     # Inside its own definition a WITH name still means the table: the rest reads the shadow.
     parts += [
         f"{name} AS (SELECT t.* FROM {name} AS t WHERE t.id NOT IN (SELECT c.entity_id"
         f" FROM change_log AS c WHERE c.entity = '{name}' AND {ahead})"
-        f" UNION ALL SELECT was.* FROM landed, jsonb_populate_record(NULL::{name}, landed.payload)"
+        f" UNION ALL SELECT was.* FROM landed, json_populate_record(NULL::{name}, landed.payload)"
         f" AS was WHERE landed.entity = '{name}' AND landed.op <> 'D')"
         for name in names
     ]

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from oms_ops.database import execute, make_engine, transaction
 from oms_ops.feed import triggers
-from oms_ops.feed.entities import ENTITIES, SECRET_COLUMNS
+from oms_ops.feed.entities import ENTITIES
 from tests.benchmarks import databases
 
 Say = Callable[[str], None]
@@ -273,12 +273,11 @@ class _History:
         """Return SQL for the payload of a change: that of the triggers, or next to nothing."""
         if not self.whole:
             text = f"'{{\"id\": ' || {row} || '}}'"
-            return text if self.sqlite else f"CAST({text} AS jsonb)"
+            return text if self.sqlite else f"CAST({text} AS json)"
         if self.sqlite:
             pairs = ", ".join(f"'{name}', {name}" for name in self.columns[entity])
             return f"json_object({pairs})"
-        secret = ", ".join(f"'{name}'" for name in sorted(SECRET_COLUMNS.get(entity, ())))
-        return f"to_jsonb({entity}) - ARRAY[{secret}]::text[]"
+        return triggers.payload_sql(entity, entity)
 
     def moment(self, seconds: str) -> str:
         """Return SQL for so many seconds after the first day."""
