@@ -53,6 +53,28 @@ def test_plain_sql_and_deletes_are_logged(shop: Shop) -> None:
     assert logged == [("suppliers", "U"), ("supplier_terms", "D")]
 
 
+def test_a_change_has_its_rows_version(shop: Shop) -> None:
+    before = Cursor(*changes(shop)[-1][:3])
+    run(shop.engine, lambda c: c.execute(sa.text("UPDATE suppliers SET version = 7")))
+    shop.stock("SKU-1", 1)
+    assert {(row[3], row[6]) for row in changes(shop, before)} >= {
+        ("suppliers", 7),
+        ("stock_moves", 1),
+    }
+
+
+def test_moments_are_in_utc_wherever_the_writer_is(shop: Shop) -> None:
+    def write(connection: sa.Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL timezone = 'Asia/Tokyo'")
+        moment = "2026-05-01T12:00:00.000000Z"
+        connection.execute(sa.text("UPDATE suppliers SET changed_at = :at"), {"at": moment})
+
+    run(shop.engine, write)
+    moment = json.loads(changes(shop)[-1][7])["changed_at"]
+    assert moment in ("2026-05-01T12:00:00.000000Z", "2026-05-01T12:00:00+00:00")
+
+
 def test_the_id_of_a_deleted_row_is_never_given_again(sqlite_url: str) -> None:
     """SQLite does, unless told: the log and the history would take one row for the other."""
     sources = Path(oms_ops.__file__).parent.rglob("*.py")
