@@ -11,10 +11,14 @@ import duckdb
 from oms_ops.feed.reader import Cursor
 from pipelines.lib import lake, past, status
 from pipelines.lib.files import replace_text
+from pipelines.lib.rehung import rehung
 
 
-def reason(warehouse: Path, folder: Path) -> str | None:
-    """Return why the warehouse file has to be built anew, None where increments will do."""
+def reason(warehouse: Path, folder: Path, today: date) -> str | None:
+    """Return why the warehouse file has to be built anew, None where increments will do.
+
+    ``today`` is the business date of the build.
+    """
     if not warehouse.exists():
         return None
     noted = _Note.of(warehouse)
@@ -26,6 +30,10 @@ def reason(warehouse: Path, folder: Path) -> str | None:
         return "the lake's past was made anew"
     if _is_overtaken(warehouse, folder):
         return "it is older than the merged files of the lake"
+    if noted.tested > today.isoformat():
+        return f"it was built on a later day, {noted.tested}"
+    if moved := rehung(warehouse, _unread(warehouse, folder)):
+        return f"{moved} changed"
     return None
 
 
@@ -95,15 +103,21 @@ def reached(warehouse: Path) -> Cursor:
 
 def to_read(warehouse: Path, folder: Path, *, anew: bool) -> int:
     """Return how many changes a build takes in: those of the files that none has gone through."""
-    done = Cursor() if anew else reached(warehouse)
-    files = [str(file.path) for file in lake.landed(folder) if file.upto > done]
+    files = [file.path for file in lake.landed(folder)] if anew else _unread(warehouse, folder)
     if not files:
         return 0
     with duckdb.connect() as connection:
         row = connection.execute(
-            "SELECT CAST(sum(num_rows) AS BIGINT) FROM parquet_file_metadata(?)", [files]
+            "SELECT CAST(sum(num_rows) AS BIGINT) FROM parquet_file_metadata(?)",
+            [[str(file) for file in files]],
         ).fetchone()
     return int(row[0]) if row else 0
+
+
+def _unread(warehouse: Path, folder: Path) -> list[Path]:
+    """Return the files of the lake that no whole build has gone through."""
+    done = reached(warehouse)
+    return [file.path for file in lake.landed(folder) if file.upto > done]
 
 
 def processed_upto(warehouse: Path) -> lake.LakeFile | None:

@@ -123,7 +123,7 @@ def test_increments_after_a_merge_equal_a_rebuild(shop_on_sqlite: World) -> None
         assert reached.path.name == files[-1].path.name
         compact(folder, reached.upto, fan_in=2)
         assert len(lake.landed(folder)) == 1
-        assert rebuilding.reason(warehouse, folder) is None
+        assert rebuilding.reason(warehouse, folder, clock.now().date()) is None
     world.sell(3)
     world.publish()
     increments = world.marts()
@@ -141,7 +141,8 @@ def test_a_warehouse_older_than_a_merged_file_is_built_anew(shop_on_sqlite: Worl
     with world.settings():
         landing.land(engine, folder)
         compact(folder, lake.cursor(folder), fan_in=2)
-        why = rebuilding.reason(world.home / "warehouse" / "warehouse.duckdb", folder)
+        warehouse = world.home / "warehouse" / "warehouse.duckdb"
+        why = rebuilding.reason(warehouse, folder, clock.now().date())
     engine.dispose()
     assert why == "it is older than the merged files of the lake"
     world.publish()

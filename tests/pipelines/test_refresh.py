@@ -192,19 +192,51 @@ def test_the_first_run_of_a_day_tests_all_that_there_is(shop_on_sqlite: World) -
     assert "tests of all rows" in world.publish("--full-refresh")
 
 
-def test_a_row_that_moved_or_lost_what_it_points_to_is_found_though_nothing_touched_it(
+def test_a_row_that_hangs_on_another_one_than_before_leaves_nothing_at_its_old_place(
+    shop_on_sqlite: World,
+) -> None:
+    world = shop_on_sqlite
+    for told, statement in (
+        ("order_id of payments 1", "UPDATE payments SET order_id = 2 WHERE id = 1"),
+        ("order_id of shipments 3", "UPDATE shipments SET order_id = 2 WHERE id = 3"),
+        (
+            "kind of locations",
+            "UPDATE locations SET kind = 'quarantine' WHERE id = (SELECT min(to_location_id)"
+            " FROM stock_moves AS m JOIN locations AS l ON l.id = m.to_location_id"
+            " WHERE l.kind = 'storage')",
+        ),
+    ):
+        _without_foreign_keys(world, statement)
+        assert f"built anew: {told}" in world.publish()
+    assert world.query("SELECT count(*) FROM marts.fct_payments WHERE order_id = 2") == [(2,)]
+    assert world.query("SELECT count(*) FROM marts.fct_payments") == [(20,)]
+    world.sell(1)
+    assert "built anew" not in world.publish()
+
+
+def test_what_was_built_on_a_later_day_is_built_anew(shop_on_sqlite: World) -> None:
+    with clock.at(clock.now() + timedelta(days=1)):
+        assert "built anew" not in shop_on_sqlite.publish()
+    assert "built anew: it was built on a later day" in shop_on_sqlite.publish()
+
+
+def test_a_row_like_another_or_without_what_it_points_to_is_found_though_nothing_touched_that(
     shop_on_sqlite: World,
 ) -> None:
     world = shop_on_sqlite
     good = world.snapshot
-    _without_foreign_keys(world, "UPDATE payments SET order_id = 2 WHERE id = 1")
+    with duckdb.connect(world.home / "warehouse" / "warehouse.duckdb") as connection:
+        connection.execute(
+            "INSERT INTO marts.fct_payments SELECT * REPLACE (2 AS order_id)"
+            " FROM marts.fct_payments WHERE payment_id = 1"
+        )
+    _without_foreign_keys(world, "UPDATE payments SET version = version + 1 WHERE id = 1")
     code, printed = world.run()
     assert (code, world.snapshot) == (1, good)
     assert "tests of touched rows" in printed
     assert any("unique_fct_payments" in check for check in world.status["failed_checks"])
     _without_foreign_keys(
         world,
-        "UPDATE payments SET order_id = 1 WHERE id = 1",
         "DELETE FROM customers WHERE id = (SELECT customer_id FROM orders WHERE id = 1)",
     )
     code, printed = world.run()

@@ -73,7 +73,7 @@ def dbt_models(
     with run.journal.stage("warehouse") as stage:
         warehouse, folder = settings().warehouse, settings().lake / "changes"
         select = _selection(context) if context.is_subset else ()
-        why = rebuilding.reason(warehouse, folder)
+        why = rebuilding.reason(warehouse, folder, run.business_date)
         full = FULL_REFRESH in context.run.tags or why is not None
         tested = rebuilding.is_tested(warehouse, run.business_date)
         if full and not context.is_subset:
