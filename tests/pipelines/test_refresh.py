@@ -201,9 +201,8 @@ def test_a_row_that_hangs_on_another_one_than_before_leaves_nothing_at_its_old_p
         ("order_id of shipments 3", "UPDATE shipments SET order_id = 2 WHERE id = 3"),
         (
             "kind of locations",
-            "UPDATE locations SET kind = 'quarantine' WHERE id = (SELECT min(to_location_id)"
-            " FROM stock_moves AS m JOIN locations AS l ON l.id = m.to_location_id"
-            " WHERE l.kind = 'storage')",
+            "UPDATE locations SET kind = 'bin' WHERE id ="
+            " (SELECT min(id) FROM locations WHERE kind = 'storage')",
         ),
     ):
         _without_foreign_keys(world, statement)
