@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -83,16 +84,26 @@ BETWEEN = (
 @only_at_length
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_killed_at_any_step_the_next_run_ends_as_an_undisturbed_one(
-    kind: str, request: pytest.FixtureRequest
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world, restore = request.getfixturevalue(f"{kind}_world")
+    monkeypatch.setenv("OMS_TIMEZONE", _where_the_day_begins())
     try:
         _kill_everywhere(world)
     finally:
         restore()
 
 
+def _where_the_day_begins() -> str:
+    """Return a time zone whose midnight was just now: marts of two days would differ."""
+    hour = datetime.now(UTC).hour
+    # Its sign is not that of the offset.
+    return f"Etc/GMT{hour if hour <= 12 else hour - 24:+}"
+
+
 def _kill_everywhere(world: World) -> None:
+    # Built in that zone, so that the runs below are increments.
+    world.publish()
     world.sell(10)
     again = keep(world.home, "sold")
     world.publish()

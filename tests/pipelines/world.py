@@ -57,9 +57,16 @@ class World:
     def run_in_child(
         self, failpoint: str = "", *arguments: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``python -m pipelines.run`` to its end, whatever that is."""
+        """Run ``python -m pipelines.run`` to its end, whatever that is.
+
+        The time zone is the one of this process: a test may have set it.
+        """
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("OMS_")},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("OMS_") or name == "OMS_TIMEZONE"
+            },
             "OMS_HOME": str(self.home),
             "OMS_DATABASE_URL": self.url,
             "OMS_FAILPOINT": failpoint,
