@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Column:
     """How one column is shown.
 
-    ``kind`` is text, count, money, unit_money, decimal, tenth, percent, share or date; ``metric``
-    names the definition in the column's tooltip.
+    ``kind`` is text, count, money, unit_money, decimal, figure, tenth, percent, share or date;
+    ``metric`` names the definition in the column's tooltip.
     """
 
     label: str
@@ -171,9 +171,9 @@ COLUMNS = {
     "found_on": Column("Found", "date"),
     "measure": Column("Measure", width=200),
     "mart": Column("Mart", width=200),
-    "operational": Column("Operational ledger", "decimal"),
-    "warehouse_value": Column("Data warehouse", "decimal"),
-    "difference": Column("Difference", "decimal"),
+    "operational": Column("Operational ledger", "figure"),
+    "warehouse_value": Column("Data warehouse", "figure"),
+    "difference": Column("Difference", "figure"),
     "reconciled": Column("Agree"),
     "stage": Column("Stage"),
     "seconds": Column("Time, s", "tenth"),
@@ -184,6 +184,8 @@ COLUMNS = {
 _FORMATS = {
     "count": "%,d", "money": "%,.2f", "unit_money": "%,.2f", "decimal": "%,.2f",
     "tenth": "%,.1f", "percent": "%.1f%%",
+    # Money in one row and a number of things in the next: two decimals only where there are some.
+    "figure": "localized",
 }  # fmt: skip
 
 
