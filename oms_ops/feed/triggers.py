@@ -124,13 +124,13 @@ def _postgresql(connection: Connection) -> Iterator[str]:
     yield "CREATE INDEX IF NOT EXISTS ix_change_log_cursor ON change_log (epoch, xid, seq)"
     yield _POSTGRESQL_FUNCTION
     yield _POSTGRESQL_REFUSAL
-    versioned = connection.exec_driver_sql(
+    rows = connection.exec_driver_sql(
         "SELECT table_name FROM information_schema.columns"
         " WHERE table_schema = current_schema() AND column_name = 'version'"
-    ).scalars()
-    with_version = frozenset(versioned)
+    )
+    versioned = frozenset(str(row[0]) for row in rows)
     for entity in ENTITIES:
-        first = "versioned" if entity in with_version else ""
+        first = "versioned" if entity in versioned else ""
         words = [first, *sorted(SECRET_COLUMNS.get(entity, ()))]
         told = ", ".join(f"'{word}'" for word in words)
         yield (
