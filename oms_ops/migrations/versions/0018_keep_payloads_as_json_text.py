@@ -1,7 +1,7 @@
 """Keep the payloads of changes as JSON text on PostgreSQL.
 
 As ``jsonb`` each was taken apart when it was written and put together when it was read, which took
-as long as all the rest of reading it, and a quarter more room.
+as long as all the rest of reading it, and a third more room.
 
 Revision ID: 0018
 Revises: 0017
