@@ -28,7 +28,7 @@ DECLARE
     payload json;
 BEGIN
     IF TG_OP = 'DELETE' THEN changed := OLD; ELSE changed := NEW; END IF;
-    IF TG_ARGV[0] = 'versioned' THEN version_after := changed.version; END IF;
+    IF TG_ARGV[0] = 'versioned' THEN version_after := coalesce(changed.version, 1); END IF;
     IF TG_NARGS = 1 THEN
         payload := row_to_json(changed);
     ELSE

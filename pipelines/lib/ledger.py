@@ -58,8 +58,6 @@ _GROSS = (
     f"(l.unit_price_minor * ({_KEPT}) + {share('l.rounding_minor')}"
     f" - CASE WHEN o.tax_included THEN {share('l.tax_minor')} ELSE 0 END)"
 )
-#: Of a location's id: what is there is on hand. Looked up, not joined: that takes half the time.
-_IN_STOCK = "IN (SELECT id FROM locations WHERE kind IN ('storage', 'bin'))"
 #: A refund without the tax in it.
 _RETURNED = "(rl.refund_minor - rl.tax_minor)"
 
@@ -156,10 +154,11 @@ CLAUSES = (
     Clause(
         "stock_moves",
         "m.id",
-        "stock_moves AS m",
+        "stock_moves AS m JOIN locations AS f ON f.id = m.from_location_id"
+        " JOIN locations AS t ON t.id = m.to_location_id",
         {
-            "stock_on_hand": f"sum(CASE WHEN m.to_location_id {_IN_STOCK} THEN m.quantity ELSE 0"
-            f" END - CASE WHEN m.from_location_id {_IN_STOCK} THEN m.quantity ELSE 0 END)",
+            "stock_on_hand": "sum(CASE WHEN t.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END"
+            " - CASE WHEN f.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END)",
         },
         wide=("locations",),
     ),

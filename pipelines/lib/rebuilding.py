@@ -32,7 +32,7 @@ def reason(warehouse: Path, folder: Path, today: date) -> str | None:
         return "it is older than the merged files of the lake"
     if noted.tested > today.isoformat():
         return f"it was built on a later day, {noted.tested}"
-    if moved := rehung(warehouse, _unread(warehouse, folder)):
+    if moved := rehung(warehouse, folder, _unread(warehouse, folder)):
         return f"{moved} changed"
     return None
 

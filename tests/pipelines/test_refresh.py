@@ -7,6 +7,7 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import pytest
 import sqlalchemy as sa
@@ -14,7 +15,8 @@ import sqlalchemy as sa
 from oms_ops import clock
 from oms_ops.database import as_time, transaction
 from pipelines import lake
-from pipelines.lib import idle, publishing, screening
+from pipelines.defs.common import JOB
+from pipelines.lib import idle, landing, publishing, screening
 from tests.pipelines.world import World
 
 
@@ -211,6 +213,28 @@ def test_a_row_that_hangs_on_another_one_than_before_leaves_nothing_at_its_old_p
     assert world.query("SELECT count(*) FROM marts.fct_payments") == [(20,)]
     world.sell(1)
     assert "built anew" not in world.publish()
+
+
+def test_a_run_of_some_models_hides_from_the_next_one_nothing_that_it_must_know(
+    shop_on_sqlite: World,
+) -> None:
+    """It renews the staging tables, which then say no more what a row hung on before."""
+    world = shop_on_sqlite
+    _without_foreign_keys(world, "UPDATE payments SET order_id = 2 WHERE id = 1")
+    engine = world.engine()
+    landing.land(engine, world.home / "lake" / "changes")
+    engine.dispose()
+    with world.settings():
+        # It reads the settings when it is imported.
+        from pipelines.definitions import defs
+
+        with dg.DagsterInstance.get() as instance:
+            done = defs.resolve_job_def(JOB).execute_in_process(
+                instance=instance, asset_selection=[dg.AssetKey(["staging", "stg_payments"])]
+            )
+    assert done.success
+    assert "built anew" in world.publish()
+    assert world.query("SELECT count(*) FROM marts.fct_payments") == [(20,)]
 
 
 def test_what_was_built_on_a_later_day_is_built_anew(shop_on_sqlite: World) -> None:

@@ -76,7 +76,8 @@ def dbt_models(
         why = rebuilding.reason(warehouse, folder, run.business_date)
         full = FULL_REFRESH in context.run.tags or why is not None
         tested = rebuilding.is_tested(warehouse, run.business_date)
-        if full and not context.is_subset:
+        # A part of the models, too, renews what tells the next build why.
+        if full and (why or not context.is_subset):
             rebuilding.begin_anew(warehouse)
         variables = {
             "business_date": run.business_date.isoformat(),
