@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def reason(warehouse: Path, folder: Path, today: date) -> str | None:
         return "the lake's past was made anew"
     if _is_overtaken(warehouse, folder):
         return "it is older than the merged files of the lake"
-    if noted.tested > today.isoformat():
-        return f"it was built on a later day, {noted.tested}"
+    if noted.begun > today.isoformat():
+        return f"it was built on a later day, {noted.begun}"
     if moved := rehung(warehouse, folder, _unread(warehouse, folder)):
         return f"{moved} changed"
     return None
@@ -46,6 +46,13 @@ def begin_anew(warehouse: Path) -> None:
     _path(warehouse).unlink(missing_ok=True)
 
 
+def begin(warehouse: Path, today: date) -> None:
+    """Note the business date of increments before they are made: they may not come to their end."""
+    noted = _Note.of(warehouse)
+    if noted.code and noted.begun != today.isoformat():
+        replace(noted, begun=today.isoformat()).save(warehouse)
+
+
 def is_tested(warehouse: Path, today: date) -> bool:
     """Tell whether a whole build on the business date ``today`` tested all that the marts have."""
     return _Note.of(warehouse).tested == today.isoformat()
@@ -57,27 +64,31 @@ def remember(warehouse: Path, folder: Path, today: date) -> None:
     It tested all of the marts, or what it touched after one that did on the same business date.
     """
     code = status.code_version(status.DBT_PROJECT)
-    _Note(code, past.number(folder), today.isoformat()).save(warehouse)
+    day = today.isoformat()
+    _Note(code, past.number(folder), day, day).save(warehouse)
 
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What is noted beside a warehouse: its code, its lake's past, the day of its tests."""
+    """What is noted beside a warehouse: its code, its lake's past, the days of tests and builds."""
 
     code: str = ""
     past: int = 0
+    #: The business date of the last build that tested all of it.
     tested: str = ""
+    #: The business date of the last build, whether or not it came to its end.
+    begun: str = ""
 
     @classmethod
     def of(cls, warehouse: Path) -> _Note:
         path = _path(warehouse)
         if not path.exists():
             return cls()
-        code, times, tested = [*path.read_text("utf-8").split(), "", ""][:3]
-        return cls(code, int(times or 0), tested)
+        code, times, tested, begun = [*path.read_text("utf-8").split(), "", "", ""][:4]
+        return cls(code, int(times or 0), tested, begun or tested)
 
     def save(self, warehouse: Path) -> None:
-        replace_text(_path(warehouse), f"{self.code} {self.past} {self.tested}")
+        replace_text(_path(warehouse), f"{self.code} {self.past} {self.tested} {self.begun}")
 
 
 def _path(warehouse: Path) -> Path:

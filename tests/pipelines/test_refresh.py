@@ -161,16 +161,8 @@ def test_a_failed_check_publishes_nothing_and_is_told(shop_on_sqlite: World) -> 
 def test_what_fails_a_data_test_fails_it_again_until_it_is_mended(shop_on_sqlite: World) -> None:
     world = shop_on_sqlite
     good = world.snapshot
-    engine = world.engine()
-
-    def say(method: str) -> None:
-        with transaction(engine) as connection:
-            connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
-            connection.exec_driver_sql(f"UPDATE payments SET method = '{method}' WHERE id = 1")
-            connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
-
     [[was]] = world.query("SELECT method FROM marts.fct_payments WHERE payment_id = 1")
-    say("odd")
+    _say_method(world, "odd")
     # The day's first run tested everything; these look at what they touched, and touch it again.
     for _ in range(2):
         code, printed = world.run()
@@ -178,8 +170,16 @@ def test_what_fails_a_data_test_fails_it_again_until_it_is_mended(shop_on_sqlite
         assert "tests of touched rows" in printed
         assert any("fct_payments_method" in check for check in world.status["failed_checks"])
         assert world.snapshot == good
-    say(was)
+    _say_method(world, was)
     assert "tests of touched rows" in world.publish()
+
+
+def _say_method(world: World, method: str) -> None:
+    engine = world.engine()
+    with transaction(engine) as connection:
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        connection.exec_driver_sql(f"UPDATE payments SET method = '{method}' WHERE id = 1")
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
     engine.dispose()
 
 
@@ -241,6 +241,20 @@ def test_what_was_built_on_a_later_day_is_built_anew(shop_on_sqlite: World) -> N
     with clock.at(clock.now() + timedelta(days=1)):
         assert "built anew" not in shop_on_sqlite.publish()
     assert "built anew: it was built on a later day" in shop_on_sqlite.publish()
+
+
+def test_what_a_later_day_began_to_build_is_built_anew_though_it_did_not_end(
+    shop_on_sqlite: World,
+) -> None:
+    world = shop_on_sqlite
+    [[was]] = world.query("SELECT method FROM marts.fct_payments WHERE payment_id = 1")
+    _say_method(world, "odd")
+    with clock.at(clock.now() + timedelta(days=1)):
+        code, printed = world.run()
+    assert code == 1
+    assert "built anew" not in printed
+    _say_method(world, was)
+    assert "built anew: it was built on a later day" in world.publish()
 
 
 def test_a_row_like_another_or_without_what_it_points_to_is_found_though_nothing_touched_that(

@@ -79,6 +79,7 @@ def dbt_models(
         # A part of the models, too, renews what tells the next build why.
         if full and (why or not context.is_subset):
             rebuilding.begin_anew(warehouse)
+        rebuilding.begin(warehouse, run.business_date)
         variables = {
             "business_date": run.business_date.isoformat(),
             "own_columns": upstream.staged(folder),
