@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from sqlalchemy.pool import Pool
+from sqlalchemy.pool import QueuePool
 
 from oms_ops.settings import settings
 from pipelines.lib.files import replace_text
@@ -54,74 +53,54 @@ def prepare() -> Path:
 def quick_log() -> Iterator[None]:
     """Make Dagster's event log cheap to write for the length of the block.
 
-    A run logs some three hundred events, and Dagster opens and closes a connection for each: every
-    commit is then an fsync, and every close, being the last, a checkpoint with two more. Here one
-    connection a file stays open, and a commit waits for no disk. The log stays whole if the process
+    A run logs some six hundred events, and Dagster makes, opens and closes a handful of connections
+    for each: every commit is then an fsync, every close, being the last, a checkpoint with two
+    more, and no engine knows of a statement how it was compiled. Here each file has one engine,
+    whose connections stay open, and a commit waits for no disk. The log stays whole if the process
     dies; a power cut may cost its last lines, and no figure of the shop.
-
-    Dagster makes an engine for each, too, which knows of no statement how it was compiled: a third
-    of a small run's time. Here it gets the same one again for the same file.
     """
-    folder = os.environ.get("DAGSTER_HOME")
-    if folder is None or _quick.locked():
+    if _quick.locked():
         yield
         return
-    kept: dict[str, sqlite3.Connection] = {}
-
-    def relax(connection: Any, _: Any) -> None:
-        if _file(connection, folder):
-            connection.execute("PRAGMA synchronous = NORMAL")
-
-    def keep_one(connection: Any, _: Any) -> None:
-        path = _file(connection, folder)
-        if path and path not in kept:
-            kept[path] = connections.enter_context(
-                closing(sqlite3.connect(path, timeout=30, check_same_thread=False))
-            )
-            # A connection counts from its first read on.
-            kept[path].execute("SELECT count(*) FROM sqlite_master").fetchone()
-
-    with _quick, _same_engines(), ExitStack() as connections:
-        event.listen(Pool, "connect", relax)
-        event.listen(Pool, "close", keep_one)
-        try:
-            yield
-        finally:
-            event.remove(Pool, "connect", relax)
-            event.remove(Pool, "close", keep_one)
-
-
-_quick = threading.Lock()
-
-
-@contextmanager
-def _same_engines() -> Iterator[None]:
-    """Let Dagster's storages have one engine for each file for the length of the block."""
     from dagster._core.storage.event_log.sqlite import sqlite_event_log
     from dagster._core.storage.runs.sqlite import sqlite_run_storage
 
     storages: tuple[Any, ...] = (sqlite_event_log, sqlite_run_storage)
     make = storages[0].create_engine
-    made: dict[str, Engine] = {}
+    made: dict[str, Any] = {}
 
     def engine(url: str, **options: Any) -> Engine:
-        return made.get(url) or made.setdefault(url, make(url, **options))
+        if url not in made:
+            kept = make(url, **{**options, "poolclass": QueuePool})
+            event.listen(kept, "connect", _relax)
+            # Dagster is done with it after each statement, and another is to find its connections.
+            kept.dispose = _later
+            made[url] = kept
+        found: Engine = made[url]
+        return found
 
-    for storage in storages:
-        storage.create_engine = engine
-    try:
-        yield
-    finally:
+    with _quick:
         for storage in storages:
-            storage.create_engine = make
+            storage.create_engine = engine
+        try:
+            yield
+        finally:
+            for storage in storages:
+                storage.create_engine = make
+            for kept in made.values():
+                del kept.dispose
+                kept.dispose()
 
 
-def _file(connection: Any, folder: str) -> str | None:
-    """Return the file of an SQLite connection if it lies in ``folder``."""
-    if not isinstance(connection, sqlite3.Connection):
-        return None
-    path: str = connection.execute("PRAGMA database_list").fetchone()[2]
-    return path if path.startswith(f"{folder}/") else None
+_quick = threading.Lock()
+
+
+def _relax(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _later() -> None:
+    """Dispose of nothing yet."""
 
 
 def close_abandoned(instance: DagsterInstance) -> int:

@@ -172,7 +172,7 @@ def _invoke(arguments: Sequence[str], listener: Any = None, parsed: Any = None) 
     where += ["--target-path", home() / "target", "--log-path", home() / "logs"]
     quiet = ["--quiet", "--no-use-colors", "--no-send-anonymous-usage-stats"]
     quiet += ["--log-level-file", "info", "--no-version-check"]
-    with _environment(), _old_objects_left_alone(), _rows_counted():
+    with _environment(), _old_objects_left_alone(), _rows_counted(), _details_unsaid():
         outcome = dbtRunner(parsed, callbacks=[listener] if listener else []).invoke(
             [*quiet, *arguments, *map(str, where)]
         )
@@ -203,6 +203,30 @@ def _rows_counted() -> Iterator[None]:
         yield
     finally:
         manager.get_response = original
+
+
+@contextmanager
+def _details_unsaid() -> Iterator[None]:
+    """Drop dbt's events of the level debug, but for the one that tells how a node ended.
+
+    No log has them at the level it is set to, but dbt makes each a message and two lines before it
+    asks: thirty a node, a sixth of a small build.
+    """
+    from dbt_common.events.base_types import EventLevel
+    from dbt_common.events.event_manager import EventManager
+
+    manager: Any = EventManager
+    original = manager.fire_event
+
+    def fire(self: Any, e: Any, level: Any = None, *others: Any, **named: Any) -> None:
+        if (level or e.level_tag()) != EventLevel.DEBUG or type(e).__name__ == "NodeFinished":
+            original(self, e, level, *others, **named)
+
+    manager.fire_event = fire
+    try:
+        yield
+    finally:
+        manager.fire_event = original
 
 
 @contextmanager

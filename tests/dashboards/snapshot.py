@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -95,6 +96,7 @@ def _facts(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:
     con.execute("CREATE TABLE raw.segments AS FROM read_csv(?)", [str(SEGMENTS)])
 
 
+@lru_cache
 def contracts() -> dict[str, dict[str, str]]:
     """Return the columns and types that each mart promises."""
     return {
