@@ -69,15 +69,21 @@ def quick_log() -> Iterator[None]:
     make = storages[0].create_engine
     made: dict[str, Any] = {}
 
+    making = threading.Lock()
+
     def engine(url: str, **options: Any) -> Engine:
-        if url not in made:
-            kept = make(url, **{**options, "poolclass": QueuePool})
-            event.listen(kept, "connect", _relax)
-            # Dagster is done with it after each statement, and another is to find its connections.
-            kept.dispose = _later
-            made[url] = kept
-        found: Engine = made[url]
-        return found
+        with making:
+            if url not in made:
+                kept = make(url, **{**options, "poolclass": QueuePool})
+                event.listen(kept, "connect", _relax)
+                # Dagster is done with it after each statement; the next one is to find it open.
+                kept.dispose = _later
+                made[url] = kept
+                if len(made) > _FILES:
+                    _close(made.pop(next(iter(made))))
+            found: Engine = made.pop(url)
+            made[url] = found  # the last that is closed
+            return found
 
     with _quick:
         for storage in storages:
@@ -88,11 +94,19 @@ def quick_log() -> Iterator[None]:
             for storage in storages:
                 storage.create_engine = make
             for kept in made.values():
-                del kept.dispose
-                kept.dispose()
+                _close(kept)
 
 
 _quick = threading.Lock()
+
+#: How many files are kept open: the index, the runs, this run's own, and of other runs as they are
+#: looked at, a few at a time.
+_FILES = 8
+
+
+def _close(kept: Any) -> None:
+    del kept.dispose
+    kept.dispose()
 
 
 def _relax(connection: Any, _: Any) -> None:

@@ -178,7 +178,7 @@ def _waiting(connection: Connection, warehouse_id: int, limits: Limits) -> list[
         connection,
         "SELECT s.id FROM shipments AS s JOIN orders AS o ON o.id = s.order_id"
         f" WHERE s.warehouse_id = :warehouse AND {UNPICKED} AND o.status = 'open'"
-        f" AND NOT {WAITS} ORDER BY o.placed_at, s.id LIMIT :most",
+        f" AND NOT {WAITS} ORDER BY o.placed_at, o.id, s.id LIMIT :most",
         {"warehouse": warehouse_id, "most": limits.shipments if plain else _LOOKED_AT},
     )
     return [row[0] for row in rows]

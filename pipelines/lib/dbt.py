@@ -209,8 +209,8 @@ def _rows_counted() -> Iterator[None]:
 def _details_unsaid() -> Iterator[None]:
     """Drop dbt's events of the level debug, but for the one that tells how a node ended.
 
-    No log has them at the level it is set to, but dbt makes each a message and two lines before it
-    asks: thirty a node, a sixth of a small build.
+    No log has them at the level it is set to, unless somebody sets DBT_DEBUG, but dbt makes each a
+    message and two lines before it asks: thirty a node, a sixth of a small build.
     """
     from dbt_common.events.base_types import EventLevel
     from dbt_common.events.event_manager import EventManager
@@ -219,7 +219,11 @@ def _details_unsaid() -> Iterator[None]:
     original = manager.fire_event
 
     def fire(self: Any, e: Any, level: Any = None, *others: Any, **named: Any) -> None:
-        if (level or e.level_tag()) != EventLevel.DEBUG or type(e).__name__ == "NodeFinished":
+        if (
+            (level or e.level_tag()) != EventLevel.DEBUG
+            or type(e).__name__ == "NodeFinished"
+            or any(logger.level == EventLevel.DEBUG for logger in self.loggers)
+        ):
             original(self, e, level, *others, **named)
 
     manager.fire_event = fire

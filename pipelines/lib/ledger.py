@@ -154,8 +154,9 @@ CLAUSES = (
     Clause(
         "stock_moves",
         "m.id",
-        "stock_moves AS m JOIN locations AS f ON f.id = m.from_location_id"
-        " JOIN locations AS t ON t.id = m.to_location_id",
+        # A location that plain SQL deleted takes only its own end of a move with it.
+        "stock_moves AS m LEFT JOIN locations AS f ON f.id = m.from_location_id"
+        " LEFT JOIN locations AS t ON t.id = m.to_location_id",
         {
             "stock_on_hand": "sum(CASE WHEN t.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END"
             " - CASE WHEN f.kind IN ('storage', 'bin') THEN m.quantity ELSE 0 END)",

@@ -32,7 +32,9 @@ def reason(warehouse: Path, folder: Path, today: date) -> str | None:
         return "it is older than the merged files of the lake"
     if noted.begun > today.isoformat():
         return f"it was built on a later day, {noted.begun}"
-    if moved := rehung(warehouse, folder, _unread(warehouse, folder)):
+    newest = processed_upto(warehouse)
+    done = newest.path.name if newest else ""
+    if moved := rehung(warehouse, folder, _unread(warehouse, folder), done):
         return f"{moved} changed"
     return None
 

@@ -62,6 +62,14 @@ class Days(Machine):
         self.given += 1
         if self.given % A_DAY == 0:
             self.night()
+        else:
+            self.wait(timedelta(minutes=1))
+
+    def wait(self, time: timedelta) -> None:
+        """Let time go by: what comes first in the shop is what was placed first."""
+        self.time.close()
+        self.moment += time
+        self.time.enter_context(clock.at(self.moment))
 
     def night(self) -> None:
         then = clock.now() + timedelta(hours=8)
@@ -69,9 +77,7 @@ class Days(Machine):
         expire = lambda: run(self.engine, lambda c: arrivals.expire_baskets(c, then))  # noqa: E731
         self.step(handling.expire, 90, do=expire)
         self.take_in()
-        self.time.close()
-        self.moment += timedelta(days=next(self.steps_of_days))
-        self.time.enter_context(clock.at(self.moment))
+        self.wait(timedelta(days=next(self.steps_of_days)))
 
     def take_in(self) -> None:
         landing.land(self.engine, self.home / "lake" / "changes")

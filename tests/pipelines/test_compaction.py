@@ -128,7 +128,7 @@ def test_increments_after_a_merge_equal_a_rebuild(shop_on_sqlite: World) -> None
     world.publish()
     increments = world.marts()
     assert world.landed() == world.log()
-    world.publish("--full-refresh")
+    assert "tests of all rows" in world.publish("--full-refresh")
     assert world.marts() == increments
 
 

@@ -14,13 +14,19 @@ from pipelines.lib import rehung
 from pipelines.lib.lake import QUARANTINE
 from pipelines.lib.status import DBT_PROJECT
 
-#: Staged before: payment 1 of order 1; payment 2, deleted; location 6.
+#: The newest file that a whole build went through, and one that only half a build did.
+_DONE, _HALF = "a.parquet", "b.parquet"
+
+#: Staged before: payment 1 of order 1; payments 2 and 4, deleted, of which the one's deletion no
+#: whole build has gone through; location 6, and 8, deleted.
 _STAGED = (
     "CREATE SCHEMA staging",
-    "CREATE TABLE staging.stg_payments AS SELECT * FROM (VALUES (1, 1, 'U'), (2, 1, 'D'))"
-    " AS t (id, order_id, _op)",
-    "CREATE TABLE staging.stg_locations AS"
-    " SELECT 6 AS id, 1 AS warehouse_id, 'storage' AS kind, 'I' AS _op",
+    "CREATE TABLE staging.stg_payments AS SELECT * FROM (VALUES"
+    f" (1, 1, 'U', '{_DONE}'), (2, 1, 'D', '{_DONE}'), (4, 1, 'D', '{_HALF}'))"
+    " AS t (id, order_id, _op, _file)",
+    "CREATE TABLE staging.stg_locations AS SELECT * FROM (VALUES"
+    f" (6, 1, 'storage', 'I', '{_DONE}'), (8, 1, 'storage', 'D', '{_DONE}'))"
+    " AS t (id, warehouse_id, kind, _op, _file)",
 )
 _PLACE = '{"warehouse_id": 1, "kind": "storage"}'
 
@@ -39,10 +45,14 @@ _PLACE = '{"warehouse_id": 1, "kind": "storage"}'
         ),
         ([("payments", 1, "D", '{"order_id": 1}')], None),
         ([("payments", 2, "I", '{"order_id": 2}')], None),
+        ([("payments", 4, "I", '{"order_id": 2}')], "order_id of payments 4"),
+        ([("payments", 4, "I", '{"order_id": 1}')], None),
         ([("payments", 3, "I", '{"order_id": 2}'), ("payments", 3, "U", '{"order_id": 3}')], None),
         ([("locations", 6, "U", '{"warehouse_id": 1, "kind": "bin"}')], "kind of locations 6"),
         ([("locations", 6, "D", _PLACE)], "of locations 6"),
         ([("locations", 6, "U", _PLACE), ("locations", 7, "D", _PLACE)], None),
+        ([("locations", 8, "I", _PLACE)], "of locations 8"),
+        ([("locations", 8, "D", _PLACE)], None),
     ],
 )
 def test_a_change_of_place_is_told(
@@ -50,6 +60,28 @@ def test_a_change_of_place_is_told(
 ) -> None:
     found = _ask(tmp_path, changes)
     assert (found is None) if told is None else (found is not None and told in found)
+
+
+@pytest.mark.parametrize(
+    ("entity", "column"),
+    [(entity, column) for entity, columns in rehung._KEYS.items() for column in columns],
+)
+def test_every_key_is_compared_as_it_is_staged(tmp_path: Path, entity: str, column: str) -> None:
+    """Moments are written in more than one way, and are the same."""
+    kinds = {"occurred_at": "TIMESTAMPTZ", "kind": "VARCHAR"}
+    staged, same, other = ("1", "1", 2) if column not in kinds else ("bin", "bin", "storage")
+    if column == "occurred_at":
+        staged = "2026-03-01 12:00:00+00"
+        same, other = "2026-03-01T12:00:00.000000Z", "2026-03-02T12:00:00+00:00"
+    statements = (
+        "CREATE SCHEMA staging",
+        f"CREATE TABLE staging.stg_{entity} AS SELECT 1 AS id, 'I' AS _op, '{_DONE}' AS _file,"
+        f" '{staged}'::{kinds.get(column, 'BIGINT')} AS {column}",
+    )
+    for now, told in ((same, None), (other, f"{column} of {entity} 1")):
+        folder = tmp_path / str(told)
+        folder.mkdir()
+        assert _ask(folder, [(entity, 1, "I", json.dumps({column: now}))], statements) == told
 
 
 @pytest.mark.parametrize("payload", ['{"order_id": 2}', "[1]", "lost"])
@@ -66,12 +98,16 @@ def test_every_key_is_staged() -> None:
         assert all(re.search(rf"'{column}':", model) for column in columns), entity
 
 
-def _ask(folder: Path, changes: list[tuple[str, int, str, str]]) -> str | None:
+def _ask(
+    folder: Path,
+    changes: list[tuple[str, int, str, str]],
+    statements: tuple[str, ...] = _STAGED,
+) -> str | None:
     warehouse = folder / "warehouse.duckdb"
     with duckdb.connect(warehouse) as connection:
-        for statement in _STAGED:
+        for statement in statements:
             connection.execute(statement)
     names = ["entity", "entity_id", "op", "payload"]
     frame = pl.DataFrame(changes, schema=names, orient="row").with_row_index("seq", offset=1)
     frame.with_columns(pl.lit(1).alias("epoch")).write_parquet(folder / "news.parquet")
-    return rehung.rehung(warehouse, folder, [folder / "news.parquet"])
+    return rehung.rehung(warehouse, folder, [folder / "news.parquet"], _DONE)
