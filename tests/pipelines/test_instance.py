@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import sqlite3
+from collections import Counter
+from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import Pool
 
 from pipelines import instance
 from tests.conftest import administer, named
@@ -22,34 +25,45 @@ def idle() -> None:
     nothing()
 
 
-def _engines() -> dict[str, set[int]]:
-    """Run a job; return the engines through which each file of its instance was reached."""
-    found: dict[str, set[int]] = defaultdict(set)
-    kept: list[Engine] = []
+def _connections(runs: int) -> Counter[str]:
+    """Run a job; return how often each file of its instance was opened."""
+    found: Counter[str] = Counter()
 
-    def note(connection: Connection) -> None:
-        found[str(connection.engine.url)].add(id(connection.engine))
-        kept.append(connection.engine)  # or another may get its id
+    def note(connection: object, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            found[Path(connection.execute("PRAGMA database_list").fetchone()[2]).name] += 1
 
-    with dg.DagsterInstance.get() as dagster:
-        event.listen(Engine, "engine_connect", note)
-        try:
-            assert idle.execute_in_process(instance=dagster).success
-        finally:
-            event.remove(Engine, "engine_connect", note)
-    return {url: engines for url, engines in found.items() if "/history/" in url}
+    event.listen(Pool, "connect", note)
+    try:
+        with dg.DagsterInstance.get() as dagster:
+            for _ in range(runs):
+                assert idle.execute_in_process(instance=dagster).success
+    finally:
+        event.remove(Pool, "connect", note)
+    return found
 
 
-def test_a_run_writes_each_file_of_its_log_through_one_engine(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def _open_files(folder: Path) -> set[str]:
+    """Return the databases below a folder that this process has open."""
+    found = {Path(file.path) for file in psutil.Process().open_files()}
+    return {path.name for path in found if path.suffix == ".db" and path.is_relative_to(folder)}
+
+
+def test_a_run_opens_no_file_of_its_log_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")  # put back afterwards
-    instance.prepare()
+    folder = instance.prepare()
+    _connections(1)  # makes what an instance has but once
+    runs = instance._FILES + 2
     with instance.quick_log():
-        quick = _engines()
-    assert len(quick) >= 2
-    assert {len(engines) for engines in quick.values()} == {1}
-    assert max(len(engines) for engines in _engines().values()) > 1
+        opened = _connections(runs)
+        # Of many runs not each stays open, and what all of them write does.
+        assert {"index.db", "runs.db"} < _open_files(folder)
+        assert len(_open_files(folder)) <= instance._FILES
+    assert len(opened) > runs
+    # A second time where one statement is made while another is.
+    assert max(opened.values()) <= 2
+    assert _open_files(folder) == set()
+    assert max(_connections(1).values()) > 5
 
 
 def test_dagster_can_keep_its_store_in_postgresql(

@@ -10,9 +10,12 @@ import duckdb
 import polars as pl
 import pytest
 
+from oms_ops.feed.entities import LEDGERS
 from pipelines.lib import rehung
 from pipelines.lib.lake import QUARANTINE
 from pipelines.lib.status import DBT_PROJECT
+
+_MODELS = Path(DBT_PROJECT, "models", "staging")
 
 #: The newest file that a whole build went through, and one that only half a build did.
 _DONE, _HALF = "a.parquet", "b.parquet"
@@ -36,6 +39,7 @@ _PLACE = '{"warehouse_id": 1, "kind": "storage"}'
     [
         ([("payments", 1, "U", '{"order_id": 2}')], "order_id of payments 1"),
         ([("payments", 1, "U", '{"order_id":null}')], "order_id of payments 1"),
+        ([("payments", 1, "U", '{"order_id":"one"}')], "order_id of payments 1"),
         ([("payments", 1, "U", '{"order_id":1}')], None),
         # As SQLite's INSERT OR REPLACE is logged, and as one that was deleted before.
         ([("payments", 1, "I", '{"order_id": 2}')], "order_id of payments 1"),
@@ -94,8 +98,14 @@ def test_what_is_in_quarantine_moves_nothing(tmp_path: Path, payload: str) -> No
 
 def test_every_key_is_staged() -> None:
     for entity, columns in rehung._KEYS.items():
-        model = Path(DBT_PROJECT, "models", "staging", f"stg_{entity}.sql").read_text()
+        model = (_MODELS / f"stg_{entity}.sql").read_text()
         assert all(re.search(rf"'{column}':", model) for column in columns), entity
+
+
+def test_every_ledger_that_is_staged_is_compared() -> None:
+    staged = {path.stem.removeprefix("stg_") for path in _MODELS.glob("stg_*.sql")}
+    assert len(staged & set(LEDGERS)) > 1
+    assert staged & set(LEDGERS) <= set(rehung._KEYS)
 
 
 def _ask(
