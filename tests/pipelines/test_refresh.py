@@ -195,7 +195,7 @@ def test_a_row_that_hangs_on_another_one_than_before_leaves_nothing_at_its_old_p
         "UPDATE locations SET kind = 'bin' WHERE id ="
         " (SELECT min(id) FROM locations WHERE kind = 'storage')",
         # All that is on hand came from there.
-        "DELETE FROM locations WHERE kind = 'supplier'",
+        "DELETE FROM locations WHERE kind = 'adjustment'",
     )
     printed = world.publish()
     assert re.search("built anew: [a-z_]+ of (payments|shipments|locations) ", printed)
