@@ -68,7 +68,6 @@ def quick_log() -> Iterator[None]:
     storages: tuple[Any, ...] = (sqlite_event_log, sqlite_run_storage)
     make = storages[0].create_engine
     made: dict[str, Any] = {}
-
     making = threading.Lock()
 
     def engine(url: str, **options: Any) -> Engine:

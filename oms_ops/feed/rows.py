@@ -24,7 +24,7 @@ def unlogged(connection: Connection, entity: str) -> Iterator[list[tuple[Any, ..
     ``payload`` is JSON text. The connection must see one snapshot for as long as this lasts.
     """
     columns = columns_of(connection, entity)
-    version = "t.version" if "version" in columns else "1"
+    version = "coalesce(t.version, 1)" if "version" in columns else "1"
     result = connection.exec_driver_sql(
         f"SELECT t.id, {version}, {_payload(connection, entity, columns)}, t.changed_by"
         f" FROM {entity} AS t WHERE NOT EXISTS (SELECT 1 FROM change_log AS c"

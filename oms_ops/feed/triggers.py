@@ -97,7 +97,8 @@ def _sqlite(connection: Connection) -> Iterator[str]:
         for operation, (op, row) in _OPERATIONS.items():
             name = f"oms_feed_{entity}_{operation.lower()}"
             pairs = ", ".join(f"'{column}', {row}.{column}" for column in columns)
-            version = f"{row}.version" if "version" in columns else "1"
+            # A shop's own column of that name may be empty.
+            version = f"coalesce({row}.version, 1)" if "version" in columns else "1"
             yield f"DROP TRIGGER IF EXISTS {name}"
             yield (
                 f"CREATE TRIGGER {name} AFTER {operation} ON {entity} BEGIN "

@@ -28,13 +28,13 @@ def reason(warehouse: Path, folder: Path, today: date) -> str | None:
         return "the models changed"
     if noted.past != past.number(folder):
         return "the lake's past was made anew"
-    if _is_overtaken(warehouse, folder):
-        return "it is older than the merged files of the lake"
     if noted.begun > today.isoformat():
         return f"it was built on a later day, {noted.begun}"
     newest = processed_upto(warehouse)
+    if newest is not None and _is_overtaken(newest, folder):
+        return "it is older than the merged files of the lake"
     done = newest.path.name if newest else ""
-    if moved := rehung(warehouse, folder, _unread(warehouse, folder), done):
+    if moved := rehung(warehouse, folder, _after(_place(newest), folder), done):
         return f"{moved} changed"
     return None
 
@@ -97,26 +97,27 @@ def _path(warehouse: Path) -> Path:
     return warehouse.with_suffix(".code")
 
 
-def _is_overtaken(warehouse: Path, folder: Path) -> bool:
+def _is_overtaken(newest: lake.LakeFile, folder: Path) -> bool:
     """Tell whether the place that the warehouse reached lies inside of a file.
 
     A build reads files by their names: it would take such a file for one that it knows.
     """
-    reached = processed_upto(warehouse)
-    return reached is not None and any(
-        file.after < reached.upto < file.upto for file in lake.landed(folder)
-    )
+    return any(file.after < newest.upto < file.upto for file in lake.landed(folder))
 
 
 def reached(warehouse: Path) -> Cursor:
     """Return the place in the feed that a whole build has gone past, the start before the first."""
-    newest = processed_upto(warehouse) if warehouse.exists() else None
+    return _place(processed_upto(warehouse) if warehouse.exists() else None)
+
+
+def _place(newest: lake.LakeFile | None) -> Cursor:
     return newest.upto if newest else Cursor()
 
 
 def to_read(warehouse: Path, folder: Path, *, anew: bool) -> int:
     """Return how many changes a build takes in: those of the files that none has gone through."""
-    files = [file.path for file in lake.landed(folder)] if anew else _unread(warehouse, folder)
+    landed = [file.path for file in lake.landed(folder)]
+    files = landed if anew else _after(reached(warehouse), folder)
     if not files:
         return 0
     with duckdb.connect() as connection:
@@ -127,10 +128,9 @@ def to_read(warehouse: Path, folder: Path, *, anew: bool) -> int:
     return int(row[0]) if row else 0
 
 
-def _unread(warehouse: Path, folder: Path) -> list[Path]:
-    """Return the files of the lake that no whole build has gone through."""
-    done = reached(warehouse)
-    return [file.path for file in lake.landed(folder) if file.upto > done]
+def _after(place: Cursor, folder: Path) -> list[Path]:
+    """Return the files of the lake that have what comes after a place in the feed."""
+    return [file.path for file in lake.landed(folder) if file.upto > place]
 
 
 def processed_upto(warehouse: Path) -> lake.LakeFile | None:

@@ -63,6 +63,15 @@ def test_a_change_has_its_rows_version(shop: Shop) -> None:
     }
 
 
+def test_a_version_of_the_shops_own_may_be_empty(shop: Shop) -> None:
+    with transaction(shop.engine) as connection:
+        connection.exec_driver_sql("ALTER TABLE stock_moves ADD COLUMN version integer")
+        install(connection)
+    before = Cursor(*changes(shop)[-1][:3])
+    shop.stock("SKU-1", 1)
+    assert ("stock_moves", 1) in {(row[3], row[6]) for row in changes(shop, before)}
+
+
 def test_moments_are_in_utc_wherever_the_writer_is(shop: Shop) -> None:
     def write(connection: sa.Connection) -> None:
         if connection.dialect.name == "postgresql":
